@@ -1,1 +1,22 @@
-//! 
+//! Disk images as signed manifests over content-addressed chunks.
+//!
+//! Reading order: [`chunk`] is the unit; [`manifest`] says which chunks make a disk; [`pack`] and [`store`]
+//! keep them; [`disk`] reads and writes partition tables; [`fs`] knows which blocks of a volume are in
+//! use; [`capture`] and [`apply`] move a disk into a store and back; [`import`] and [`export`] speak other
+//! people's formats. `docs/formats/image.md` has the bytes.
+//!
+//! The engine itself is blocking and threaded (it is bound by CPU and disk); only [`store`] is async.
+#![forbid(unsafe_code)]
+
+pub mod apply;
+pub mod capture;
+pub mod chunk;
+pub mod device;
+pub mod disk;
+pub mod export;
+pub mod fs;
+pub mod import;
+pub mod manifest;
+pub mod pack;
+pub mod store;
+pub mod transport;
