@@ -1,0 +1,1 @@
+//! A client over TLS with a pinned certificate authority.
