@@ -84,7 +84,10 @@ impl FromStr for MacAddr {
 }
 
 fn hex_digit(byte: u8) -> Result<u8, ParseMacError> {
-    char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok()).ok_or(ParseMacError)
+    char::from(byte)
+        .to_digit(16)
+        .and_then(|d| u8::try_from(d).ok())
+        .ok_or(ParseMacError)
 }
 
 #[cfg(test)]
@@ -103,7 +106,13 @@ mod tests {
 
     #[test]
     fn refuses_everything_else() {
-        for text in ["", "52:54:00:12:ab", "52:54-00:12:ab:ff", "5254001é3abf", "zz:54:00:12:ab:ff"] {
+        for text in [
+            "",
+            "52:54:00:12:ab",
+            "52:54-00:12:ab:ff",
+            "5254001é3abf",
+            "zz:54:00:12:ab:ff",
+        ] {
             assert!(text.parse::<MacAddr>().is_err(), "{text}");
         }
     }

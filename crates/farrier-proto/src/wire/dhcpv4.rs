@@ -1,8 +1,20 @@
 //! The BOOTP/DHCP message (RFC 951, RFC 2131 section 2), with the header fields by their RFC names.
+//!
+//! ```text
+//!   0  op htype hlen hops    4  xid    8  secs flags   12  ciaddr   16  yiaddr   20  siaddr
+//!  24  giaddr   28  chaddr (16)   44  sname (64)   108  file (128)   236  cookie   240  options
+//! ```
 
+use std::fmt;
 use std::net::Ipv4Addr;
 
-use super::dhcp_option::Options;
+use super::dhcp_option::{Options, RunEnd};
+use super::option;
+use super::option_value::{
+    ClientMachineIdentifier, ClientNetworkInterface, IpxeEncapsulated, RelayAgentInformation,
+    UserClass, VendorClass, address,
+};
+use super::{DecodeError, MAX_ODDITIES, Oddity};
 use crate::MacAddr;
 
 /// BOOTP operation, the first byte.
@@ -18,6 +30,12 @@ pub enum Op {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Xid(pub u32);
 
+impl fmt::Display for Xid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
 /// DHCP message type, option 53.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -30,6 +48,39 @@ pub enum MessageType {
     Nak = 6,
     Release = 7,
     Inform = 8,
+}
+
+impl MessageType {
+    /// The type with this number.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            1 => Self::Discover,
+            2 => Self::Offer,
+            3 => Self::Request,
+            4 => Self::Decline,
+            5 => Self::Ack,
+            6 => Self::Nak,
+            7 => Self::Release,
+            8 => Self::Inform,
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for MessageType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Discover => "DHCPDISCOVER",
+            Self::Offer => "DHCPOFFER",
+            Self::Request => "DHCPREQUEST",
+            Self::Decline => "DHCPDECLINE",
+            Self::Ack => "DHCPACK",
+            Self::Nak => "DHCPNAK",
+            Self::Release => "DHCPRELEASE",
+            Self::Inform => "DHCPINFORM",
+        })
+    }
 }
 
 /// A decoded BOOTP or DHCP message.
@@ -55,9 +106,157 @@ pub struct Message {
     /// Whether the magic cookie was there. Without it there are no options (plain RFC 951).
     pub cookie: bool,
     pub options: Options,
+    /// What was out of order and read all the same, at most [`MAX_ODDITIES`]. Not encoded.
+    pub oddities: Vec<Oddity>,
 }
 
+/// The broadcast flag (RFC 2131 section 2, figure 2).
+pub const BROADCAST: u16 = 0x8000;
+
+/// RFC 951 has messages of exactly this size, and some ROMs and relays drop shorter ones.
+pub const MIN_LEN: usize = 300;
+
+/// What every client must take when it names no size (RFC 2131 section 2): an IP datagram of 576
+/// bytes, less the IP and UDP headers.
+const DEFAULT_LIMIT: usize = 576 - HEADERS;
+/// We never fragment. edk2 says 65280 in its requests and cannot mean it on Ethernet.
+const ETHERNET_LIMIT: usize = 1500 - HEADERS;
+const HEADERS: usize = 28;
+
+const MAGIC_COOKIE: [u8; 4] = [99, 130, 83, 99];
+const SNAME: usize = 44;
+const FILE: usize = 108;
+const VENDOR: usize = 236;
+const OPTIONS: usize = VENDOR + MAGIC_COOKIE.len();
+
 impl Message {
+    /// An empty BOOTREQUEST from an Ethernet client, with the cookie and without options.
+    #[must_use]
+    pub fn request(xid: Xid, mac: MacAddr) -> Self {
+        let mut chaddr = [0; 16];
+        chaddr[..6].copy_from_slice(&mac.0);
+        Self {
+            op: Op::Request,
+            htype: 1,
+            hlen: 6,
+            hops: 0,
+            xid,
+            secs: 0,
+            flags: 0,
+            ciaddr: Ipv4Addr::UNSPECIFIED,
+            yiaddr: Ipv4Addr::UNSPECIFIED,
+            siaddr: Ipv4Addr::UNSPECIFIED,
+            giaddr: Ipv4Addr::UNSPECIFIED,
+            chaddr,
+            sname: Vec::new(),
+            file: Vec::new(),
+            cookie: true,
+            options: Options::default(),
+            oddities: Vec::new(),
+        }
+    }
+
+    /// Reads a message. Only a damaged fixed header is an error; see [`Oddity`] for the rest.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        if bytes.len() < VENDOR {
+            return Err(DecodeError {
+                what: "BOOTP header",
+                offset: 0,
+                expected: "236 bytes",
+                found: bytes.len(),
+            });
+        }
+        let op = match bytes[0] {
+            1 => Op::Request,
+            2 => Op::Reply,
+            other => {
+                return Err(DecodeError {
+                    what: "op",
+                    offset: 0,
+                    expected: "1 or 2",
+                    found: usize::from(other),
+                });
+            }
+        };
+        let mut message = Self {
+            op,
+            htype: bytes[1],
+            hlen: bytes[2],
+            hops: bytes[3],
+            xid: Xid(u32::from_be_bytes(array(bytes, 4))),
+            secs: u16::from_be_bytes(array(bytes, 8)),
+            flags: u16::from_be_bytes(array(bytes, 10)),
+            ciaddr: Ipv4Addr::from(array::<4>(bytes, 12)),
+            yiaddr: Ipv4Addr::from(array::<4>(bytes, 16)),
+            siaddr: Ipv4Addr::from(array::<4>(bytes, 20)),
+            giaddr: Ipv4Addr::from(array::<4>(bytes, 24)),
+            chaddr: array(bytes, 28),
+            sname: Vec::new(),
+            file: Vec::new(),
+            cookie: false,
+            options: Options::default(),
+            oddities: Vec::new(),
+        };
+        if usize::from(message.hlen) > message.chaddr.len() {
+            message.note(Oddity::HardwareLength { hlen: message.hlen });
+        }
+        message.decode_variable(bytes);
+        Ok(message)
+    }
+
+    /// Writes the message: at least [`MIN_LEN`] bytes, long options split, never with overload.
+    /// `sname` and `file` are cut to their fields.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.encoded_len());
+        bytes.push(match self.op {
+            Op::Request => 1,
+            Op::Reply => 2,
+        });
+        bytes.extend([self.htype, self.hlen, self.hops]);
+        bytes.extend(self.xid.0.to_be_bytes());
+        bytes.extend(self.secs.to_be_bytes());
+        bytes.extend(self.flags.to_be_bytes());
+        for addr in [self.ciaddr, self.yiaddr, self.siaddr, self.giaddr] {
+            bytes.extend(addr.octets());
+        }
+        bytes.extend(self.chaddr);
+        put_text(&mut bytes, &self.sname, FILE);
+        put_text(&mut bytes, &self.file, VENDOR);
+        if self.cookie {
+            bytes.extend(MAGIC_COOKIE);
+            self.options.encode_into(&mut bytes);
+            bytes.push(option::END);
+        }
+        if bytes.len() < MIN_LEN {
+            bytes.resize(MIN_LEN, 0);
+        }
+        bytes
+    }
+
+    /// How many bytes [`Self::encode`] gives.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        let variable = if self.cookie {
+            MAGIC_COOKIE.len() + self.options.encoded_len() + 1
+        } else {
+            0
+        };
+        (VENDOR + variable).max(MIN_LEN)
+    }
+
+    /// The largest reply, in bytes of UDP payload, that the sender of this request takes: option 57
+    /// if it is sensible, never more than fits one Ethernet frame.
+    #[must_use]
+    pub fn reply_limit(&self) -> usize {
+        let Some(size) = self.max_message_size() else {
+            return DEFAULT_LIMIT;
+        };
+        usize::from(size)
+            .saturating_sub(HEADERS)
+            .clamp(DEFAULT_LIMIT, ETHERNET_LIMIT)
+    }
+
     /// The client's Ethernet address, if `htype`/`hlen` say it has one.
     #[must_use]
     pub fn mac(&self) -> Option<MacAddr> {
@@ -70,6 +269,224 @@ impl Message {
     /// The broadcast flag (RFC 2131 section 2, figure 2).
     #[must_use]
     pub fn wants_broadcast(&self) -> bool {
-        self.flags & 0x8000 != 0
+        self.flags & BROADCAST != 0
+    }
+
+    /// Whether this is plain BOOTP: no message type. An unknown type is DHCP all the same.
+    #[must_use]
+    pub fn is_bootp(&self) -> bool {
+        !self.options.contains(option::DHCP_MESSAGE_TYPE)
+    }
+
+    fn note(&mut self, oddity: Oddity) {
+        if self.oddities.len() < MAX_ODDITIES {
+            self.oddities.push(oddity);
+        }
+    }
+
+    /// Reads `sname`, `file` and the options, which may have spilled over into the two (RFC 2131
+    /// section 4.1, RFC 3396 section 5: options, then `file`, then `sname`).
+    fn decode_variable(&mut self, bytes: &[u8]) {
+        self.cookie = bytes.get(VENDOR..OPTIONS) == Some(&MAGIC_COOKIE);
+        let mut overload = None;
+        if self.cookie {
+            overload = self.decode_run(&bytes[OPTIONS..], OPTIONS);
+        } else if bytes[VENDOR..].iter().any(|&byte| byte != 0) {
+            self.note(Oddity::CookieUnknown);
+        }
+        let overload = match overload {
+            Some(value @ 1..=3) => value,
+            Some(value) => {
+                self.note(Oddity::OverloadInvalid { value });
+                0
+            }
+            None => 0,
+        };
+        let (sname, file) = (&bytes[SNAME..FILE], &bytes[FILE..VENDOR]);
+        if overload & 1 == 0 {
+            self.file = until_nul(file).to_vec();
+        } else {
+            self.decode_run(file, FILE);
+        }
+        if overload & 2 == 0 {
+            self.sname = until_nul(sname).to_vec();
+        } else {
+            self.decode_run(sname, SNAME);
+        }
+        self.note_lengths();
+    }
+
+    fn decode_run(&mut self, bytes: &[u8], offset: usize) -> Option<u8> {
+        let (end, overload) = self.options.decode_from(bytes, offset);
+        match end {
+            RunEnd::End => {}
+            RunEnd::Exhausted => self.note(Oddity::NoEnd),
+            RunEnd::Truncated { code, offset } => {
+                self.note(Oddity::OptionTruncated { code, offset })
+            }
+        }
+        overload
+    }
+
+    fn note_lengths(&mut self) {
+        let wrong: Vec<Oddity> = self
+            .options
+            .iter()
+            .filter(|(code, value)| {
+                option::describe(*code).is_some_and(|(_, form)| !form.allows(value.len()))
+            })
+            .map(|(code, value)| Oddity::OptionLength {
+                code,
+                length: value.len(),
+            })
+            .take(MAX_ODDITIES)
+            .collect();
+        for oddity in wrong {
+            self.note(oddity);
+        }
     }
 }
+
+/// Options read as what they mean. A value that is too long is read by its first bytes; one that is
+/// too short counts as absent.
+impl Message {
+    /// Option 53. None for BOOTP and for types a boot server has no use for; see [`Self::is_bootp`].
+    #[must_use]
+    pub fn message_type(&self) -> Option<MessageType> {
+        MessageType::from_number(*self.options.get(option::DHCP_MESSAGE_TYPE)?.first()?)
+    }
+
+    /// Option 12.
+    #[must_use]
+    pub fn host_name(&self) -> Option<&[u8]> {
+        self.options.get(option::HOST_NAME)
+    }
+
+    /// Option 50.
+    #[must_use]
+    pub fn requested_address(&self) -> Option<Ipv4Addr> {
+        address(self.options.get(option::REQUESTED_IP_ADDRESS)?)
+    }
+
+    /// Option 51, in seconds.
+    #[must_use]
+    pub fn lease_time(&self) -> Option<u32> {
+        self.options
+            .get(option::IP_ADDRESS_LEASE_TIME)?
+            .first_chunk()
+            .copied()
+            .map(u32::from_be_bytes)
+    }
+
+    /// Option 54.
+    #[must_use]
+    pub fn server_identifier(&self) -> Option<Ipv4Addr> {
+        address(self.options.get(option::SERVER_IDENTIFIER)?)
+    }
+
+    /// Option 55; empty when absent.
+    #[must_use]
+    pub fn parameter_request_list(&self) -> &[u8] {
+        self.options
+            .get(option::PARAMETER_REQUEST_LIST)
+            .unwrap_or_default()
+    }
+
+    /// Option 57.
+    #[must_use]
+    pub fn max_message_size(&self) -> Option<u16> {
+        let value = self.options.get(option::MAXIMUM_DHCP_MESSAGE_SIZE)?;
+        value.first_chunk().copied().map(u16::from_be_bytes)
+    }
+
+    /// Option 60.
+    #[must_use]
+    pub fn vendor_class(&self) -> Option<VendorClass<'_>> {
+        self.options
+            .get(option::VENDOR_CLASS_IDENTIFIER)
+            .map(VendorClass)
+    }
+
+    /// Option 61.
+    #[must_use]
+    pub fn client_identifier(&self) -> Option<&[u8]> {
+        self.options.get(option::CLIENT_IDENTIFIER)
+    }
+
+    /// Option 77.
+    #[must_use]
+    pub fn user_class(&self) -> Option<UserClass<'_>> {
+        self.options.get(option::USER_CLASS).map(UserClass)
+    }
+
+    /// Option 82.
+    #[must_use]
+    pub fn relay_agent_information(&self) -> Option<RelayAgentInformation<'_>> {
+        self.options
+            .get(option::RELAY_AGENT_INFORMATION)
+            .map(RelayAgentInformation)
+    }
+
+    /// Option 93: every architecture listed, in order; empty when absent.
+    #[must_use]
+    pub fn client_system_architecture(&self) -> Vec<u16> {
+        let value = self
+            .options
+            .get(option::CLIENT_SYSTEM_ARCHITECTURE)
+            .unwrap_or_default();
+        value
+            .chunks_exact(2)
+            .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
+            .collect()
+    }
+
+    /// Option 94.
+    #[must_use]
+    pub fn client_network_interface(&self) -> Option<ClientNetworkInterface> {
+        let [kind, major, minor] = *self
+            .options
+            .get(option::CLIENT_NETWORK_INTERFACE)?
+            .first_chunk()?;
+        Some(ClientNetworkInterface { kind, major, minor })
+    }
+
+    /// Option 97.
+    #[must_use]
+    pub fn client_machine_identifier(&self) -> Option<ClientMachineIdentifier<'_>> {
+        self.options
+            .get(option::CLIENT_MACHINE_IDENTIFIER)
+            .map(ClientMachineIdentifier)
+    }
+
+    /// Option 175, sent by iPXE and gPXE only.
+    #[must_use]
+    pub fn ipxe_encapsulated(&self) -> Option<IpxeEncapsulated<'_>> {
+        self.options
+            .get(option::IPXE_ENCAPSULATED)
+            .map(IpxeEncapsulated)
+    }
+}
+
+/// The caller has checked that the fixed header is there.
+fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    std::array::from_fn(|i| bytes[at + i])
+}
+
+fn until_nul(field: &[u8]) -> &[u8] {
+    let end = field
+        .iter()
+        .position(|&byte| byte == 0)
+        .unwrap_or(field.len());
+    &field[..end]
+}
+
+/// Appends `text`, cut or padded so that `bytes` is `end` long.
+fn put_text(bytes: &mut Vec<u8>, text: &[u8], end: usize) {
+    let room = end - bytes.len();
+    bytes.extend_from_slice(&text[..text.len().min(room)]);
+    bytes.resize(end, 0);
+}
+
+#[cfg(test)]
+#[path = "dhcpv4_tests.rs"]
+mod tests;

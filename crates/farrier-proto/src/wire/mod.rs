@@ -1,7 +1,17 @@
 //! Bytes to typed message and back. Decoders are lenient where RFC or field practice is, never panic
 //! and never allocate from a length field; encoders are exact.
+//!
+//! Reading order: [`dhcpv4`] is the message, [`dhcp_option`] its options in wire order, [`option`] the
+//! registry of their names, [`option_value`] the typed values read from them, [`pxe`] what hides in
+//! option 43, [`text`] the rendering for people, [`tftp`] the other protocol.
 
 pub mod dhcp_option;
 pub mod dhcpv4;
+mod error;
+pub mod option;
+pub mod option_value;
 pub mod pxe;
+pub mod text;
 pub mod tftp;
+
+pub use error::{DecodeError, MAX_ODDITIES, Oddity};
