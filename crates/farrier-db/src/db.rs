@@ -1,0 +1,114 @@
+//! The door itself: opening, reading, writing, closing.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sqlx::SqlitePool;
+use sqlx::sqlite::SqliteConnection;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+
+use crate::timeline::Pruner;
+use crate::writer::{BoxFuture, Writer};
+use crate::{DbError, OpenError, open};
+
+/// The database. Cheap to clone; all clones share one writer and one set of readers.
+#[derive(Clone)]
+pub struct Db {
+    writer: Writer,
+    pub(crate) readers: SqlitePool,
+    pub(crate) pruner: Pruner,
+    path: Arc<Path>,
+    /// Tasks to wait for at the end: the writer is done when the database file is closed.
+    tasks: Arc<Mutex<Vec<JoinHandle<()>>>>,
+}
+
+/// How to open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Read the whole file once and compare its structure before believing it. Costs about a second
+    /// per gigabyte.
+    pub check: bool,
+    /// How long a read or write waits for another process that holds the database.
+    pub busy_timeout: std::time::Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            check: true,
+            busy_timeout: BUSY_TIMEOUT,
+        }
+    }
+}
+
+/// A value with the place it has in a growing list; pass `seq` as `before` to read on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored<T> {
+    pub seq: u64,
+    pub value: T,
+}
+
+impl Db {
+    /// Opens the database file, or makes it. Brings an older schema up to date, after a backup beside
+    /// the file. Only one process may have it open; a second one is refused.
+    pub async fn open(path: &Path, options: Options) -> Result<Self, OpenError> {
+        let opened = open::open(path, options).await?;
+        let (writer, writing) = Writer::start(opened.writer, opened.lock);
+        let (pruner, pruning) = Pruner::start(writer.clone());
+        Ok(Self {
+            writer,
+            readers: opened.readers,
+            pruner,
+            path: path.into(),
+            tasks: Arc::new(Mutex::new(vec![pruning, writing])),
+        })
+    }
+
+    /// Waits until everything asked for is on the disk and the file is closed. Other clones that are
+    /// still alive keep it open; this then waits for them.
+    pub async fn close(self) {
+        let Self {
+            writer,
+            readers,
+            pruner,
+            path: _,
+            tasks,
+        } = self;
+        readers.close().await;
+        drop((writer, pruner));
+        for task in tasks.lock().await.drain(..) {
+            if let Err(e) = task.await {
+                tracing::error!(error = %e, "a database task ended by a panic");
+            }
+        }
+    }
+
+    /// The file it was opened from.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.path.to_path_buf()
+    }
+
+    pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, DbError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, DbError>>
+            + Send
+            + 'static,
+    {
+        self.writer.write(work).await
+    }
+}
+
+impl fmt::Debug for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Db")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Longer than any write of ours; a foreign program that holds the file longer is a fault to show.
+const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);

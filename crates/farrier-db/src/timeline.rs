@@ -1,0 +1,163 @@
+//! The timeline: appended in batches, read newest first, bounded per machine.
+
+use std::collections::HashMap;
+
+use farrier_engine::model::MachineId;
+use farrier_engine::timeline::Entry;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::column::{from_doc, signed, to_doc, unsigned};
+use crate::writer::Writer;
+use crate::{Db, DbError, Stored};
+
+const WHAT: &str = "timeline entry";
+
+type Row = (i64, String);
+
+impl Db {
+    /// How many entries of a machine are kept at least; up to [`PRUNE_EVERY`] more may be there.
+    pub const TIMELINE_KEPT: u32 = 2000;
+
+    /// Appends entries in their order and returns how many were stored: those of machines that are
+    /// deleted meanwhile are left out.
+    pub async fn append_timeline(&self, entries: &[Entry]) -> Result<u64, DbError> {
+        let mut rows = Vec::with_capacity(entries.len());
+        for entry in entries {
+            rows.push((entry.machine, to_doc(WHAT, entry)?));
+        }
+        let stored = self
+            .write(move |conn| {
+                Box::pin(async move {
+                    let mut stored = 0;
+                    for (machine, doc) in rows {
+                        let done = sqlx::query(
+                            "INSERT INTO timeline (machine, doc) SELECT id, ?2 FROM machine WHERE id = ?1",
+                        )
+                        .bind(machine.0.as_bytes().as_slice())
+                        .bind(doc)
+                        .execute(&mut *conn)
+                        .await
+                        .map_err(DbError::storage("store the timeline"))?;
+                        stored += done.rows_affected();
+                    }
+                    Ok(stored)
+                })
+            })
+            .await?;
+        self.pruner.appended(entries);
+        Ok(stored)
+    }
+
+    /// Up to `limit` entries of a machine, the newest first, those before the place `before`.
+    pub async fn timeline(
+        &self,
+        machine: MachineId,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<Stored<Entry>>, DbError> {
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT seq, doc FROM timeline WHERE machine = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3",
+        )
+        .bind(machine.0.as_bytes().as_slice())
+        .bind(before.map_or(i64::MAX, signed))
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(DbError::storage("read the timeline"))?;
+        rows.into_iter().map(read).collect()
+    }
+
+    /// Up to `limit` entries of all machines, the newest first, those before the place `before`.
+    pub async fn latest_timeline(
+        &self,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<Stored<Entry>>, DbError> {
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT seq, doc FROM timeline WHERE seq < ?1 ORDER BY seq DESC LIMIT ?2",
+        )
+        .bind(before.map_or(i64::MAX, signed))
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(DbError::storage("read the timeline"))?;
+        rows.into_iter().map(read).collect()
+    }
+}
+
+fn read((seq, doc): Row) -> Result<Stored<Entry>, DbError> {
+    Ok(Stored {
+        seq: unsigned(WHAT, seq)?,
+        value: from_doc(WHAT, &doc)?,
+    })
+}
+
+/// Shortens timelines behind the back of those who append to them.
+#[derive(Clone, Debug)]
+pub(crate) struct Pruner {
+    appended: mpsc::Sender<Vec<MachineId>>,
+}
+
+impl Pruner {
+    pub(crate) fn start(writer: Writer) -> (Self, JoinHandle<()>) {
+        let (appended, batches) = mpsc::channel(QUEUE);
+        (Self { appended }, tokio::spawn(run(writer, batches)))
+    }
+
+    /// Never waits: what is lost here under overload is made up for by the next entries.
+    fn appended(&self, entries: &[Entry]) {
+        let _ = self
+            .appended
+            .try_send(entries.iter().map(|entry| entry.machine).collect());
+    }
+}
+
+async fn run(writer: Writer, mut batches: mpsc::Receiver<Vec<MachineId>>) {
+    let mut since_pruned: HashMap<MachineId, u32> = HashMap::new();
+    while let Some(batch) = batches.recv().await {
+        for machine in batch {
+            // The first entry after a start prunes: what the last run left over is unknown.
+            let count = since_pruned.entry(machine).or_insert(PRUNE_EVERY - 1);
+            *count += 1;
+            if *count < PRUNE_EVERY {
+                continue;
+            }
+            *count = 0;
+            if let Err(e) = prune(&writer, machine).await {
+                tracing::warn!(%machine, error = %e, "could not shorten the timeline; it is tried again later");
+            }
+        }
+        if since_pruned.len() > TRACKED {
+            since_pruned.clear();
+        }
+    }
+}
+
+async fn prune(writer: &Writer, machine: MachineId) -> Result<(), DbError> {
+    writer
+        .write(move |conn| {
+            Box::pin(async move {
+                sqlx::query(
+                    "DELETE FROM timeline WHERE machine = ?1 AND seq <= (
+                         SELECT seq FROM timeline WHERE machine = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2)",
+                )
+                .bind(machine.0.as_bytes().as_slice())
+                .bind(Db::TIMELINE_KEPT)
+                .execute(conn)
+                .await
+                .map_err(DbError::storage("shorten the timeline"))?;
+                Ok(())
+            })
+        })
+        .await
+}
+
+/// How many entries of one machine are appended between two prunings.
+const PRUNE_EVERY: u32 = 128;
+
+/// How many machines are counted at most; beyond, counting starts anew for all.
+const TRACKED: usize = 100_000;
+
+/// Batches that may wait for the pruner.
+const QUEUE: usize = 1024;

@@ -1,0 +1,163 @@
+//! Group commit: one task owns the only writing connection and commits everything that waits at once.
+//!
+//! While one commit waits for the disk, the requests of all callers gather; the next transaction takes
+//! them together and pays for one flush. Each request sits in a savepoint of its own, so that a failing
+//! one takes nothing with it. Callers learn their result only after the COMMIT that holds their write.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{Connection, Executor};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::DbError;
+
+pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// How many requests one transaction takes. More gain nothing (the flush is spread thin by then) and
+/// would keep the first caller waiting.
+const MAX_BATCH: usize = 256;
+
+/// How many requests may wait before callers have to: bounds memory under overload.
+const QUEUE: usize = 1024;
+
+/// Where writes are handed in. The writer ends when the last copy is gone.
+#[derive(Clone, Debug)]
+pub(crate) struct Writer {
+    queue: mpsc::Sender<Box<dyn Job>>,
+}
+
+impl Writer {
+    /// Starts the task. `hold` is kept until the connection is closed.
+    pub(crate) fn start<H: Send + 'static>(
+        conn: SqliteConnection,
+        hold: H,
+    ) -> (Self, tokio::task::JoinHandle<()>) {
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        let task = tokio::spawn(async move {
+            run(conn, jobs).await;
+            drop(hold);
+        });
+        (Self { queue }, task)
+    }
+
+    /// Runs `work` in a transaction and returns after its commit. `work` never runs twice.
+    pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, DbError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, DbError>>
+            + Send
+            + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let request = Request {
+            work: Some(work),
+            result: None,
+            reply,
+        };
+        self.queue
+            .send(Box::new(request))
+            .await
+            .map_err(|_| DbError::Closed)?;
+        answer.await.map_err(|_| DbError::Closed)?
+    }
+}
+
+/// A request with the type of its result hidden, so that one queue holds all kinds.
+trait Job: Send {
+    /// Does the work; true if it is to stay in the transaction.
+    fn run<'a>(&'a mut self, conn: &'a mut SqliteConnection) -> BoxFuture<'a, bool>;
+
+    /// Tells the caller. A request that failed by itself reports its own error in any case.
+    fn finish(self: Box<Self>, outcome: Result<(), DbError>);
+}
+
+struct Request<T, F> {
+    work: Option<F>,
+    result: Option<Result<T, DbError>>,
+    reply: oneshot::Sender<Result<T, DbError>>,
+}
+
+impl<T, F> Job for Request<T, F>
+where
+    T: Send,
+    F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, DbError>> + Send,
+{
+    fn run<'a>(&'a mut self, conn: &'a mut SqliteConnection) -> BoxFuture<'a, bool> {
+        Box::pin(async move {
+            let Some(work) = self.work.take() else {
+                return false;
+            };
+            let result = work(conn).await;
+            let stays = result.is_ok();
+            self.result = Some(result);
+            stays
+        })
+    }
+
+    fn finish(self: Box<Self>, outcome: Result<(), DbError>) {
+        let result = match (self.result, outcome) {
+            (Some(Err(own)), _) => Err(own),
+            (_, Err(lost)) => Err(lost),
+            (Some(done), Ok(())) => done,
+            (None, Ok(())) => Err(DbError::Closed),
+        };
+        // A caller that stopped waiting does not undo what it asked for.
+        let _ = self.reply.send(result);
+    }
+}
+
+async fn run(mut conn: SqliteConnection, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
+    while let Some(first) = jobs.recv().await {
+        let mut batch = vec![first];
+        while batch.len() < MAX_BATCH
+            && let Ok(job) = jobs.try_recv()
+        {
+            batch.push(job);
+        }
+        commit_batch(&mut conn, batch).await;
+    }
+    if let Err(e) = conn.close().await {
+        tracing::warn!(error = %e, "could not close the database cleanly; it recovers at the next start");
+    }
+}
+
+async fn commit_batch(conn: &mut SqliteConnection, mut batch: Vec<Box<dyn Job>>) {
+    let outcome = transact(conn, &mut batch)
+        .await
+        .map_err(DbError::storage("write to the database"));
+    if outcome.is_err() {
+        // SQLite may have ended the transaction itself; then there is nothing to roll back.
+        let _ = conn.execute("ROLLBACK").await;
+    }
+    for job in batch {
+        job.finish(outcome.clone());
+    }
+}
+
+/// One transaction over all requests. An error means that it is lost as a whole.
+async fn transact(
+    conn: &mut SqliteConnection,
+    batch: &mut [Box<dyn Job>],
+) -> Result<(), sqlx::Error> {
+    conn.execute("BEGIN IMMEDIATE").await?;
+    if let [only] = batch {
+        // Alone, the transaction is the savepoint.
+        let end = if only.run(conn).await {
+            "COMMIT"
+        } else {
+            "ROLLBACK"
+        };
+        return conn.execute(end).await.map(drop);
+    }
+    for job in batch {
+        conn.execute("SAVEPOINT request").await?;
+        if !job.run(conn).await {
+            // Fails when a full disk or a failing one made SQLite end the transaction: then all is lost.
+            conn.execute("ROLLBACK TO request").await?;
+        }
+        conn.execute("RELEASE request").await?;
+    }
+    conn.execute("COMMIT").await.map(drop)
+}
