@@ -1,1 +1,468 @@
-//! TFTP packets (RFC 1350, 2347, 2348, 2349, 7440).
+//! TFTP packets (RFC 1350, 2347, 2348, 2349, 7440), and the cleaning of the names in them.
+
+use super::DecodeError;
+
+/// Any TFTP packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Packet<'a> {
+    /// RRQ, opcode 1.
+    ReadRequest(ReadRequest),
+    /// WRQ, opcode 2. Nobody may write here; it is decoded so that it can be refused in words.
+    WriteRequest(ReadRequest),
+    /// DATA, opcode 3.
+    Data { block: u16, data: &'a [u8] },
+    /// ACK, opcode 4.
+    Ack { block: u16 },
+    /// ERROR, opcode 5.
+    Error { code: ErrorCode, text: &'a [u8] },
+    /// OACK, opcode 6.
+    OptionAck(TransferOptions),
+}
+
+/// What a client asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadRequest {
+    /// As on the wire, up to the NUL. See [`clean_name`].
+    pub name: Vec<u8>,
+    pub mode: Mode,
+    pub options: TransferOptions,
+}
+
+/// Transfer mode, any case on the wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Mode {
+    Netascii,
+    #[default]
+    Octet,
+    /// `mail` and everything unknown.
+    Unsupported,
+}
+
+/// The options of RFC 2348, 2349 and 7440, in a request or in an OACK. Unknown ones are ignored
+/// (RFC 2347), as are values outside what their RFC allows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TransferOptions {
+    /// 8 to 65464 bytes.
+    pub blksize: Option<u16>,
+    /// Zero in a read request, the file's size in the answer.
+    pub tsize: Option<u64>,
+    /// Seconds, 1 to 255.
+    pub timeout: Option<u8>,
+    /// Blocks, from 1.
+    pub windowsize: Option<u16>,
+}
+
+/// The number in an ERROR packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ErrorCode(pub u16);
+
+impl ErrorCode {
+    pub const NOT_DEFINED: Self = Self(0);
+    pub const FILE_NOT_FOUND: Self = Self(1);
+    pub const ACCESS_VIOLATION: Self = Self(2);
+    pub const DISK_FULL: Self = Self(3);
+    pub const ILLEGAL_OPERATION: Self = Self(4);
+    pub const UNKNOWN_TRANSFER_ID: Self = Self(5);
+    pub const FILE_EXISTS: Self = Self(6);
+    pub const NO_SUCH_USER: Self = Self(7);
+    /// RFC 2347; what edk2 sends when it only wanted the size.
+    pub const OPTION_REFUSED: Self = Self(8);
+}
+
+const RRQ: u16 = 1;
+const WRQ: u16 = 2;
+const DATA: u16 = 3;
+const ACK: u16 = 4;
+const ERROR: u16 = 5;
+const OACK: u16 = 6;
+
+/// RFC 2348 section 3.
+pub const BLKSIZE_RANGE: std::ops::RangeInclusive<u16> = 8..=65464;
+
+impl<'a> Packet<'a> {
+    /// Reads a packet. A last string without its NUL is taken as it is, since some clients forget it.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        let opcode = word(bytes, 0, "opcode")?;
+        let body = &bytes[2..];
+        Ok(match opcode {
+            RRQ => Self::ReadRequest(decode_request(body)),
+            WRQ => Self::WriteRequest(decode_request(body)),
+            DATA => Self::Data {
+                block: word(bytes, 2, "block")?,
+                data: &bytes[4..],
+            },
+            ACK => Self::Ack {
+                block: word(bytes, 2, "block")?,
+            },
+            ERROR => {
+                let code = ErrorCode(word(bytes, 2, "error code")?);
+                Self::Error {
+                    code,
+                    text: Strings(&bytes[4..]).next().unwrap_or_default(),
+                }
+            }
+            OACK => Self::OptionAck(decode_options(Strings(body))),
+            other => {
+                return Err(DecodeError {
+                    what: "opcode",
+                    offset: 0,
+                    expected: "1 to 6",
+                    found: usize::from(other),
+                });
+            }
+        })
+    }
+
+    /// Writes the packet. NULs inside names and texts would end them early and are left out.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        match self {
+            Self::ReadRequest(request) => encode_request(RRQ, request, &mut bytes),
+            Self::WriteRequest(request) => encode_request(WRQ, request, &mut bytes),
+            Self::Data { block, data } => {
+                bytes.extend(data_header(*block));
+                bytes.extend_from_slice(data);
+            }
+            Self::Ack { block } => {
+                bytes.extend(ACK.to_be_bytes());
+                bytes.extend(block.to_be_bytes());
+            }
+            Self::Error { code, text } => {
+                bytes.extend(ERROR.to_be_bytes());
+                bytes.extend(code.0.to_be_bytes());
+                put_string(&mut bytes, text);
+            }
+            Self::OptionAck(options) => {
+                bytes.extend(OACK.to_be_bytes());
+                encode_options(options, &mut bytes);
+            }
+        }
+        bytes
+    }
+}
+
+/// The four bytes before the content of a block.
+#[must_use]
+pub fn data_header(block: u16) -> [u8; 4] {
+    let [a, b] = DATA.to_be_bytes();
+    let [c, d] = block.to_be_bytes();
+    [a, b, c, d]
+}
+
+impl TransferOptions {
+    /// Whether there is anything to acknowledge.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Why a name cannot be one of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    #[error("the name is empty")]
+    Empty,
+    #[error("the name is not text")]
+    NotText,
+    #[error("the name has a `..` in it")]
+    ParentFolder,
+    #[error("the name is longer than {MAX_NAME} bytes")]
+    TooLong,
+}
+
+/// Longer names are nobody's. Firmware keeps them below 128 bytes.
+pub const MAX_NAME: usize = 512;
+
+/// Makes the name a client asked for comparable: cut at the first NUL or 0xFF (ROMs that run past the
+/// end of option 67 send it), `\` to `/`, no empty and no `.` folders, no leading slash.
+/// `..` is refused rather than resolved.
+pub fn clean_name(raw: &[u8]) -> Result<String, NameError> {
+    let end = raw
+        .iter()
+        .position(|byte| matches!(byte, 0 | 0xff))
+        .unwrap_or(raw.len());
+    let raw = &raw[..end];
+    if raw.len() > MAX_NAME {
+        return Err(NameError::TooLong);
+    }
+    let text = std::str::from_utf8(raw).map_err(|_| NameError::NotText)?;
+    let mut name = String::with_capacity(text.len());
+    for part in text.split(['/', '\\']) {
+        match part {
+            "" | "." => continue,
+            ".." => return Err(NameError::ParentFolder),
+            _ => {}
+        }
+        if !name.is_empty() {
+            name.push('/');
+        }
+        name.push_str(part);
+    }
+    if name.is_empty() {
+        Err(NameError::Empty)
+    } else {
+        Ok(name)
+    }
+}
+
+fn word(bytes: &[u8], at: usize, what: &'static str) -> Result<u16, DecodeError> {
+    match bytes.get(at..at + 2) {
+        Some(&[high, low]) => Ok(u16::from_be_bytes([high, low])),
+        _ => Err(DecodeError {
+            what,
+            offset: at,
+            expected: "2 bytes",
+            found: bytes.len().saturating_sub(at),
+        }),
+    }
+}
+
+/// NUL-terminated strings; the last one may lack its NUL.
+struct Strings<'a>(&'a [u8]);
+
+impl<'a> Iterator for Strings<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let end = self
+            .0
+            .iter()
+            .position(|&byte| byte == 0)
+            .unwrap_or(self.0.len());
+        let string = &self.0[..end];
+        self.0 = self.0.get(end + 1..).unwrap_or_default();
+        Some(string)
+    }
+}
+
+fn decode_request(body: &[u8]) -> ReadRequest {
+    let mut strings = Strings(body);
+    let name = strings.next().unwrap_or_default().to_vec();
+    let mode = match strings.next() {
+        Some(mode) if mode.eq_ignore_ascii_case(b"octet") => Mode::Octet,
+        Some(mode) if mode.eq_ignore_ascii_case(b"netascii") => Mode::Netascii,
+        _ => Mode::Unsupported,
+    };
+    ReadRequest {
+        name,
+        mode,
+        options: decode_options(strings),
+    }
+}
+
+/// An option given twice counts by its first value (RFC 2347 allows it only once).
+fn decode_options(mut strings: Strings<'_>) -> TransferOptions {
+    let mut options = TransferOptions::default();
+    while let (Some(name), Some(value)) = (strings.next(), strings.next()) {
+        let Some(value) = number(value) else { continue };
+        let is = |keyword: &str| name.eq_ignore_ascii_case(keyword.as_bytes());
+        if is("blksize") {
+            let blksize = u16::try_from(value)
+                .ok()
+                .filter(|size| BLKSIZE_RANGE.contains(size));
+            options.blksize = options.blksize.or(blksize);
+        } else if is("tsize") {
+            options.tsize = options.tsize.or(Some(value));
+        } else if is("timeout") {
+            let timeout = u8::try_from(value).ok().filter(|&seconds| seconds > 0);
+            options.timeout = options.timeout.or(timeout);
+        } else if is("windowsize") {
+            let windowsize = u16::try_from(value).ok().filter(|&blocks| blocks > 0);
+            options.windowsize = options.windowsize.or(windowsize);
+        }
+    }
+    options
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+fn encode_request(opcode: u16, request: &ReadRequest, bytes: &mut Vec<u8>) {
+    bytes.extend(opcode.to_be_bytes());
+    put_string(bytes, &request.name);
+    put_string(
+        bytes,
+        match request.mode {
+            Mode::Netascii => b"netascii",
+            Mode::Octet => b"octet",
+            Mode::Unsupported => b"mail",
+        },
+    );
+    encode_options(&request.options, bytes);
+}
+
+fn encode_options(options: &TransferOptions, bytes: &mut Vec<u8>) {
+    let values = [
+        ("tsize", options.tsize),
+        ("blksize", options.blksize.map(u64::from)),
+        ("timeout", options.timeout.map(u64::from)),
+        ("windowsize", options.windowsize.map(u64::from)),
+    ];
+    for (keyword, value) in values {
+        if let Some(value) = value {
+            put_string(bytes, keyword.as_bytes());
+            put_string(bytes, value.to_string().as_bytes());
+        }
+    }
+}
+
+fn put_string(bytes: &mut Vec<u8>, text: &[u8]) {
+    bytes.extend(text.iter().filter(|&&byte| byte != 0));
+    bytes.push(0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(blksize: u16, tsize: u64, timeout: u8, windowsize: u16) -> TransferOptions {
+        TransferOptions {
+            blksize: (blksize > 0).then_some(blksize),
+            tsize: (tsize < u64::MAX).then_some(tsize),
+            timeout: (timeout > 0).then_some(timeout),
+            windowsize: (windowsize > 0).then_some(windowsize),
+        }
+    }
+
+    #[test]
+    fn rfc2347_requests_as_clients_write_them() {
+        const NONE: u64 = u64::MAX;
+        let rows: [(&[u8], &[u8], Mode, TransferOptions); 9] = [
+            (b"x\0octet\0", b"x", Mode::Octet, options(0, NONE, 0, 0)),
+            (b"x\0octet", b"x", Mode::Octet, options(0, NONE, 0, 0)),
+            (
+                b"x\0NetASCII\0",
+                b"x",
+                Mode::Netascii,
+                options(0, NONE, 0, 0),
+            ),
+            (
+                b"x\0mail\0",
+                b"x",
+                Mode::Unsupported,
+                options(0, NONE, 0, 0),
+            ),
+            (b"x", b"x", Mode::Unsupported, options(0, NONE, 0, 0)),
+            (
+                b"x\0OCTET\0TSIZE\x000\0BlkSize\x001468\0windowsize\x004\0",
+                b"x",
+                Mode::Octet,
+                options(1468, 0, 0, 4),
+            ),
+            (
+                b"x\0octet\0timeout\x005\0blksize\x001468",
+                b"x",
+                Mode::Octet,
+                options(1468, NONE, 5, 0),
+            ),
+            (
+                b"x\0octet\0blksize\x007\0timeout\x000\0windowsize\x000\0tsize\0-1\0",
+                b"x",
+                Mode::Octet,
+                options(0, NONE, 0, 0),
+            ),
+            (
+                b"x\0octet\0multicast\0\0blksize\x00512\0odd\0",
+                b"x",
+                Mode::Octet,
+                options(512, NONE, 0, 0),
+            ),
+        ];
+        for (body, name, mode, options) in rows {
+            let mut bytes = vec![0, 1];
+            bytes.extend_from_slice(body);
+            let expected = ReadRequest {
+                name: name.to_vec(),
+                mode,
+                options,
+            };
+            assert_eq!(
+                Packet::decode(&bytes),
+                Ok(Packet::ReadRequest(expected)),
+                "{}",
+                body.escape_ascii()
+            );
+        }
+    }
+
+    #[test]
+    fn rfc1350_packets_survive() {
+        let request = ReadRequest {
+            name: b"a/b".to_vec(),
+            mode: Mode::Octet,
+            options: options(8, 0, 255, 1),
+        };
+        for packet in [
+            Packet::ReadRequest(request.clone()),
+            Packet::WriteRequest(request),
+            Packet::Data {
+                block: 65535,
+                data: b"",
+            },
+            Packet::Data {
+                block: 1,
+                data: &[0; 600],
+            },
+            Packet::Ack { block: 0 },
+            Packet::Error {
+                code: ErrorCode::OPTION_REFUSED,
+                text: b"User aborted",
+            },
+            Packet::OptionAck(options(65464, u64::MAX - 1, 0, 65535)),
+        ] {
+            assert_eq!(Packet::decode(&packet.encode()), Ok(packet));
+        }
+    }
+
+    #[test]
+    fn short_packets_say_where() {
+        for (bytes, what, offset) in [
+            (&[][..], "opcode", 0),
+            (&[0], "opcode", 0),
+            (&[0, 4, 1], "block", 2),
+            (&[0, 5], "error code", 2),
+            (&[0, 9, 0], "opcode", 0),
+        ] {
+            let error = Packet::decode(bytes).unwrap_err();
+            assert_eq!((error.what, error.offset), (what, offset), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn t7_names_are_cleaned_or_refused() {
+        let rows: [(&[u8], Result<&str, NameError>); 16] = [
+            (b"pxelinux.0", Ok("pxelinux.0")),
+            (b"/pxelinux.0", Ok("pxelinux.0")),
+            (b"//boot//x64/./wdsnbp.com", Ok("boot/x64/wdsnbp.com")),
+            (b"\\Boot\\x64\\pxeboot.n12", Ok("Boot/x64/pxeboot.n12")),
+            (b"ipxe.efi\xff", Ok("ipxe.efi")),
+            (b"ipxe.efi\0junk", Ok("ipxe.efi")),
+            (b"....//x", Ok("..../x")),
+            (b"..", Err(NameError::ParentFolder)),
+            (b"a/../../etc/passwd", Err(NameError::ParentFolder)),
+            (b"a\\..\\b", Err(NameError::ParentFolder)),
+            (b"/..\\", Err(NameError::ParentFolder)),
+            (b"", Err(NameError::Empty)),
+            (b"///", Err(NameError::Empty)),
+            (b"\xff", Err(NameError::Empty)),
+            (b"\xc3\x28", Err(NameError::NotText)),
+            (&[b'x'; 513], Err(NameError::TooLong)),
+        ];
+        for (raw, expected) in rows {
+            assert_eq!(
+                clean_name(raw),
+                expected.map(str::to_owned),
+                "{}",
+                raw.escape_ascii()
+            );
+        }
+    }
+}
