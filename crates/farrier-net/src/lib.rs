@@ -2,11 +2,12 @@
 //!
 //! [`interface`] tells what the machine has; [`datagram`] opens UDP sockets tied to one interface;
 //! [`link`] sends a UDP datagram to a hardware address without ARP, which is how clients that have no
-//! address yet must be answered; [`offload`] lets the kernel cut one buffer into many datagrams.
+//! address yet must be answered; [`neighbour`] asks the kernel who has an address; [`offload`] lets the kernel cut one buffer into many datagrams.
 //!
 //! The server's unsafe code is here and nowhere else; each site says why it is sound.
 
 pub mod datagram;
 pub mod interface;
 pub mod link;
+pub mod neighbour;
 pub mod offload;

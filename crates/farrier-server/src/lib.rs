@@ -1,1 +1,19 @@
-//! 
+//! The Farrier server.
+//!
+//! Reading order: [`boot`] is the heart: a packet arrives, becomes facts, a decision, a reply.
+//! [`transfer`] (TFTP) and `http::boot` have the same shape. [`core`] is what all of them share: the
+//! [`fleet`] (machines and tasks), leases, images, keys, timeline. [`run`] starts and stops everything;
+//! [`config`] is what it starts with.
+//!
+//! Three planes, three listeners, three routers that cannot reach one another's routes: boot (plain HTTP,
+//! for firmware), agent (mutual TLS) and admin (TLS, for people and programs).
+#![forbid(unsafe_code)]
+
+pub mod ca;
+pub mod config;
+pub mod core;
+pub mod fleet;
+pub mod http;
+pub mod leases;
+pub mod loaders;
+pub mod timeline;

@@ -1,1 +1,0 @@
-//! The interface for people and programs, `/api/v1`.

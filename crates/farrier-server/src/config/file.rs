@@ -1,0 +1,93 @@
+//! Exactly what may be written in `farrier.toml`. Every field is optional here; what is unset gets its
+//! value in [`super::Config`]. The comments are the manual.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct File {
+    /// Where everything is kept: database, images, loaders, certificates. Default `/var/lib/farrier`.
+    pub data_dir: Option<PathBuf>,
+    pub boot: Boot,
+    pub agent: Agent,
+    pub admin: Admin,
+    /// Interfaces to serve. On all others the server is silent.
+    pub interface: Vec<Interface>,
+    /// Networks to give addresses in, for interfaces in mode `dhcp` and for relays.
+    pub subnet: Vec<Subnet>,
+}
+
+/// Plain HTTP for firmware and loaders.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Boot {
+    /// Port on each served interface. Default 8067.
+    pub http_port: Option<Spanned<u16>>,
+}
+
+/// TLS for agents.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Agent {
+    /// Port on each served interface. Default 8444.
+    pub port: Option<Spanned<u16>>,
+}
+
+/// TLS for people and programs: the page and the API.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// Address and port. Default `127.0.0.1:8443`.
+    pub listen: Option<Spanned<String>>,
+    /// Names and addresses people use to reach the page, for its certificate. The listening address
+    /// and this machine's host name are always in it.
+    pub names: Vec<String>,
+}
+
+/// One interface and what it is served with.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Interface {
+    /// As `ip link` calls it.
+    pub name: Spanned<String>,
+    /// `proxy` beside a DHCP server on another host (default); `dhcp` to be the DHCP server;
+    /// `port4011` beside a DHCP server on this host that sends option 60 `PXEClient`.
+    pub mode: Option<Spanned<String>>,
+    /// Our address there, if it has several. Default: its first.
+    pub address: Option<Spanned<String>>,
+}
+
+/// One network to give addresses in.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Subnet {
+    /// `10.0.0.0/24`.
+    pub network: Spanned<String>,
+    /// Ranges to lend from: `10.0.0.100-10.0.0.199`, or single addresses.
+    #[serde(default)]
+    pub pools: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub routers: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub dns: Vec<Spanned<String>>,
+    pub domain: Option<String>,
+    /// How long an address is lent, in seconds. Default 12 hours.
+    pub lease_seconds: Option<Spanned<u32>>,
+    #[serde(default)]
+    pub reservation: Vec<Reservation>,
+}
+
+/// An address kept for one machine.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reservation {
+    pub address: Spanned<String>,
+    /// By hardware address, or
+    pub mac: Option<Spanned<String>>,
+    /// by the SMBIOS UUID that the firmware sends.
+    pub uuid: Option<Spanned<String>>,
+}

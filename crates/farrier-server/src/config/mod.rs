@@ -1,0 +1,156 @@
+//! What the server runs with. [`file`] is what may be written, [`Config`] what is used; between them lies
+//! [`Config::parse`], which reports every fault at once with key, line and remedy.
+
+mod convert;
+pub mod file;
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use farrier_engine::lease::Subnet;
+
+/// Everything decided: no value is unset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    pub data_dir: PathBuf,
+    pub boot_http_port: u16,
+    pub agent_port: u16,
+    pub admin: SocketAddr,
+    pub admin_names: Vec<String>,
+    pub interfaces: Vec<Interface>,
+    pub subnets: Vec<SubnetConfig>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    pub name: String,
+    pub mode: Mode,
+    /// None: its first address, found when the server starts.
+    pub address: Option<Ipv4Addr>,
+}
+
+/// What the server is on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The DHCP server: lends addresses and names boot files. Answers on 4011 too.
+    Dhcp,
+    /// Beside a DHCP server on another host: names boot files only.
+    Proxy,
+    /// Beside a DHCP server on this host: answers on port 4011 only.
+    Port4011,
+}
+
+/// A network, and what its clients are told with an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubnetConfig {
+    pub subnet: Subnet,
+    pub routers: Vec<Ipv4Addr>,
+    pub dns: Vec<Ipv4Addr>,
+    pub domain: Option<String>,
+}
+
+/// One thing wrong with the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// `interface[0].mode`
+    pub key: String,
+    /// From 1; none when the fault is not in a line.
+    pub line: Option<usize>,
+    pub what: String,
+    pub remedy: String,
+}
+
+/// Everything wrong with the configuration. Nothing was started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Faults {
+    pub file: PathBuf,
+    pub faults: Vec<Fault>,
+}
+
+impl std::error::Error for Faults {}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = self.file.display();
+        write!(f, "{file} cannot be used ({} found):", count(self.faults.len()))?;
+        for fault in &self.faults {
+            write!(f, "\n  {}", fault.key)?;
+            if let Some(line) = fault.line {
+                write!(f, " (line {line})")?;
+            }
+            write!(f, ": {}\n    {}", fault.what, fault.remedy)?;
+        }
+        Ok(())
+    }
+}
+
+fn count(faults: usize) -> String {
+    match faults {
+        1 => "1 fault".to_owned(),
+        n => format!("{n} faults"),
+    }
+}
+
+impl Config {
+    /// Reads and converts `path`.
+    pub fn load(path: &Path) -> Result<Self, Faults> {
+        let text = std::fs::read_to_string(path).map_err(|e| Faults {
+            file: path.to_owned(),
+            faults: vec![Fault {
+                key: "file".to_owned(),
+                line: None,
+                what: format!("cannot be read: {e}"),
+                remedy: "Write one (`farrier config reference` prints an example) or name it with --config.".to_owned(),
+            }],
+        })?;
+        Self::parse(&text).map_err(|faults| Faults { file: path.to_owned(), faults })
+    }
+
+    /// Converts `text`, collecting every fault.
+    pub fn parse(text: &str) -> Result<Self, Vec<Fault>> {
+        convert::parse(text)
+    }
+
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.data_dir.join("farrier.db")
+    }
+
+    #[must_use]
+    pub fn image_store(&self) -> PathBuf {
+        self.data_dir.join("images")
+    }
+
+    #[must_use]
+    pub fn loaders(&self) -> PathBuf {
+        self.data_dir.join("loaders")
+    }
+
+    /// Kernel, initial RAM disk and their description, as `farrier agent build` leaves them.
+    #[must_use]
+    pub fn agent_files(&self) -> PathBuf {
+        self.data_dir.join("agent")
+    }
+
+    /// The site's certificate authority and image signing key.
+    #[must_use]
+    pub fn keys(&self) -> PathBuf {
+        self.data_dir.join("ca")
+    }
+}
+
+/// 8067 is free of well-known services and recalls port 67.
+pub const DEFAULT_BOOT_HTTP_PORT: u16 = 8067;
+pub const DEFAULT_AGENT_PORT: u16 = 8444;
+/// Loopback: nobody is let in from the network before an operator says so.
+pub const DEFAULT_ADMIN: &str = "127.0.0.1:8443";
+pub const DEFAULT_DATA_DIR: &str = "/var/lib/farrier";
+/// Half a school day: long enough to survive a night without the server being noticed.
+pub const DEFAULT_LEASE_SECONDS: u32 = 12 * 3600;
+
+/// A commented example, printed by `farrier config reference` and parsed by a test.
+pub const EXAMPLE: &str = include_str!("example.toml");
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+//! The accept loop: bounded connections, bounded patience, TLS where the plane has it.
+//!
+//! Handlers find the other end in an [`axum::Extension`] of [`Peer`].
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt;
+use uuid::Uuid;
+
+use crate::ca;
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    pub addr: SocketAddr,
+    /// Our address that was connected to.
+    pub local: SocketAddr,
+    /// From a client certificate that was verified to be ours.
+    pub agent: Option<AgentIdentity>,
+}
+
+/// What a verified client certificate says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AgentIdentity {
+    pub machine: Uuid,
+    /// SHA-256 of the public key.
+    pub key: [u8; 32],
+}
+
+/// Serves `router` on `listener` until `stop` changes, then lets open requests finish.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    router: Router,
+    limits: Limits,
+    mut stop: watch::Receiver<bool>,
+) {
+    let tls = tls.map(TlsAcceptor::from);
+    let places = Arc::new(Places::new(limits));
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.changed() => return,
+        };
+        let (stream, addr) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors or the like: others may free some.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Some(place) = places.take(addr.ip()) else {
+            tracing::debug!(%addr, "connection refused: too many");
+            continue;
+        };
+        let (tls, router, stop) = (tls.clone(), router.clone(), stop.clone());
+        tokio::spawn(async move {
+            let _place = place;
+            if let Err(error) = connection(stream, addr, tls, router, stop).await {
+                tracing::debug!(%addr, %error, "connection ended early");
+            }
+        });
+    }
+}
+
+/// How many connections may be open.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub total: usize,
+    pub per_address: usize,
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+async fn connection(
+    stream: TcpStream,
+    addr: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    stop: watch::Receiver<bool>,
+) -> Result<(), Failure> {
+    stream.set_nodelay(true)?;
+    let mut peer = Peer { addr, local: stream.local_addr()?, agent: None };
+    let Some(tls) = tls else {
+        return requests(stream, peer, router, stop).await;
+    };
+    let stream = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await??;
+    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    peer.agent = certificate.and_then(ca::agent_identity).map(|(machine, key)| AgentIdentity { machine, key });
+    requests(stream, peer, router, stop).await
+}
+
+async fn requests(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Peer,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), Failure> {
+    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        let router = router.clone();
+        async move { router.oneshot(request.map(Body::new)).await as Result<_, Infallible> }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS).max_buf_size(MAX_HEAD);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(KEEP_ALIVE).keep_alive_timeout(KEEP_ALIVE);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        result = connection.as_mut() => return result,
+        _ = stop.changed() => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await
+}
+
+/// Places for open connections, so that one address cannot take them all.
+#[derive(Debug)]
+struct Places {
+    limits: Limits,
+    taken: Mutex<HashMap<IpAddr, usize>>,
+}
+
+#[derive(Debug)]
+struct Place {
+    places: Arc<Places>,
+    address: IpAddr,
+}
+
+impl Places {
+    fn new(limits: Limits) -> Self {
+        Self { limits, taken: Mutex::default() }
+    }
+
+    fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = taken.get(&address).copied().unwrap_or(0);
+        if own >= self.limits.per_address || taken.values().sum::<usize>() >= self.limits.total {
+            return None;
+        }
+        taken.insert(address, own + 1);
+        Some(Place { places: Arc::clone(self), address })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = taken.get_mut(&self.address) {
+            *own -= 1;
+            if *own == 0 {
+                taken.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// A client that sends nothing is gone; state is freed well within a minute.
+const HEADERS: Duration = Duration::from_secs(30);
+const HANDSHAKE: Duration = Duration::from_secs(15);
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Loaders and agents send short heads.
+const MAX_HEAD: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::sync::Arc;
+
+    use super::{Limits, Places};
+
+    #[test]
+    fn t9_one_address_cannot_take_every_place() {
+        let places = Arc::new(Places::new(Limits { total: 3, per_address: 2 }));
+        let [a, b, c] = [1, 2, 3].map(|n| IpAddr::V4(Ipv4Addr::new(10, 0, 0, n)));
+        let first = places.take(a);
+        let second = places.take(a);
+        assert!(first.is_some() && second.is_some());
+        assert!(places.take(a).is_none(), "the address has its share");
+        let third = places.take(b);
+        assert!(third.is_some() && places.take(c).is_none(), "all places are taken");
+        drop(first);
+        assert!(places.take(c).is_some(), "a place is free again");
+    }
+}
