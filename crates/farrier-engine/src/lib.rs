@@ -1,17 +1,23 @@
 //! What Farrier knows and decides: machines, boot facts, policy, leases, tasks.
 //!
-//! Reading order: [`model`] has the words; [`facts`] turns a request into what it tells of a client;
-//! [`policy`] decides what the client gets and explains why; [`lease`] and [`task`] are the two state
-//! machines with a life longer than a packet; [`timeline`] is how all of it is told to people.
+//! Reading order: [`model`] has the words; [`facts`] turns a request into what it tells of a client
+//! and [`identity`] finds whose it is; [`policy`] decides what the client gets from the
+//! [`catalogue`] and explains why; [`script`] writes it down for the loader; [`lease`] and [`task`]
+//! are the two state machines with a life longer than a packet; [`timeline`] is how all of it is
+//! told to people. Every silence has a [`Reason`].
 //!
 //! Nothing here waits, reads a clock, touches a socket or a file. Time comes in as [`WallTime`].
 #![forbid(unsafe_code)]
 
+pub mod facts;
 pub mod lease;
 pub mod model;
 pub mod policy;
+pub mod quirk;
+mod reason;
 pub mod task;
 mod time;
 pub mod timeline;
 
+pub use reason::Reason;
 pub use time::WallTime;

@@ -115,7 +115,9 @@ impl TryFrom<String> for HostName {
     fn try_from(text: String) -> Result<Self, HostNameError> {
         let label_is_good = |label: &str| {
             (1..=63).contains(&label.len())
-                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'-')
                 && !label.starts_with('-')
                 && !label.ends_with('-')
         };
@@ -268,7 +270,6 @@ pub enum Role {
     Admin,
 }
 
-
 /// Hardware addresses as a list of texts.
 mod mac_list {
     use farrier_proto::MacAddr;
@@ -277,10 +278,17 @@ mod mac_list {
     use super::MacText;
 
     pub(super) fn serialize<S: Serializer>(macs: &[MacAddr], s: S) -> Result<S::Ok, S::Error> {
-        macs.iter().copied().map(MacText).collect::<Vec<_>>().serialize(s)
+        macs.iter()
+            .copied()
+            .map(MacText)
+            .collect::<Vec<_>>()
+            .serialize(s)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<MacAddr>, D::Error> {
-        Ok(Vec::<MacText>::deserialize(d)?.into_iter().map(|m| m.0).collect())
+        Ok(Vec::<MacText>::deserialize(d)?
+            .into_iter()
+            .map(|m| m.0)
+            .collect())
     }
 }

@@ -1,8 +1,29 @@
 //! Addresses lent to clients.
+//!
+//! [`LeaseBook`] decides who gets which address and remembers it in memory; the caller makes it
+//! durable. The order matters: store what [`LeaseBook::request`] grants, then
+//! [`LeaseBook::commit`] it, then send the DHCPACK. If power fails before the store, the client has
+//! no ACK; if it fails after, the stored lease is [`restored`](LeaseBook::commit) at start.
+//!
+//! An address is bound to subnet and hardware address, not to option 61: firmware, loader and system
+//! of one machine send different client identifiers and must get the same address.
+//!
+//! `now` should come from a clock that does not jump (start time plus monotonic time).
+
+mod book;
+mod request;
+mod subnet;
+#[cfg(test)]
+mod tests;
 
 use std::net::Ipv4Addr;
 
 use farrier_proto::MacAddr;
+
+pub use book::{Answer, CommitError, LeaseBook, Offered};
+pub use request::RequestCase;
+pub use subnet::{AddressRange, Holder, Reservation, Subnet, SubnetError};
+use uuid::Uuid;
 
 use crate::WallTime;
 
@@ -27,4 +48,34 @@ pub enum LeaseState {
     Declined,
     /// Given back or run out.
     Free,
+}
+
+/// Who asks for an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    pub mac: MacAddr,
+    /// From option 97, for reservations by UUID.
+    pub uuid: Option<Uuid>,
+    pub client_id: Option<Vec<u8>>,
+    pub hostname: Option<String>,
+    /// A machine of ours: it may use the share of the pool that is kept back.
+    pub known: bool,
+    /// Firmware and loaders leave the network boot on a DHCPNAK (ironic-image#195): for them every
+    /// no is a silence.
+    pub never_nak: bool,
+}
+
+impl Client {
+    /// An unknown client of which only the hardware address is known.
+    #[must_use]
+    pub fn new(mac: MacAddr) -> Self {
+        Self {
+            mac,
+            uuid: None,
+            client_id: None,
+            hostname: None,
+            known: false,
+            never_nak: false,
+        }
+    }
 }

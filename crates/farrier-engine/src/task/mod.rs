@@ -37,10 +37,21 @@ pub struct Task {
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Work {
     Inventory,
-    Capture { image: String, disk: DiskSelector },
-    Deploy { image: String, version: Option<u32>, disk: DiskSelector },
+    Capture {
+        image: String,
+        disk: DiskSelector,
+    },
+    Deploy {
+        image: String,
+        version: Option<u32>,
+        disk: DiskSelector,
+    },
     /// Bring the disk back to the image it should hold, writing only what differs.
-    Repair { image: String, version: Option<u32>, disk: DiskSelector },
+    Repair {
+        image: String,
+        version: Option<u32>,
+        disk: DiskSelector,
+    },
 }
 
 /// Which disk, by what is known of it. All that is set must match, and exactly one disk must.

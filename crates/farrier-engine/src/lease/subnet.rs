@@ -1,0 +1,426 @@
+//! A network we give addresses in, and the addresses of it that may be lent.
+
+use std::collections::{HashSet, VecDeque};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use farrier_proto::MacAddr;
+use uuid::Uuid;
+
+/// One network, as the operator describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subnet {
+    pub network: Ipv4Addr,
+    pub prefix: u8,
+    pub ranges: Vec<AddressRange>,
+    /// Never lent: our own address, routers, printers.
+    pub exclusions: Vec<AddressRange>,
+    pub reservations: Vec<Reservation>,
+    pub lease_time: Duration,
+    /// How much of the ranges is kept for known machines, so that a flood of invented addresses
+    /// cannot keep ours from booting (`T10`).
+    pub known_share_percent: u8,
+    /// How many unknown clients may hold an offer at once.
+    pub max_open_offers: usize,
+}
+
+/// Addresses from `first` to `last`, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressRange {
+    pub first: Ipv4Addr,
+    pub last: Ipv4Addr,
+}
+
+/// An address kept for one client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reservation {
+    pub ip: Ipv4Addr,
+    pub holder: Holder,
+}
+
+/// Whom an address is kept for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Holder {
+    Mac(MacAddr),
+    Uuid(Uuid),
+}
+
+/// The subnet cannot be used as described.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubnetError {
+    #[error(
+        "{network}/{prefix} is not a network: clear the host bits and use a prefix from 8 to 30"
+    )]
+    NotANetwork { network: Ipv4Addr, prefix: u8 },
+    #[error("{first}-{last} is not inside {network}/{prefix}: correct the range or the network")]
+    RangeOutside {
+        first: Ipv4Addr,
+        last: Ipv4Addr,
+        network: Ipv4Addr,
+        prefix: u8,
+    },
+    #[error("{ip} is reserved outside {network}/{prefix}: correct the reservation or the network")]
+    ReservationOutside {
+        ip: Ipv4Addr,
+        network: Ipv4Addr,
+        prefix: u8,
+    },
+    #[error("{ip} is reserved twice: keep one of the reservations")]
+    ReservedTwice { ip: Ipv4Addr },
+    #[error("one client has two reserved addresses, {ip} is the second: keep one of them")]
+    HolderTwice { ip: Ipv4Addr },
+    #[error("{a} and {b} overlap: make them distinct networks")]
+    Overlap { a: Ipv4Addr, b: Ipv4Addr },
+}
+
+impl Subnet {
+    /// A subnet with the customary limits and no addresses to lend.
+    #[must_use]
+    pub fn new(network: Ipv4Addr, prefix: u8) -> Self {
+        Self {
+            network,
+            prefix,
+            ranges: Vec::new(),
+            exclusions: Vec::new(),
+            reservations: Vec::new(),
+            lease_time: DEFAULT_LEASE_TIME,
+            known_share_percent: DEFAULT_KNOWN_SHARE_PERCENT,
+            max_open_offers: DEFAULT_MAX_OPEN_OFFERS,
+        }
+    }
+
+    #[must_use]
+    pub fn mask(&self) -> Ipv4Addr {
+        Ipv4Addr::from(
+            u32::MAX
+                .checked_shl(32 - u32::from(self.prefix.min(32)))
+                .unwrap_or(0),
+        )
+    }
+
+    #[must_use]
+    pub fn broadcast(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.network) | !u32::from(self.mask()))
+    }
+
+    #[must_use]
+    pub fn contains(&self, ip: Ipv4Addr) -> bool {
+        u32::from(ip) & u32::from(self.mask()) == u32::from(self.network)
+    }
+
+    pub(super) fn check(&self) -> Result<(), SubnetError> {
+        let (network, prefix) = (self.network, self.prefix);
+        // edk2 refuses /31 (`protocols.md` 2), and a /32 has nobody to talk to.
+        if !(8..=30).contains(&prefix) || !self.contains(network) {
+            return Err(SubnetError::NotANetwork { network, prefix });
+        }
+        for &AddressRange { first, last } in self.ranges.iter().chain(&self.exclusions) {
+            if first > last || !self.contains(first) || !self.contains(last) {
+                return Err(SubnetError::RangeOutside {
+                    first,
+                    last,
+                    network,
+                    prefix,
+                });
+            }
+        }
+        let mut ips = HashSet::new();
+        let mut holders = HashSet::new();
+        for &Reservation { ip, holder } in &self.reservations {
+            if !self.contains(ip) || ip == network || ip == self.broadcast() {
+                return Err(SubnetError::ReservationOutside {
+                    ip,
+                    network,
+                    prefix,
+                });
+            }
+            if !ips.insert(ip) {
+                return Err(SubnetError::ReservedTwice { ip });
+            }
+            if !holders.insert(holder) {
+                return Err(SubnetError::HolderTwice { ip });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The addresses of a subnet that may be lent to anybody, and which to lend next. Costs the same
+/// for ten addresses and for ten million: never-used ones come from a cursor, used ones from a
+/// queue with the longest unused in front, so that a client that comes back late finds its own.
+#[derive(Debug)]
+pub(super) struct Pool {
+    /// Sorted, disjoint, without exclusions and reservations.
+    spans: Vec<(u32, u32)>,
+    size: usize,
+    cursor: Option<(usize, u32)>,
+    freed: VecDeque<Ipv4Addr>,
+}
+
+impl Pool {
+    pub(super) fn of(subnet: &Subnet) -> Self {
+        let mut holes: Vec<(u32, u32)> = subnet
+            .exclusions
+            .iter()
+            .map(|r| (u32::from(r.first), u32::from(r.last)))
+            .chain(
+                subnet
+                    .reservations
+                    .iter()
+                    .map(|r| (u32::from(r.ip), u32::from(r.ip))),
+            )
+            .chain([subnet.network, subnet.broadcast()].map(|ip| (u32::from(ip), u32::from(ip))))
+            .collect();
+        holes.sort_unstable();
+        let mut ranges: Vec<(u32, u32)> = subnet
+            .ranges
+            .iter()
+            .map(|r| (u32::from(r.first), u32::from(r.last)))
+            .collect();
+        ranges.sort_unstable();
+
+        let mut spans = Vec::new();
+        // Everything below `next` is either in a span or left out.
+        let mut next = 0;
+        for (first, last) in ranges {
+            next = next.max(first);
+            for &(hole_first, hole_last) in &holes {
+                if hole_last < next || hole_first > last {
+                    continue;
+                }
+                if hole_first > next {
+                    spans.push((next, hole_first - 1));
+                }
+                next = next.max(hole_last.saturating_add(1));
+            }
+            if next <= last {
+                spans.push((next, last));
+                next = last.saturating_add(1);
+            }
+        }
+        let size = spans
+            .iter()
+            .map(|(first, last)| (last - first) as usize + 1)
+            .sum();
+        let cursor = spans.first().map(|&(first, _)| (0, first));
+        Self {
+            spans,
+            size,
+            cursor,
+            freed: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
+    pub(super) fn contains(&self, ip: Ipv4Addr) -> bool {
+        let ip = u32::from(ip);
+        let after = self.spans.partition_point(|&(first, _)| first <= ip);
+        after > 0 && self.spans[after - 1].1 >= ip
+    }
+
+    /// The next address the cursor has not passed yet.
+    pub(super) fn next_fresh(&mut self) -> Option<Ipv4Addr> {
+        let (span, ip) = self.cursor?;
+        self.cursor = if ip < self.spans[span].1 {
+            Some((span, ip + 1))
+        } else {
+            self.spans
+                .get(span + 1)
+                .map(|&(first, _)| (span + 1, first))
+        };
+        Some(Ipv4Addr::from(ip))
+    }
+
+    pub(super) fn next_freed(&mut self) -> Option<Ipv4Addr> {
+        self.freed.pop_front()
+    }
+
+    pub(super) fn give_back(&mut self, ip: Ipv4Addr) {
+        self.freed.push_back(ip);
+    }
+}
+
+/// Long enough that machines switched off over lunch keep theirs, short enough that a lab of guests
+/// does not fill the range in a day.
+const DEFAULT_LEASE_TIME: Duration = Duration::from_secs(8 * 3600);
+const DEFAULT_KNOWN_SHARE_PERCENT: u8 = 25;
+/// A hundred unknown machines switched on at the same moment still all get an offer.
+const DEFAULT_MAX_OPEN_OFFERS: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(first: u8, last: u8) -> AddressRange {
+        AddressRange {
+            first: ip(first),
+            last: ip(last),
+        }
+    }
+
+    fn ip(last: u8) -> Ipv4Addr {
+        Ipv4Addr::new(10, 0, 0, last)
+    }
+
+    fn reserved(last: u8) -> Reservation {
+        Reservation {
+            ip: ip(last),
+            holder: Holder::Mac(MacAddr([2, 0, 0, 0, 0, last])),
+        }
+    }
+
+    #[test]
+    fn the_pool_is_ranges_less_exclusions_and_reservations() {
+        let rows: [(
+            &str,
+            Vec<AddressRange>,
+            Vec<AddressRange>,
+            Vec<Reservation>,
+            Vec<u8>,
+        ); 6] = [
+            (
+                "plain",
+                vec![range(10, 12)],
+                vec![],
+                vec![],
+                vec![10, 11, 12],
+            ),
+            (
+                "hole in the middle",
+                vec![range(10, 14)],
+                vec![range(11, 12)],
+                vec![],
+                vec![10, 13, 14],
+            ),
+            (
+                "hole at the ends",
+                vec![range(10, 13)],
+                vec![range(9, 10), range(13, 20)],
+                vec![],
+                vec![11, 12],
+            ),
+            (
+                "reservation",
+                vec![range(10, 12)],
+                vec![],
+                vec![reserved(11), reserved(99)],
+                vec![10, 12],
+            ),
+            (
+                "overlapping ranges",
+                vec![range(11, 13), range(10, 12)],
+                vec![],
+                vec![],
+                vec![10, 11, 12, 13],
+            ),
+            (
+                "network and broadcast",
+                vec![range(0, 2), range(254, 255)],
+                vec![],
+                vec![],
+                vec![1, 2, 254],
+            ),
+        ];
+        for (name, ranges, exclusions, reservations, expected) in rows {
+            let subnet = Subnet {
+                ranges,
+                exclusions,
+                reservations,
+                ..Subnet::new(ip(0), 24)
+            };
+            subnet.check().unwrap();
+            let mut pool = Pool::of(&subnet);
+            assert_eq!(pool.size(), expected.len(), "{name}");
+            for last in 0..=255 {
+                assert_eq!(
+                    pool.contains(ip(last)),
+                    expected.contains(&last),
+                    "{name}: {last}"
+                );
+            }
+            let mut lent = Vec::new();
+            while let Some(ip) = pool.next_fresh() {
+                lent.push(ip.octets()[3]);
+            }
+            assert_eq!(lent, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn faults_are_told() {
+        let good = || Subnet::new(ip(0), 24);
+        let rows: [(&str, Subnet); 6] = [
+            ("is not a network", Subnet::new(ip(1), 24)),
+            ("is not a network", Subnet::new(ip(0), 31)),
+            (
+                "is not inside",
+                Subnet {
+                    ranges: vec![range(9, 8)],
+                    ..good()
+                },
+            ),
+            (
+                "is reserved outside",
+                Subnet {
+                    reservations: vec![reserved(255)],
+                    ..good()
+                },
+            ),
+            (
+                "is reserved twice",
+                Subnet {
+                    reservations: vec![reserved(7), reserved(7)],
+                    ..good()
+                },
+            ),
+            (
+                "two reserved addresses",
+                Subnet {
+                    reservations: vec![
+                        reserved(7),
+                        Reservation {
+                            ip: ip(8),
+                            ..reserved(7)
+                        },
+                    ],
+                    ..good()
+                },
+            ),
+        ];
+        for (words, subnet) in rows {
+            let error = subnet.check().unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_huge_pool_costs_nothing() {
+        let subnet = Subnet {
+            ranges: vec![AddressRange {
+                first: Ipv4Addr::new(10, 0, 0, 1),
+                last: Ipv4Addr::new(10, 255, 255, 254),
+            }],
+            ..Subnet::new(ip(0), 8)
+        };
+        let mut pool = Pool::of(&subnet);
+        assert_eq!(pool.size(), 16_777_214);
+        assert_eq!(pool.next_fresh(), Some(ip(1)));
+        assert_eq!(pool.spans.len(), 1);
+    }
+
+    #[test]
+    fn masks() {
+        for (prefix, mask, broadcast) in [
+            (8, [255, 0, 0, 0], [10, 255, 255, 255]),
+            (24, [255, 255, 255, 0], [10, 0, 0, 255]),
+            (30, [255, 255, 255, 252], [10, 0, 0, 3]),
+        ] {
+            let subnet = Subnet::new(ip(0), prefix);
+            assert_eq!(subnet.mask(), Ipv4Addr::from(mask));
+            assert_eq!(subnet.broadcast(), Ipv4Addr::from(broadcast));
+        }
+    }
+}

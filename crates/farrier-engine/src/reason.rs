@@ -1,0 +1,182 @@
+//! Why a client did not get what it asked for. Every silence and every refusal has one of these.
+
+use serde::{Deserialize, Serialize};
+
+/// Why we stayed silent, said no or gave less. Each has a counter label and a sentence for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The client is told its address, but nothing to boot, since its architecture is not known yet.
+    ArchitectureUnknown,
+    /// RFC 951 has no lease time: an address lent to a BOOTP client is lost for good.
+    BootpNeedsReservation,
+    ChoseOtherServer,
+    /// Two machines show the same evidence, so that we cannot tell whose turn it is.
+    IdentityConflict,
+    LeaseNotOurs,
+    LoaderLoop,
+    MachineDisabled,
+    Malformed,
+    /// There is no agent for this architecture.
+    NoAgent,
+    NoLeaseOnRecord,
+    NoLoader,
+    NoMemoryTest,
+    NoSubnet,
+    NotABootClient,
+    NotApproved,
+    /// Too many clients hold an offer that they did not take up.
+    OfferLimit,
+    /// A boot program that brings its own next step, such as GRUB.
+    OtherLoader,
+    PoolExhausted,
+    /// What is left of the pool is kept for machines we know.
+    PoolReserved,
+    UnknownMachine,
+    WrongAddress,
+    WrongNetwork,
+}
+
+impl Reason {
+    /// All of them, for the list of counters.
+    pub const ALL: [Self; 22] = [
+        Self::ArchitectureUnknown,
+        Self::BootpNeedsReservation,
+        Self::ChoseOtherServer,
+        Self::IdentityConflict,
+        Self::LeaseNotOurs,
+        Self::LoaderLoop,
+        Self::MachineDisabled,
+        Self::Malformed,
+        Self::NoAgent,
+        Self::NoLeaseOnRecord,
+        Self::NoLoader,
+        Self::NoMemoryTest,
+        Self::NoSubnet,
+        Self::NotABootClient,
+        Self::NotApproved,
+        Self::OfferLimit,
+        Self::OtherLoader,
+        Self::PoolExhausted,
+        Self::PoolReserved,
+        Self::UnknownMachine,
+        Self::WrongAddress,
+        Self::WrongNetwork,
+    ];
+
+    /// Short, lower-case and stable, for counters.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::ArchitectureUnknown => "architecture_unknown",
+            Self::BootpNeedsReservation => "bootp_needs_reservation",
+            Self::ChoseOtherServer => "chose_other_server",
+            Self::IdentityConflict => "identity_conflict",
+            Self::LeaseNotOurs => "lease_not_ours",
+            Self::LoaderLoop => "loader_loop",
+            Self::MachineDisabled => "machine_disabled",
+            Self::Malformed => "malformed",
+            Self::NoAgent => "no_agent",
+            Self::NoLeaseOnRecord => "no_lease_on_record",
+            Self::NoLoader => "no_loader",
+            Self::NoMemoryTest => "no_memory_test",
+            Self::NoSubnet => "no_subnet",
+            Self::NotABootClient => "not_a_boot_client",
+            Self::NotApproved => "not_approved",
+            Self::OfferLimit => "offer_limit",
+            Self::OtherLoader => "other_loader",
+            Self::PoolExhausted => "pool_exhausted",
+            Self::PoolReserved => "pool_reserved",
+            Self::UnknownMachine => "unknown_machine",
+            Self::WrongAddress => "wrong_address",
+            Self::WrongNetwork => "wrong_network",
+        }
+    }
+
+    /// A whole sentence that ends with what to do, where something can be done.
+    #[must_use]
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::ArchitectureUnknown => {
+                "It has not told its architecture yet, so there is no boot file to name."
+            }
+            Self::BootpNeedsReservation => {
+                "A BOOTP client keeps its address for ever: reserve one for it, or register the machine."
+            }
+            Self::ChoseOtherServer => "It accepted the offer of another DHCP server.",
+            Self::IdentityConflict => {
+                "Its evidence fits more than one machine: look at both and say which one it is."
+            }
+            Self::LeaseNotOurs => "The address it speaks of is not lent to it.",
+            Self::LoaderLoop => {
+                "It fetched a loader three times within a minute without going on: check the loader and its log."
+            }
+            Self::MachineDisabled => {
+                "The machine is disabled: enable it to let it boot from the network."
+            }
+            Self::Malformed => "The request makes no sense by RFC 2131.",
+            Self::NoAgent => "There is no agent for its architecture: build or import one.",
+            Self::NoLeaseOnRecord => "It asks to keep an address that we have no record of.",
+            Self::NoLoader => "There is no loader for its architecture and firmware: import one.",
+            Self::NoMemoryTest => {
+                "There is no memory test for its architecture and firmware: import one."
+            }
+            Self::NoSubnet => "No configured subnet holds the place it asks from: add the subnet.",
+            Self::NotABootClient => "It does not ask to boot from the network.",
+            Self::NotApproved => "The machine waits for approval: approve it to start its work.",
+            Self::OfferLimit => {
+                "Too many clients hold offers they have not taken up: look for a flood of requests."
+            }
+            Self::OtherLoader => "It runs a boot program that finds its own next step.",
+            Self::PoolExhausted => "All addresses of its subnet are taken: enlarge the range.",
+            Self::PoolReserved => {
+                "What is left of the range is kept for known machines: register this one, or enlarge the range."
+            }
+            Self::UnknownMachine => {
+                "Nobody has registered it, and the policy says to ignore such machines."
+            }
+            Self::WrongAddress => "It asks for an address other than the one it was offered.",
+            Self::WrongNetwork => "It asks for an address of another network.",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::Reason;
+
+    #[test]
+    fn labels_are_distinct_and_fit_for_counters() {
+        let labels: BTreeSet<_> = Reason::ALL.iter().map(|r| r.label()).collect();
+        assert_eq!(labels.len(), Reason::ALL.len());
+        for label in labels {
+            assert!(
+                label.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
+                "{label}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_stored_name_is_the_label() {
+        for reason in Reason::ALL {
+            assert_eq!(
+                serde_json::to_string(&reason).unwrap(),
+                format!("\"{}\"", reason.label())
+            );
+        }
+    }
+
+    #[test]
+    fn sentences_are_whole() {
+        for reason in Reason::ALL {
+            let sentence = reason.sentence();
+            assert!(
+                sentence.ends_with('.') && sentence.starts_with(|c: char| c.is_uppercase()),
+                "{sentence}"
+            );
+        }
+    }
+}
