@@ -20,6 +20,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// Kernel arguments that the boot script gives the agent. None of them is a secret worth more than one
@@ -66,7 +67,7 @@ pub enum EnrolAnswer {
 }
 
 /// What the agent found in the machine; field meanings are those of the inventory the server shows.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Inventory {
     pub system: System,
@@ -80,7 +81,7 @@ pub struct Inventory {
     pub pci_without_driver: Vec<String>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct System {
     pub manufacturer: String,
@@ -95,7 +96,7 @@ pub struct System {
     pub bios_version: String,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Cpu {
     pub model: String,
@@ -104,7 +105,7 @@ pub struct Cpu {
     pub threads: u32,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Nic {
     pub name: String,
     pub mac: String,
@@ -114,7 +115,7 @@ pub struct Nic {
     pub boot: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Disk {
     pub name: String,
     pub size_bytes: u64,
@@ -159,7 +160,7 @@ pub enum Work {
 
 /// All that is set must match, and exactly one disk must. Mounted disks never match; removable ones only
 /// when allowed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct DiskSelector {
     pub serial: Option<String>,
@@ -181,7 +182,7 @@ pub struct ProgressReport {
     pub bottleneck: Option<Bottleneck>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Bottleneck {
     Cpu,

@@ -1,0 +1,111 @@
+//! Machines, what is known of them and what happened to them.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{Millis, Settings, TaskSummary};
+use crate::agent::Inventory;
+
+/// A machine as it appears in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MachineSummary {
+    pub id: Uuid,
+    pub name: Option<String>,
+    pub registration: Registration,
+    pub macs: Vec<String>,
+    pub uuid: Option<Uuid>,
+    pub firmware: Option<String>,
+    pub arch: Option<String>,
+    pub manufacturer: String,
+    pub product: String,
+    pub serial: String,
+    pub memory_bytes: u64,
+    pub first_seen: Millis,
+    pub last_seen: Millis,
+    /// The unfinished task, if it has one.
+    pub task: Option<TaskSummary>,
+    pub revision: u64,
+}
+
+/// All that is known of one machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MachineDetail {
+    #[serde(flatten)]
+    pub summary: MachineSummary,
+    /// What this machine sets for itself.
+    pub settings: Settings,
+    pub inventory: Option<Inventory>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Registration {
+    /// Seen on the network; nobody has said that it is ours.
+    Seen,
+    /// Its agent asked to enrol and waits for a person.
+    Pending,
+    Approved,
+    /// Ours, and told to leave the network boot alone.
+    Disabled,
+}
+
+/// Which machines.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, utoipa::IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct MachineQuery {
+    /// Part of a name, address, serial or model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub search: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registration: Option<Registration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+/// A machine that somebody knows before it is switched on for the first time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewMachine {
+    pub macs: Vec<String>,
+    #[serde(default)]
+    pub name: Option<String>,
+}
+
+/// What to change; what is left out stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct MachineChange {
+    /// A host name, or empty for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settings: Option<Settings>,
+}
+
+/// One thing that happened to a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TimelineEntry {
+    pub at: Millis,
+    pub machine: Uuid,
+    /// `seen`, `answered`, `refused`, `transfer`, `agent`, `task`, `operator` or `warning`.
+    pub kind: String,
+    /// A whole sentence.
+    pub text: String,
+    /// The facts behind it, in the order to show them.
+    pub details: Vec<(String, String)>,
+}
+
+/// Which part of a timeline.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, utoipa::IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct TimelineQuery {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}

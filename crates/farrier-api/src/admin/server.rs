@@ -1,0 +1,100 @@
+//! The server itself: state, check-up, loaders, leases, news.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{Millis, StoreStatus, TimelineEntry};
+
+/// How the server is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ServerStatus {
+    pub version: String,
+    pub time: Millis,
+    pub started: Millis,
+    pub machines: MachineCounts,
+    pub tasks: TaskCounts,
+    pub store: StoreStatus,
+    /// What a person should look at, the newest first.
+    pub warnings: Vec<TimelineEntry>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MachineCounts {
+    pub total: u64,
+    pub approved: u64,
+    pub pending: u64,
+    pub seen: u64,
+    pub disabled: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TaskCounts {
+    pub queued: u64,
+    pub running: u64,
+    pub lost: u64,
+    pub failed: u64,
+}
+
+/// One check of `farrier doctor`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Check {
+    pub name: String,
+    pub verdict: Verdict,
+    /// What was found.
+    pub found: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    Good,
+    Warning,
+    Bad,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Doctor {
+    pub checks: Vec<Check>,
+}
+
+/// A boot program in the catalogue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Loader {
+    pub id: String,
+    pub kind: String,
+    pub firmware: String,
+    pub arch: String,
+    pub version: String,
+    /// Whose signature Secure Boot will see, if any.
+    pub signer: Option<String>,
+    pub size: u64,
+    pub sha256: String,
+    pub source: String,
+}
+
+/// An address lent to a client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Lease {
+    pub ip: String,
+    pub mac: String,
+    pub hostname: Option<String>,
+    /// `active`, `declined` or `free`.
+    pub state: String,
+    pub starts: Millis,
+    pub ends: Millis,
+    /// The machine with that address, if we know one.
+    pub machine: Option<Uuid>,
+}
+
+/// A piece of news on `/api/v1/events`: what changed, never what it says now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Event {
+    /// `machine`, `task`, `image`, `lease`, `site`, `timeline`, or `lagged` when some were missed.
+    pub kind: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+}

@@ -1,0 +1,149 @@
+//! Work for machines.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{Millis, Plan};
+use crate::agent::{Bottleneck, DiskSelector};
+
+/// A task with its state and how far it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TaskSummary {
+    pub id: Uuid,
+    pub machine: Uuid,
+    /// What the machine is called, or its first address.
+    pub machine_name: String,
+    pub work: TaskWork,
+    pub state: TaskState,
+    pub progress: TaskProgress,
+    pub attempts: u32,
+    pub max_attempts: u32,
+    pub created: Millis,
+    pub created_by: String,
+    pub expires: Millis,
+    pub ended: Option<Millis>,
+    /// When its agent was last heard.
+    pub heard: Option<Millis>,
+    /// Why it ended, failed or waits, in words.
+    pub reason: Option<String>,
+    pub then: Then,
+    pub revision: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
+pub enum TaskWork {
+    Inventory,
+    Capture {
+        image: String,
+        #[serde(default)]
+        disk: DiskSelector,
+    },
+    Deploy {
+        image: String,
+        /// The newest when left out.
+        #[serde(default)]
+        version: Option<u32>,
+        #[serde(default)]
+        disk: DiskSelector,
+    },
+    /// Bring the disk back to the image it should hold, writing only what differs.
+    Repair {
+        image: String,
+        #[serde(default)]
+        version: Option<u32>,
+        #[serde(default)]
+        disk: DiskSelector,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskState {
+    /// Waits for the machine to boot.
+    Queued,
+    Running,
+    /// Its agent is silent; it goes on when the agent comes back or boots again.
+    Lost,
+    Done,
+    Failed,
+    Cancelled,
+    Expired,
+}
+
+impl TaskState {
+    /// Whether nothing more will happen.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        !matches!(self, Self::Queued | Self::Running | Self::Lost)
+    }
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Lost => "lost",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// What the machine does when the work is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Then {
+    #[default]
+    LocalBoot,
+    PowerOff,
+    Reboot,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct TaskProgress {
+    pub phase: String,
+    pub done_bytes: u64,
+    pub total_bytes: u64,
+    pub bytes_per_second: u64,
+    pub bottleneck: Option<Bottleneck>,
+}
+
+/// Which tasks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, utoipa::IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct TaskQuery {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub machine: Option<Uuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<TaskState>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+/// The same work for one or many machines.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewTasks {
+    pub machines: Vec<Uuid>,
+    pub work: TaskWork,
+    #[serde(default)]
+    pub then: Then,
+    /// From the [`Plan`]; wanted for work that writes to disks, and for more than one machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<String>,
+}
+
+/// What came of [`NewTasks`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TasksCreated {
+    pub plan: Plan,
+    pub tasks: Vec<TaskSummary>,
+}
