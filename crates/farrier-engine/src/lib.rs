@@ -19,5 +19,6 @@ pub mod task;
 mod time;
 pub mod timeline;
 
+pub use farrier_proto::MacAddr;
 pub use reason::Reason;
 pub use time::WallTime;
