@@ -1,9 +1,9 @@
 //! Disk images as signed manifests over content-addressed chunks.
 //!
-//! Reading order: [`chunk`] is the unit; [`manifest`] says which chunks make a disk; [`pack`] and [`store`]
-//! keep them; [`disk`] reads and writes partition tables; [`fs`] knows which blocks of a volume are in
-//! use; [`capture`] and [`apply`] move a disk into a store and back; [`import`] and [`export`] speak other
-//! people's formats. `docs/formats/image.md` has the bytes.
+//! Reading order: [`chunk`] is the unit; [`manifest`] says which chunks make a disk and [`key`] signs it;
+//! [`pack`] and [`store`] keep them; [`disk`] reads and writes partition tables; [`fs`] knows which blocks
+//! of a volume are in use; [`capture`] and [`apply`] move a disk into a store and back; [`import`] and
+//! [`export`] speak other people's formats. `docs/formats/image.md` has the bytes.
 //!
 //! The engine itself is blocking and threaded (it is bound by CPU and disk); only [`store`] is async.
 #![forbid(unsafe_code)]
@@ -14,9 +14,14 @@ pub mod chunk;
 pub mod device;
 pub mod disk;
 pub mod export;
+mod field;
 pub mod fs;
 pub mod import;
+pub mod key;
 pub mod manifest;
+mod masked;
 pub mod pack;
+mod retry;
 pub mod store;
+mod tally;
 pub mod transport;

@@ -1,0 +1,353 @@
+//! Fetches chunks and writes them, several at a time.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use super::{ApplyError, Run, Unit, threads};
+use crate::chunk::{ChunkId, StoredChunk};
+use crate::masked::len_of;
+use crate::retry::persist;
+use crate::tally::Busy;
+use crate::transport::{ChunkSource, TransportError};
+
+/// Ids per call of the source: some 25 MiB as stored, a good part of a pack.
+const FETCH_BATCH: usize = 256;
+/// Calls under way at a time: the next one's first bytes come while the last one's are dealt with.
+const FETCHERS: usize = 2;
+/// Fetched chunks that wait for a thread; bounds memory to some MiB.
+const WAITING: usize = 32;
+/// Repairs write whole pages: a smaller write makes the disk read, change and write one anyway.
+const PAGE: usize = 4096;
+/// A chunk that comes damaged is fetched again, in case it was the wire.
+const ATTEMPTS: u32 = 3;
+
+/// What to write, and how.
+pub(super) struct Work<'a> {
+    pub(super) units: &'a [Unit],
+    /// Units known to be right, from which equal chunks are copied.
+    pub(super) intact: &'a [Unit],
+    /// Compare with what is there and write only pages that differ.
+    pub(super) patch: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Written {
+    pub(super) fetched_chunks: u64,
+    pub(super) zeroed_bytes: u64,
+}
+
+/// Work sorted by where the content comes from.
+struct Sorted {
+    /// Chunks to fetch, each once, in the order of the disk.
+    fetch: Vec<ChunkId>,
+    /// Everywhere a chunk goes.
+    places: HashMap<ChunkId, Vec<Unit>>,
+    /// Units whose content is elsewhere on this disk, or zeros (no source).
+    local: Vec<(Unit, Option<Unit>)>,
+}
+
+struct Pipe<'a> {
+    run: &'a Run<'a>,
+    source: &'a dyn ChunkSource,
+    patch: bool,
+    sorted: Sorted,
+    next_fetch: AtomicUsize,
+    next_local: AtomicUsize,
+    /// Chunks that came damaged.
+    damaged: Mutex<Vec<(ChunkId, String)>>,
+    fetched: AtomicU64,
+    zeroed: AtomicU64,
+}
+
+impl Run<'_> {
+    /// Writes all of `work`. Nothing is durable or proven when this returns.
+    pub(super) fn write_all(
+        &self,
+        source: &dyn ChunkSource,
+        work: &Work<'_>,
+    ) -> Result<Written, ApplyError> {
+        let mut pipe = Pipe {
+            run: self,
+            source,
+            patch: work.patch,
+            sorted: self.sort(work),
+            next_fetch: AtomicUsize::new(0),
+            next_local: AtomicUsize::new(0),
+            damaged: Mutex::default(),
+            fetched: AtomicU64::new(0),
+            zeroed: AtomicU64::new(0),
+        };
+        for attempt in 1.. {
+            pipe.pass()?;
+            let damaged = std::mem::take(
+                pipe.damaged
+                    .get_mut()
+                    .unwrap_or_else(PoisonError::into_inner),
+            );
+            let Some((id, cause)) = damaged.first().cloned() else {
+                break;
+            };
+            if attempt == ATTEMPTS {
+                return Err(ApplyError::Fetch(TransportError::BadChunk { id, cause }));
+            }
+            tracing::warn!(chunks = damaged.len(), %cause, "damaged chunks are fetched again");
+            pipe.sorted.fetch = damaged.into_iter().map(|(id, _)| id).collect();
+            pipe.next_fetch = AtomicUsize::new(0);
+        }
+        Ok(Written {
+            fetched_chunks: pipe.fetched.into_inner(),
+            zeroed_bytes: pipe.zeroed.into_inner(),
+        })
+    }
+
+    fn sort(&self, work: &Work<'_>) -> Sorted {
+        let mut places: HashMap<ChunkId, Vec<Unit>> = HashMap::new();
+        let mut fetch = vec![];
+        let mut local = vec![];
+        for unit in work.units {
+            let Some(id) = self.expected(*unit) else {
+                local.push((*unit, None));
+                continue;
+            };
+            let units = places.entry(id).or_default();
+            if units.is_empty() {
+                fetch.push(id);
+            }
+            units.push(*unit);
+        }
+        let mut here = HashMap::new();
+        for unit in work.intact {
+            if let Some(id) = self.expected(*unit).filter(|id| places.contains_key(id)) {
+                here.entry(id).or_insert(*unit);
+            }
+        }
+        for (id, seed) in &here {
+            let units = places.remove(id).unwrap_or_default();
+            local.extend(units.into_iter().map(|unit| (unit, Some(*seed))));
+        }
+        fetch.retain(|id| !here.contains_key(id));
+        Sorted {
+            fetch,
+            places,
+            local,
+        }
+    }
+}
+
+impl Pipe<'_> {
+    /// Fetches and writes everything that is left.
+    fn pass(&self) -> Result<(), ApplyError> {
+        let (sender, receiver) = sync_channel::<StoredChunk>(WAITING);
+        let receiver = Mutex::new(receiver);
+        let results = thread::scope(|scope| {
+            let mut all = vec![];
+            for _ in 0..FETCHERS {
+                let sender = sender.clone();
+                all.push(scope.spawn(move || self.run.noting(self.fetch(&sender))));
+            }
+            drop(sender);
+            for _ in 0..threads() {
+                all.push(scope.spawn(|| self.write(&receiver)));
+            }
+            all.into_iter()
+                .map(|worker| worker.join())
+                .collect::<Vec<_>>()
+        });
+        for result in results {
+            result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        }
+        Ok(())
+    }
+
+    /// One fetching thread.
+    fn fetch(&self, out: &SyncSender<StoredChunk>) -> Result<(), ApplyError> {
+        while self.run.check()? {
+            let first = self.next_fetch.fetch_add(FETCH_BATCH, Ordering::Relaxed);
+            let ids = &self.sorted.fetch;
+            if first >= ids.len() {
+                break;
+            }
+            self.fetch_batch(&ids[first..ids.len().min(first + FETCH_BATCH)], out)?;
+        }
+        Ok(())
+    }
+
+    /// Fetches `ids`; after a broken connection only what is still missing of them.
+    fn fetch_batch(
+        &self,
+        ids: &[ChunkId],
+        out: &SyncSender<StoredChunk>,
+    ) -> Result<(), ApplyError> {
+        let mut left: HashSet<ChunkId> = ids.iter().copied().collect();
+        let aborted = || self.run.failed.load(Ordering::Relaxed);
+        persist(self.run.tally, &aborted, || {
+            let wanted: Vec<ChunkId> = ids.iter().copied().filter(|id| left.contains(id)).collect();
+            self.source.fetch(&wanted, &mut |chunk| {
+                if left.remove(&chunk.id) {
+                    self.run.tally.moved(chunk.frame.len() as u64);
+                    self.fetched.fetch_add(1, Ordering::Relaxed);
+                    // The writers take chunks until every sender is gone, so this cannot hang.
+                    let _ = out.send(chunk);
+                }
+                !aborted() && self.run.tally.stop().is_none()
+            })?;
+            match left.iter().next() {
+                Some(id) if !aborted() && self.run.tally.stop().is_none() => {
+                    let cause = "the source did not deliver it".to_owned();
+                    Err(TransportError::BadChunk { id: *id, cause })
+                }
+                _ => Ok(()),
+            }
+        })?;
+        Ok(())
+    }
+
+    /// One writing thread: first what needs no fetching, then chunks as they come, to the end of the
+    /// channel even after a failure.
+    fn write(&self, chunks: &Mutex<Receiver<StoredChunk>>) -> Result<(), ApplyError> {
+        let mut buffers = Buffers::default();
+        let mut result = Ok(());
+        loop {
+            let received = chunks.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok(chunk) = received else { break };
+            if result.is_ok() && !self.run.failed.load(Ordering::Relaxed) {
+                result = self.run.noting(self.place(&chunk, &mut buffers));
+            }
+        }
+        result?;
+        self.run.noting(self.write_local(&mut buffers))
+    }
+
+    /// Unpacks and proves a chunk, then writes it to all its places.
+    fn place(&self, chunk: &StoredChunk, buffers: &mut Buffers) -> Result<(), ApplyError> {
+        let opened = self
+            .run
+            .tally
+            .time(Busy::Cpu, || chunk.open(&mut buffers.content));
+        if let Err(error) = opened {
+            let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+            damaged.push((chunk.id, error.to_string()));
+            return Ok(());
+        }
+        for unit in self.sorted.places.get(&chunk.id).into_iter().flatten() {
+            if buffers.content.len() != self.run.volumes[unit.volume].chunk_len(unit.chunk) {
+                let cause = "it is not as long as the image says".to_owned();
+                return Err(ApplyError::Fetch(TransportError::BadChunk {
+                    id: chunk.id,
+                    cause,
+                }));
+            }
+            self.put(*unit, buffers)?;
+        }
+        self.run.tally.tell();
+        Ok(())
+    }
+
+    /// Zeros, and chunks that are elsewhere on this disk.
+    fn write_local(&self, buffers: &mut Buffers) -> Result<(), ApplyError> {
+        while self.run.check()? {
+            let index = self.next_local.fetch_add(1, Ordering::Relaxed);
+            let Some((unit, seed)) = self.sorted.local.get(index) else {
+                break;
+            };
+            let len = self.run.volumes[unit.volume].chunk_len(unit.chunk);
+            match seed {
+                None if !self.patch => {
+                    self.zero(*unit, buffers)?;
+                    continue;
+                }
+                None => {
+                    buffers.content.clear();
+                    buffers.content.resize(len, 0);
+                }
+                Some(seed) => {
+                    self.run.volumes[seed.volume].used_ranges(seed.chunk, &mut buffers.ranges);
+                    self.run
+                        .read_unit(*seed, &buffers.ranges, &mut buffers.content)?;
+                }
+            }
+            self.put(*unit, buffers)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the used parts of `buffers.content` to `unit`.
+    fn put(&self, unit: Unit, buffers: &mut Buffers) -> Result<(), ApplyError> {
+        let volume = &self.run.volumes[unit.volume];
+        volume.used_ranges(unit.chunk, &mut buffers.ranges);
+        let done = len_of(&buffers.ranges);
+        if self.patch {
+            self.run
+                .read_unit(unit, &buffers.ranges, &mut buffers.present)?;
+            differing_pages(&buffers.present, &buffers.content, &mut buffers.ranges);
+        }
+        let device = self.run.device;
+        self.for_ranges(unit, &buffers.ranges, |offset, range| {
+            device.write_at(offset, &buffers.content[range.clone()])
+        })?;
+        self.run.tally.written(len_of(&buffers.ranges));
+        self.run.tally.done(done);
+        Ok(())
+    }
+
+    fn zero(&self, unit: Unit, buffers: &mut Buffers) -> Result<(), ApplyError> {
+        let volume = &self.run.volumes[unit.volume];
+        volume.used_ranges(unit.chunk, &mut buffers.ranges);
+        let device = self.run.device;
+        self.for_ranges(unit, &buffers.ranges, |offset, range| {
+            device.write_zeroes_at(offset, range.len() as u64)
+        })?;
+        self.zeroed
+            .fetch_add(len_of(&buffers.ranges), Ordering::Relaxed);
+        self.run.tally.done(len_of(&buffers.ranges));
+        Ok(())
+    }
+
+    /// Calls `write` with the disk offset of each range of a unit.
+    fn for_ranges(
+        &self,
+        unit: Unit,
+        ranges: &[Range<usize>],
+        write: impl Fn(u64, &Range<usize>) -> io::Result<()>,
+    ) -> Result<(), ApplyError> {
+        let at = self.run.volumes[unit.volume].chunk_at(unit.chunk);
+        self.run.tally.time(Busy::Disk, || {
+            ranges.iter().try_for_each(|range| {
+                let offset = at + range.start as u64;
+                write(offset, range).map_err(|source| ApplyError::Write { offset, source })
+            })
+        })
+    }
+}
+
+/// A writing thread's memory, kept from chunk to chunk.
+#[derive(Default)]
+struct Buffers {
+    content: Vec<u8>,
+    present: Vec<u8>,
+    ranges: Vec<Range<usize>>,
+}
+
+/// Narrows `ranges` to the pages in which `old` and `new` differ, joining neighbours.
+fn differing_pages(old: &[u8], new: &[u8], ranges: &mut Vec<Range<usize>>) {
+    let mut pages: Vec<Range<usize>> = vec![];
+    for range in ranges.iter() {
+        let mut at = range.start;
+        while at < range.end {
+            let end = range.end.min((at / PAGE + 1) * PAGE);
+            if old[at..end] != new[at..end] {
+                match pages.last_mut() {
+                    Some(last) if last.end == at => last.end = end,
+                    _ => pages.push(at..end),
+                }
+            }
+            at = end;
+        }
+    }
+    *ranges = pages;
+}
