@@ -19,6 +19,9 @@ pub struct Settings {
     pub enrolment: Option<Enrolment>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ipxe_variant: Option<IpxeVariant>,
+    /// Give signed loaders only; found out by the agent where nobody says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secure_boot: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -1,0 +1,316 @@
+//! The agent's side of the agent plane: one method per route, no retries. Whoever calls knows what waiting means.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use super::pin::{CaPin, Identity, client_config};
+use crate::agent::{
+    EnrolAnswer, EnrolRequest, Inventory, LogLines, Order, ProgressAnswer, ProgressReport, ResultReport,
+    read_frame, write_frame,
+};
+use crate::error::ErrorBody;
+
+/// Where the agent plane listens: an address and a port, never a name, since nobody resolves names at boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerAddress(pub SocketAddr);
+
+/// The text is not `https://address:port`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a server: write https:// with a literal address and a port")]
+pub struct ServerAddressError;
+
+impl FromStr for ServerAddress {
+    type Err = ServerAddressError;
+
+    fn from_str(text: &str) -> Result<Self, ServerAddressError> {
+        let rest = text.strip_prefix("https://").ok_or(ServerAddressError)?;
+        rest.strip_suffix('/').unwrap_or(rest).parse().map(Self).map_err(|_| ServerAddressError)
+    }
+}
+
+impl fmt::Display for ServerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "https://{}", self.0)
+    }
+}
+
+/// Speaks to one server as one agent.
+#[derive(Clone, Debug)]
+pub struct AgentClient {
+    http: reqwest::Client,
+    server: ServerAddress,
+}
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentClientError {
+    #[error("cannot prepare TLS")]
+    Prepare { source: Box<dyn std::error::Error + Send + Sync> },
+    /// The other side is not who it must be. Trying again does not help, unless it changes.
+    #[error("{server} is not the server this machine was told to trust: {cause}")]
+    Untrusted { server: ServerAddress, cause: String },
+    #[error("cannot reach the server {server}: {cause}")]
+    Unreachable { server: ServerAddress, cause: String },
+    /// The server answered, with a refusal.
+    #[error("the server said no ({status}): {message}")]
+    Refused { status: u16, code: String, message: String },
+    #[error("the server's answer makes no sense: {cause}")]
+    Nonsense { cause: String },
+}
+
+impl AgentClientError {
+    /// Whether the same call may work later without anybody doing anything to this machine.
+    #[must_use]
+    pub fn may_retry(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused { status, .. } => matches!(status, 408 | 429 | 500..=599),
+            Self::Prepare { .. } | Self::Untrusted { .. } | Self::Nonsense { .. } => false,
+        }
+    }
+
+    /// The HTTP status of a refusal.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Refused { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+}
+
+/// No answer but chunks and manifests is larger.
+const MAX_ANSWER: usize = 1 << 20;
+
+impl AgentClient {
+    /// A client that trusts the pinned authority; `identity` is missing only before enrolment.
+    pub fn new(server: ServerAddress, ca: CaPin, identity: Option<Identity>) -> Result<Self, AgentClientError> {
+        let tls = client_config(ca, identity).map_err(|source| AgentClientError::Prepare { source: source.into() })?;
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            // HTTP/1.1: the bulk is chunks, and its framing costs least.
+            .http1_only()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(Duration::from_secs(10))
+            // Longer than the longest poll; a server that vanished is noticed.
+            .read_timeout(Duration::from_secs(60))
+            .tcp_nodelay(true)
+            .tcp_keepalive(Duration::from_secs(15))
+            .build()
+            .map_err(|source| AgentClientError::Prepare { source: source.into() })?;
+        Ok(Self { http, server })
+    }
+
+    /// Asks for a certificate, or for how long to wait for a person.
+    pub async fn enrol(&self, request: &EnrolRequest) -> Result<EnrolAnswer, AgentClientError> {
+        json(self.post("enrol", request).await?).await
+    }
+
+    pub async fn inventory(&self, inventory: &Inventory) -> Result<(), AgentClientError> {
+        self.post("inventory", inventory).await.map(drop)
+    }
+
+    /// Waits up to `wait` for something to do.
+    pub async fn work(&self, wait: Duration) -> Result<Order, AgentClientError> {
+        let path = format!("work?wait={}", wait.as_secs());
+        json(self.send(self.http.get(self.url(&path))).await?).await
+    }
+
+    pub async fn progress(&self, task: Uuid, report: &ProgressReport) -> Result<ProgressAnswer, AgentClientError> {
+        json(self.post(&format!("tasks/{task}/progress"), report).await?).await
+    }
+
+    pub async fn result(&self, task: Uuid, report: &ResultReport) -> Result<(), AgentClientError> {
+        self.post(&format!("tasks/{task}/result"), report).await.map(drop)
+    }
+
+    pub async fn log(&self, lines: &LogLines) -> Result<(), AgentClientError> {
+        self.post("log", lines).await.map(drop)
+    }
+
+    /// For each id, whether the store lacks it.
+    pub async fn missing(&self, ids: &[[u8; 32]]) -> Result<Vec<bool>, AgentClientError> {
+        let request = self.http.post(self.url("store/missing")).body(ids.concat());
+        let answer = whole(self.send(request).await?, ids.len()).await?;
+        if answer.len() != ids.len() {
+            let cause = format!("{} answers to {} chunk ids", answer.len(), ids.len());
+            return Err(AgentClientError::Nonsense { cause });
+        }
+        Ok(answer.iter().map(|byte| *byte != 0).collect())
+    }
+
+    /// Stores chunks; they are durable when this returns.
+    pub async fn put_chunks(&self, chunks: &[([u8; 32], Bytes)]) -> Result<(), AgentClientError> {
+        let size = chunks.iter().map(|(_, frame)| 36 + frame.len()).sum();
+        let mut body = BytesMut::with_capacity(size);
+        for (id, frame) in chunks {
+            write_frame(&mut body, id, frame);
+        }
+        self.send(self.http.post(self.url("store/chunks")).body(body.freeze())).await.map(drop)
+    }
+
+    /// Publishes an image; the answer is the signed manifest.
+    pub async fn commit(
+        &self,
+        task: Uuid,
+        fence: u64,
+        manifest: Vec<u8>,
+        max: usize,
+    ) -> Result<Vec<u8>, AgentClientError> {
+        let path = format!("store/commit?task={task}&fence={fence}");
+        // Signing waits for every pack to be durable, so this may take as long as the store's disk does.
+        let request = self.http.post(self.url(&path)).body(manifest).timeout(Duration::from_secs(600));
+        whole(self.send(request).await?, max).await.map(Into::into)
+    }
+
+    /// The signed manifest of an image's version.
+    pub async fn manifest(&self, image: &str, version: u32, max: usize) -> Result<Vec<u8>, AgentClientError> {
+        let path = format!("store/manifests/{image}/{version}");
+        whole(self.send(self.http.get(self.url(&path))).await?, max).await.map(Into::into)
+    }
+
+    /// Asks for chunks; they come as a stream of frames, none larger than `max`.
+    pub async fn fetch_chunks(&self, ids: &[[u8; 32]], max: usize) -> Result<ChunkStream, AgentClientError> {
+        let request = self.http.post(self.url("store/fetch")).body(ids.concat());
+        let response = self.send(request).await?;
+        Ok(ChunkStream { response, buffer: BytesMut::new(), max, server: self.server })
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}/agent/v1/{path}", self.server)
+    }
+
+    async fn post(&self, path: &str, body: &impl Serialize) -> Result<reqwest::Response, AgentClientError> {
+        self.send(self.http.post(self.url(path)).json(body)).await
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, AgentClientError> {
+        let response = request.send().await.map_err(|error| transport(self.server, &error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let text = whole(response, MAX_ANSWER).await.unwrap_or_default();
+        let (code, message) = match serde_json::from_slice::<ErrorBody>(&text) {
+            Ok(body) => (body.code.clone(), body.to_string()),
+            Err(_) => (String::new(), status.canonical_reason().unwrap_or("no reason given").to_owned()),
+        };
+        Err(AgentClientError::Refused { status: status.as_u16(), code, message })
+    }
+}
+
+/// Chunks as they come.
+#[derive(Debug)]
+pub struct ChunkStream {
+    response: reqwest::Response,
+    buffer: BytesMut,
+    max: usize,
+    server: ServerAddress,
+}
+
+impl ChunkStream {
+    /// The next chunk; none at the end of the answer.
+    pub async fn next(&mut self) -> Result<Option<([u8; 32], Bytes)>, AgentClientError> {
+        loop {
+            let frame = read_frame(&mut self.buffer, self.max);
+            if let Some(frame) = frame.map_err(|error| AgentClientError::Nonsense { cause: error.to_string() })? {
+                return Ok(Some(frame));
+            }
+            match self.response.chunk().await {
+                Ok(Some(bytes)) => self.buffer.extend_from_slice(&bytes),
+                Ok(None) if self.buffer.is_empty() => return Ok(None),
+                Ok(None) => {
+                    let cause = "the answer ended inside a chunk".to_owned();
+                    return Err(AgentClientError::Unreachable { server: self.server, cause });
+                }
+                Err(error) => return Err(transport(self.server, &error)),
+            }
+        }
+    }
+}
+
+async fn json<T: DeserializeOwned>(response: reqwest::Response) -> Result<T, AgentClientError> {
+    let body = whole(response, MAX_ANSWER).await?;
+    serde_json::from_slice(&body).map_err(|error| AgentClientError::Nonsense { cause: error.to_string() })
+}
+
+async fn whole(mut response: reqwest::Response, max: usize) -> Result<Bytes, AgentClientError> {
+    let mut body = BytesMut::new();
+    loop {
+        let piece = response.chunk().await;
+        match piece.map_err(|error| AgentClientError::Nonsense { cause: chain(&error) })? {
+            None => return Ok(body.freeze()),
+            Some(bytes) if body.len() + bytes.len() <= max => body.extend_from_slice(&bytes),
+            Some(_) => {
+                return Err(AgentClientError::Nonsense { cause: format!("more than {max} bytes") });
+            }
+        }
+    }
+}
+
+/// Tells a server that is not ours from one that is away.
+fn transport(server: ServerAddress, error: &reqwest::Error) -> AgentClientError {
+    let cause = chain(error);
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        let tls = inner.downcast_ref::<rustls::Error>().or_else(|| {
+            inner.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref()
+        });
+        if let Some(rustls::Error::InvalidCertificate(reason)) = tls {
+            return AgentClientError::Untrusted { server, cause: format!("{reason}") };
+        }
+        if let Some(rustls::Error::PeerIncompatible(reason)) = tls {
+            return AgentClientError::Untrusted { server, cause: format!("it does not speak TLS 1.3 ({reason:?})") };
+        }
+        if let Some(rustls::Error::AlertReceived(rustls::AlertDescription::ProtocolVersion)) = tls {
+            return AgentClientError::Untrusted { server, cause: "it does not speak TLS 1.3".to_owned() };
+        }
+        source = inner.source();
+    }
+    AgentClientError::Unreachable { server, cause }
+}
+
+/// The innermost reason says most; the outer ones repeat the URL.
+fn chain(error: &reqwest::Error) -> String {
+    let mut innermost: &dyn std::error::Error = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AgentClientError, ServerAddress};
+
+    #[test]
+    fn only_literal_addresses_are_servers() {
+        for (text, good) in [
+            ("https://192.0.2.1:8444", true),
+            ("https://192.0.2.1:8444/", true),
+            ("https://[2001:db8::1]:8444", true),
+            ("http://192.0.2.1:8444", false),
+            ("https://192.0.2.1", false),
+            ("https://boot.example:8444", false),
+            ("https://192.0.2.1:8444/x", false),
+        ] {
+            assert_eq!(text.parse::<ServerAddress>().is_ok(), good, "{text}");
+        }
+    }
+
+    #[test]
+    fn r2_what_may_be_tried_again() {
+        let refused = |status| AgentClientError::Refused { status, code: String::new(), message: String::new() };
+        for (status, expected) in [(401, false), (403, false), (409, false), (503, true), (507, true)] {
+            assert_eq!(refused(status).may_retry(), expected, "{status}");
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! From the words of the domain to those of the interface, and back.
+
+use farrier_api::{admin as api, agent};
+use farrier_engine::model::{self, Machine};
+use farrier_engine::{policy, task, timeline};
+
+use crate::core::Core;
+
+/// Declares the two directions between enums with the same variants.
+macro_rules! same {
+    ($($left:path, $right:path { $($variant:ident),* })*) => {$(
+        impl Like<$right> for $left {
+            fn like(self) -> $right {
+                match self { $(<$left>::$variant => <$right>::$variant,)* }
+            }
+        }
+        impl Like<$left> for $right {
+            fn like(self) -> $left {
+                match self { $(<$right>::$variant => <$left>::$variant,)* }
+            }
+        }
+    )*};
+}
+
+/// The same thing in the other vocabulary.
+pub(crate) trait Like<T> {
+    fn like(self) -> T;
+}
+
+same! {
+    model::Registration, api::Registration { Seen, Pending, Approved, Disabled }
+    model::Role, api::Role { Viewer, Operator, Admin }
+    task::State, api::TaskState { Queued, Running, Lost, Done, Failed, Cancelled, Expired }
+    task::Then, api::Then { LocalBoot, PowerOff, Reboot }
+    task::Bottleneck, agent::Bottleneck { Cpu, Disk, Network }
+    policy::MenuMode, api::MenuMode { Never, Always, OnKey }
+    policy::MenuEntry, api::MenuEntry { LocalDisk, Register, MemoryTest }
+    policy::UnknownMachine, api::UnknownMachine { Ignore, Menu, Register }
+    policy::Enrolment, api::Enrolment { Approve, Automatic }
+    policy::IpxeVariant, api::IpxeVariant { Full, SnpOnly }
+}
+
+pub(crate) fn settings(s: &policy::Settings) -> api::Settings {
+    api::Settings {
+        menu: s.menu.map(Like::like),
+        menu_timeout_s: s.menu_timeout_s,
+        default_entry: s.default_entry.map(Like::like),
+        unknown_machine: s.unknown_machine.map(Like::like),
+        enrolment: s.enrolment.map(Like::like),
+        ipxe_variant: s.ipxe_variant.map(Like::like),
+        secure_boot: s.secure_boot,
+    }
+}
+
+pub(crate) fn settings_back(s: &api::Settings) -> policy::Settings {
+    policy::Settings {
+        menu: s.menu.map(Like::like),
+        menu_timeout_s: s.menu_timeout_s,
+        default_entry: s.default_entry.map(Like::like),
+        unknown_machine: s.unknown_machine.map(Like::like),
+        enrolment: s.enrolment.map(Like::like),
+        ipxe_variant: s.ipxe_variant.map(Like::like),
+        secure_boot: s.secure_boot,
+    }
+}
+
+pub(crate) fn firmware_name(kind: model::FirmwareKind) -> &'static str {
+    match kind {
+        model::FirmwareKind::Bios => "BIOS",
+        model::FirmwareKind::OpenFirmware => "Open Firmware",
+        model::FirmwareKind::S390 => "s390",
+        model::FirmwareKind::UBoot => "U-Boot",
+        model::FirmwareKind::Uefi => "UEFI",
+    }
+}
+
+pub(crate) fn arch_name(arch: model::Arch) -> &'static str {
+    match arch {
+        model::Arch::Arm32 => "arm",
+        model::Arch::Arm64 => "arm64",
+        model::Arch::Ia32 => "ia32",
+        model::Arch::LoongArch64 => "loongarch64",
+        model::Arch::Ppc64 => "ppc64",
+        model::Arch::RiscV64 => "riscv64",
+        model::Arch::S390x => "s390x",
+        model::Arch::X86_64 => "x86-64",
+    }
+}
+
+/// What people call a machine: its name, or its first address.
+pub(crate) fn machine_name(machine: &Machine) -> String {
+    match (&machine.name, machine.macs.first()) {
+        (Some(name), _) => name.to_string(),
+        (None, Some(mac)) => mac.to_string(),
+        (None, None) => machine.id.to_string(),
+    }
+}
+
+pub(crate) fn machine_summary(core: &Core, machine: &Machine) -> api::MachineSummary {
+    let system = machine.inventory.as_ref().map(|i| &i.system);
+    let text = |of: fn(&model::SystemInfo) -> &String| system.map(of).cloned().unwrap_or_default();
+    api::MachineSummary {
+        id: machine.id.0,
+        name: machine.name.as_ref().map(ToString::to_string),
+        registration: machine.registration.like(),
+        macs: machine.macs.iter().map(ToString::to_string).collect(),
+        uuid: machine.uuid,
+        firmware: machine.firmware.map(|f| firmware_name(f).to_owned()),
+        arch: machine.arch.map(|a| arch_name(a).to_owned()),
+        manufacturer: text(|s| &s.manufacturer),
+        product: text(|s| &s.product),
+        serial: text(|s| &s.serial),
+        memory_bytes: machine.inventory.as_ref().map_or(0, |i| i.memory_bytes),
+        first_seen: machine.first_seen.0,
+        last_seen: machine.last_seen.0,
+        task: core.fleet.queue(machine.id).first().map(|t| task_summary(core, t)),
+        revision: machine.revision,
+    }
+}
+
+pub(crate) fn machine_detail(core: &Core, machine: &Machine) -> api::MachineDetail {
+    api::MachineDetail {
+        summary: machine_summary(core, machine),
+        settings: settings(&machine.settings),
+        inventory: machine.inventory.as_ref().map(inventory),
+    }
+}
+
+fn inventory(i: &model::Inventory) -> agent::Inventory {
+    let s = &i.system;
+    agent::Inventory {
+        system: agent::System {
+            manufacturer: s.manufacturer.clone(),
+            product: s.product.clone(),
+            family: s.family.clone(),
+            sku: s.sku.clone(),
+            serial: s.serial.clone(),
+            uuid: s.uuid,
+            board_serial: s.board_serial.clone(),
+            chassis_asset: s.chassis_asset.clone(),
+            bios_vendor: s.bios_vendor.clone(),
+            bios_version: s.bios_version.clone(),
+        },
+        cpu: agent::Cpu {
+            model: i.cpu.model.clone(),
+            sockets: i.cpu.sockets,
+            cores: i.cpu.cores,
+            threads: i.cpu.threads,
+        },
+        memory_bytes: i.memory_bytes,
+        nics: i.nics.iter().map(nic).collect(),
+        disks: i.disks.iter().map(disk).collect(),
+        uefi: i.uefi,
+        secure_boot: i.secure_boot,
+        tpm: i.tpm.clone(),
+        pci_without_driver: i.pci_without_driver.clone(),
+    }
+}
+
+fn nic(n: &model::Nic) -> agent::Nic {
+    agent::Nic {
+        name: n.name.clone(),
+        mac: n.mac.0.to_string(),
+        pci_id: n.pci_id.clone(),
+        driver: n.driver.clone(),
+        link_up: n.link_up,
+        boot: n.boot,
+    }
+}
+
+fn disk(d: &model::Disk) -> agent::Disk {
+    agent::Disk {
+        name: d.name.clone(),
+        size_bytes: d.size_bytes,
+        logical_sector: d.logical_sector,
+        physical_sector: d.physical_sector,
+        model: d.model.clone(),
+        serial: d.serial.clone(),
+        wwn: d.wwn.clone(),
+        bus: d.bus.clone(),
+        rotational: d.rotational,
+        removable: d.removable,
+        table: d.table.clone(),
+    }
+}
+
+pub(crate) fn task_summary(core: &Core, t: &task::Task) -> api::TaskSummary {
+    let machine_name = core.fleet.machine(t.machine).map_or_else(|| t.machine.to_string(), |m| machine_name(&m));
+    api::TaskSummary {
+        id: t.id.0,
+        machine: t.machine.0,
+        machine_name,
+        work: work(&t.work),
+        state: t.state.like(),
+        progress: api::TaskProgress {
+            phase: t.progress.phase.clone(),
+            done_bytes: t.progress.done_bytes,
+            total_bytes: t.progress.total_bytes,
+            bytes_per_second: t.progress.bytes_per_second,
+            bottleneck: t.progress.bottleneck.map(Like::like),
+        },
+        attempts: t.attempts,
+        max_attempts: t.max_attempts,
+        created: t.created.0,
+        created_by: t.created_by.clone(),
+        expires: t.expires.0,
+        ended: t.ended.map(|at| at.0),
+        heard: t.heard.map(|at| at.0),
+        reason: t.reason.clone(),
+        then: t.then.like(),
+        revision: t.revision,
+    }
+}
+
+fn work(w: &task::Work) -> api::TaskWork {
+    match w {
+        task::Work::Inventory => api::TaskWork::Inventory,
+        task::Work::Capture { image, disk } => {
+            api::TaskWork::Capture { image: image.clone(), disk: selector(disk) }
+        }
+        task::Work::Deploy { image, version, disk } => {
+            api::TaskWork::Deploy { image: image.clone(), version: *version, disk: selector(disk) }
+        }
+        task::Work::Repair { image, version, disk } => {
+            api::TaskWork::Repair { image: image.clone(), version: *version, disk: selector(disk) }
+        }
+    }
+}
+
+pub(crate) fn work_back(w: api::TaskWork) -> task::Work {
+    match w {
+        api::TaskWork::Inventory => task::Work::Inventory,
+        api::TaskWork::Capture { image, disk } => task::Work::Capture { image, disk: selector_back(disk) },
+        api::TaskWork::Deploy { image, version, disk } => {
+            task::Work::Deploy { image, version, disk: selector_back(disk) }
+        }
+        api::TaskWork::Repair { image, version, disk } => {
+            task::Work::Repair { image, version, disk: selector_back(disk) }
+        }
+    }
+}
+
+fn selector(d: &task::DiskSelector) -> agent::DiskSelector {
+    agent::DiskSelector {
+        serial: d.serial.clone(),
+        wwn: d.wwn.clone(),
+        bus: d.bus.clone(),
+        min_bytes: d.min_bytes,
+        max_bytes: d.max_bytes,
+        model: d.model.clone(),
+        allow_removable: d.allow_removable,
+    }
+}
+
+/// An empty field of a form is a field that was not set.
+fn selector_back(d: agent::DiskSelector) -> task::DiskSelector {
+    let set = |text: Option<String>| text.filter(|t| !t.is_empty());
+    task::DiskSelector {
+        serial: set(d.serial),
+        wwn: set(d.wwn),
+        bus: set(d.bus),
+        min_bytes: d.min_bytes,
+        max_bytes: d.max_bytes,
+        model: set(d.model),
+        allow_removable: d.allow_removable,
+    }
+}
+
+pub(crate) fn timeline_entry(e: &timeline::Entry) -> api::TimelineEntry {
+    let kind = match e.kind {
+        timeline::Kind::Seen => "seen",
+        timeline::Kind::Answered => "answered",
+        timeline::Kind::Refused => "refused",
+        timeline::Kind::Transfer => "transfer",
+        timeline::Kind::Agent => "agent",
+        timeline::Kind::Task => "task",
+        timeline::Kind::Operator => "operator",
+        timeline::Kind::Warning => "warning",
+    };
+    api::TimelineEntry {
+        at: e.at.0,
+        machine: e.machine.0,
+        kind: kind.to_owned(),
+        text: e.text.clone(),
+        details: e.details.clone(),
+    }
+}

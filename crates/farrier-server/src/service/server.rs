@@ -1,0 +1,241 @@
+//! The server itself: state, leases, loaders, check-up.
+
+use std::net::Ipv4Addr;
+
+use farrier_api::admin::{
+    Check, Doctor, Lease, Loader, MachineCounts, Plan, ServerStatus, TaskCounts, TimelineEntry, Verdict,
+};
+use farrier_engine::catalogue::LoaderKind;
+use farrier_engine::lease::LeaseState;
+use farrier_engine::model::Registration;
+use farrier_engine::task::State;
+use farrier_engine::timeline::Kind;
+
+use super::plan::{Draft, require};
+use super::{Desk, Refusal, convert};
+use crate::auth::Action;
+use crate::core::now;
+use crate::ui::text::bytes;
+
+impl Desk {
+    pub async fn status(&self) -> Result<ServerStatus, Refusal> {
+        self.allow(Action::Look)?;
+        Ok(ServerStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            time: now().0,
+            started: self.core.started.0,
+            machines: self.machine_counts().await?,
+            tasks: self.task_counts().await?,
+            store: self.store_status(),
+            warnings: self.warnings().await?,
+        })
+    }
+
+    /// Addresses lent now, by address.
+    pub async fn leases(&self) -> Result<Vec<Lease>, Refusal> {
+        self.allow(Action::Look)?;
+        let leases = self.core.db.leases(None, MAX_LEASES).await?;
+        let at = now();
+        Ok(leases
+            .into_iter()
+            .map(|lease| Lease {
+                ip: lease.ip.to_string(),
+                mac: lease.mac.to_string(),
+                hostname: lease.hostname,
+                state: match lease.state {
+                    LeaseState::Active if lease.ends > at => "active",
+                    LeaseState::Active | LeaseState::Free => "free",
+                    LeaseState::Declined => "declined",
+                }
+                .to_owned(),
+                starts: lease.starts.0,
+                ends: lease.ends.0,
+                machine: self.core.fleet.candidates(&[lease.mac], None).first().map(|m| m.id.0),
+            })
+            .collect())
+    }
+
+    pub async fn plan_release_lease(&self, ip: &str) -> Result<Plan, Refusal> {
+        self.allow(Action::ReleaseLease)?;
+        let lease = self.leases().await?.into_iter().find(|l| l.ip == ip);
+        let lease = lease.ok_or_else(|| Refusal::missing("lease", ip))?;
+        Ok(Draft {
+            summary: format!("Give {ip} back to the pool."),
+            steps: vec![format!("{} ({}) loses the address", lease.mac, lease.hostname.as_deref().unwrap_or("no name"))],
+            warnings: vec!["If the client still uses it, another one may get the same address.".to_owned()],
+            destructive: true,
+            touches: vec![lease.starts.to_string()],
+        }
+        .finish())
+    }
+
+    pub async fn release_lease(&self, ip: &str, confirm: Option<&str>) -> Result<(), Refusal> {
+        let plan = self.plan_release_lease(ip).await?;
+        require(&plan, confirm)?;
+        let address: Ipv4Addr = ip.parse().map_err(|_| Refusal::bad("not an IPv4 address"))?;
+        let holder = self.core.leases.holder(address, now()).ok_or_else(|| Refusal::missing("lease", ip))?;
+        let released = self.core.leases.release(holder, address, now()).await?;
+        released.map_err(|reason| Refusal::new(super::Code::NotPossible, reason.sentence()))?;
+        self.audit(Action::ReleaseLease, ip).await;
+        Ok(())
+    }
+
+    pub fn loaders(&self) -> Result<Vec<Loader>, Refusal> {
+        self.allow(Action::Look)?;
+        let catalogue = self.core.loaders.catalogue();
+        Ok(catalogue
+            .iter()
+            .map(|loader| Loader {
+                id: loader.id.clone(),
+                kind: loader_kind(loader.kind).to_owned(),
+                firmware: convert::firmware_name(loader.firmware).to_owned(),
+                arch: convert::arch_name(loader.arch).to_owned(),
+                version: loader.version.clone(),
+                signer: loader.signer.clone(),
+                size: loader.size,
+                sha256: loader.sha256.clone(),
+                source: loader.source_package.clone(),
+            })
+            .collect())
+    }
+
+    /// Checks what can be checked from inside: data, loaders, clock, space.
+    pub async fn doctor(&self) -> Result<Doctor, Refusal> {
+        self.allow(Action::CheckServer)?;
+        let mut checks = vec![self.check_database().await, self.check_store(), self.check_clock()];
+        checks.extend(self.check_loaders());
+        checks.push(self.check_machines());
+        checks.push(self.check_others().await);
+        Ok(Doctor { checks })
+    }
+
+    async fn machine_counts(&self) -> Result<MachineCounts, Refusal> {
+        let count = async |registration| {
+            let query = farrier_db::MachineQuery { search: None, registration };
+            self.core.db.count_machines(&query).await
+        };
+        Ok(MachineCounts {
+            total: count(None).await?,
+            approved: count(Some(Registration::Approved)).await?,
+            pending: count(Some(Registration::Pending)).await?,
+            seen: count(Some(Registration::Seen)).await?,
+            disabled: count(Some(Registration::Disabled)).await?,
+        })
+    }
+
+    async fn task_counts(&self) -> Result<TaskCounts, Refusal> {
+        let unfinished = self.core.fleet.unfinished();
+        let count = |state| unfinished.iter().filter(|t| t.state == state).count() as u64;
+        let query = farrier_db::TaskQuery { machine: None, state: Some(State::Failed) };
+        let failed = self.core.db.tasks(&query, None, MAX_FAILED).await?;
+        let recent = failed.iter().filter(|t| t.ended.is_some_and(|at| now().since(at) < RECENT));
+        Ok(TaskCounts {
+            queued: count(State::Queued),
+            running: count(State::Running),
+            lost: count(State::Lost),
+            failed: recent.count() as u64,
+        })
+    }
+
+    /// Warnings of the last day, the newest first.
+    async fn warnings(&self) -> Result<Vec<TimelineEntry>, Refusal> {
+        let rows = self.core.db.latest_timeline(None, LOOK_BACK).await?;
+        let at = now();
+        let recent = rows.iter().filter(|row| row.value.kind == Kind::Warning && at.since(row.value.at) < RECENT);
+        Ok(recent.take(MAX_WARNINGS).map(|row| convert::timeline_entry(&row.value)).collect())
+    }
+
+    async fn check_database(&self) -> Check {
+        match self.core.db.set_value("doctor", &now().0.to_string()).await {
+            Ok(()) => good("database", format!("{} takes writes", self.core.db.path().display())),
+            Err(error) => bad("database", error.to_string(), "free space or restore a backup: farrier db restore"),
+        }
+    }
+
+    fn check_store(&self) -> Check {
+        let status = self.store_status();
+        match status.free_bytes {
+            Some(free) if free < LITTLE_SPACE => Check {
+                verdict: Verdict::Warning,
+                remedy: Some("free space, or delete image versions and prune: farrier image prune".to_owned()),
+                ..good("image store", format!("{} free", bytes(free)))
+            },
+            _ => good("image store", format!("{} images, {} stored", status.images, bytes(status.stored_bytes))),
+        }
+    }
+
+    fn check_clock(&self) -> Check {
+        if now().0 > CLOCK_FLOOR {
+            return good("clock", "the date is plausible".to_owned());
+        }
+        bad("clock", "the date is before this program was made".to_owned(), "set the clock: certificates depend on it")
+    }
+
+    fn check_loaders(&self) -> Vec<Check> {
+        let catalogue = self.core.loaders.catalogue();
+        if catalogue.iter().next().is_none() {
+            return vec![bad("loaders", "there are none".to_owned(), "import them: farrier loader import")];
+        }
+        let folder = &self.core.loaders;
+        let lost = catalogue.iter().filter(|l| !folder.file(&l.sha256).is_file()).map(|l| l.id.clone());
+        let lost: Vec<_> = lost.collect();
+        if lost.is_empty() {
+            return vec![good("loaders", format!("{} in the catalogue, all files there", catalogue.iter().count()))];
+        }
+        vec![bad("loaders", format!("files are gone: {}", lost.join(", ")), "import them again: farrier loader import")]
+    }
+
+    fn check_machines(&self) -> Check {
+        let silent = self.core.fleet.unfinished().iter().filter(|t| t.state == State::Lost).count();
+        if silent == 0 {
+            return good("agents", "no task waits for a silent agent".to_owned());
+        }
+        Check {
+            verdict: Verdict::Warning,
+            remedy: Some("look at the machines' own screens: farrier task list --state lost".to_owned()),
+            ..good("agents", format!("{silent} task(s) wait for a silent agent"))
+        }
+    }
+
+    /// Other servers that answer boot clients make themselves known on the timeline.
+    async fn check_others(&self) -> Check {
+        match self.warnings().await {
+            Ok(warnings) if warnings.is_empty() => good("warnings", "none within a day".to_owned()),
+            Ok(warnings) => Check {
+                verdict: Verdict::Warning,
+                remedy: Some("look at the dashboard".to_owned()),
+                ..good("warnings", format!("{} within a day, the last: {}", warnings.len(), warnings[0].text))
+            },
+            Err(error) => bad("warnings", error.to_string(), "see the check of the database"),
+        }
+    }
+}
+
+fn good(name: &str, found: String) -> Check {
+    Check { name: name.to_owned(), verdict: Verdict::Good, found, remedy: None }
+}
+
+fn bad(name: &str, found: String, remedy: &str) -> Check {
+    Check { name: name.to_owned(), verdict: Verdict::Bad, found, remedy: Some(remedy.to_owned()) }
+}
+
+fn loader_kind(kind: LoaderKind) -> &'static str {
+    match kind {
+        LoaderKind::Grub => "GRUB",
+        LoaderKind::Ipxe { .. } => "iPXE",
+        LoaderKind::LocalBoot => "local boot",
+        LoaderKind::MemoryTest => "memory test",
+        LoaderKind::Pxelinux => "PXELINUX",
+        LoaderKind::Shim => "shim",
+    }
+}
+
+const RECENT: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+const LOOK_BACK: u32 = 500;
+const MAX_WARNINGS: usize = 8;
+const MAX_FAILED: u32 = 200;
+const MAX_LEASES: u32 = 10_000;
+/// One capture of a small machine.
+const LITTLE_SPACE: u64 = 10 << 30;
+/// 2026-01-01.
+const CLOCK_FLOOR: i64 = 1_767_225_600_000;
