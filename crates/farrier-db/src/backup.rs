@@ -109,10 +109,10 @@ pub async fn restore(from: &Path, to: &Path, force: bool) -> Result<Restored, Re
         return Err(RestoreError::Exists { to: to.into() });
     }
     check(from).await?;
-    let ready = ready_to_restore(to);
-    copy(from, &ready).await.map_err(RestoreError::Copy)?;
-    raise_epoch(&ready).await.map_err(RestoreError::Refused)?;
-    put_in_place(&ready, to).map_err(|source| RestoreError::Replace {
+    let fresh = beside(to, "restore");
+    copy(from, &fresh).await.map_err(RestoreError::Copy)?;
+    raise_epoch(&fresh).await.map_err(RestoreError::Refused)?;
+    put_in_place(&fresh, to).map_err(|source| RestoreError::Replace {
         to: to.into(),
         source,
     })
@@ -228,7 +228,10 @@ async fn raise_epoch_on(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> 
 
 /// The moves that end a restore. An old log beside a new file would be taken for its log and destroy
 /// it, so the old log leaves before the new file comes.
-fn put_in_place(ready: &Path, to: &Path) -> io::Result<Restored> {
+fn put_in_place(fresh: &Path, to: &Path) -> io::Result<Restored> {
+    let ready = ready_to_restore(to);
+    fs::rename(fresh, &ready)?;
+    sync_folder(to)?;
     let replaced = beside(to, "replaced");
     let had_data = to.exists();
     if had_data {
@@ -241,7 +244,7 @@ fn put_in_place(ready: &Path, to: &Path) -> io::Result<Restored> {
     }
     remove_if_there(&with_ending(to, "-shm"))?;
     sync_folder(to)?;
-    fs::rename(ready, to)?;
+    fs::rename(&ready, to)?;
     sync_folder(to)?;
     Ok(Restored {
         replaced: had_data.then_some(replaced),

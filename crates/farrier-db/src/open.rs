@@ -102,6 +102,26 @@ impl OpenError {
         }
     }
 
+    fn prepare(path: &Path) -> impl Fn(io::Error) -> Self {
+        move |source| {
+            let fault = match source.kind() {
+                io::ErrorKind::ReadOnlyFilesystem => Fault::ReadOnly,
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Fault::Full,
+                _ => {
+                    return Self::Prepare {
+                        path: path.into(),
+                        source,
+                    };
+                }
+            };
+            Self::Storage {
+                path: path.into(),
+                fault,
+                source: Box::new(source),
+            }
+        }
+    }
+
     pub(crate) fn storage(path: &Path) -> impl Fn(sqlx::Error) -> Self {
         move |source| match classify(&source) {
             Fault::Corrupt => Self::Corrupt {
@@ -133,10 +153,7 @@ pub(crate) async fn open(path: &Path, options: Options) -> Result<Opened, OpenEr
             ready,
         });
     }
-    create_private(path).map_err(|source| OpenError::Prepare {
-        path: path.into(),
-        source,
-    })?;
+    create_private(path).map_err(OpenError::prepare(path))?;
 
     let backup = match inspect(path, options.check).await? {
         version if version == 0 || version == newest() => None,
@@ -180,17 +197,11 @@ pub(crate) fn lock(path: &Path) -> Result<File, OpenError> {
         .write(true)
         .mode(0o600)
         .open(backup::beside(path, "lock"))
-        .map_err(|source| OpenError::Prepare {
-            path: path.into(),
-            source,
-        })?;
+        .map_err(OpenError::prepare(path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.into() }),
-        Err(TryLockError::Error(source)) => Err(OpenError::Prepare {
-            path: path.into(),
-            source,
-        }),
+        Err(TryLockError::Error(source)) => Err(OpenError::prepare(path)(source)),
     }
 }
 

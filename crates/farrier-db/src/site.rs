@@ -41,15 +41,18 @@ impl Db {
         })
     }
 
-    /// Stores settings that were read with the revision they still carry, and returns them with the
-    /// next one. Refused when somebody else changed them in between.
-    pub async fn set_site_settings(&self, changed: &SiteSettings) -> Result<SiteSettings, DbError> {
-        let read = changed.revision;
+    /// Stores settings in place of those that were read with `revision`, and returns them with the next
+    /// one. Refused when somebody else changed them in between.
+    pub async fn set_site_settings(
+        &self,
+        settings: &Settings,
+        revision: u64,
+    ) -> Result<SiteSettings, DbError> {
         let changed = SiteSettings {
-            revision: read.saturating_add(1),
-            ..changed.clone()
+            revision: revision.saturating_add(1),
+            settings: settings.clone(),
         };
-        let doc = to_doc(SETTINGS, &changed.settings)?;
+        let doc = to_doc(SETTINGS, settings)?;
         self.write(move |conn| {
             Box::pin(async move {
                 let done = sqlx::query(
@@ -59,12 +62,12 @@ impl Db {
                 )
                 .bind(signed(changed.revision))
                 .bind(doc)
-                .bind(signed(read))
+                .bind(signed(revision))
                 .execute(conn)
                 .await
                 .map_err(DbError::storage("store the site settings"))?;
                 if done.rows_affected() == 0 {
-                    return Err(DbError::Conflict { what: SETTINGS, id: format!("of revision {read}") });
+                    return Err(DbError::Conflict { what: SETTINGS, id: format!("of revision {revision}") });
                 }
                 Ok(changed)
             })

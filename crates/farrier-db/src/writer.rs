@@ -161,3 +161,6 @@ async fn transact(
     }
     conn.execute("COMMIT").await.map(drop)
 }
+
+#[cfg(test)]
+mod tests;
