@@ -1,1 +1,32 @@
+//! The lab: a private LAN with real firmware on it.
 //!
+//! Everything that needs a network, an emulator or a foreign program lives here, so that `cargo xtask up`, the
+//! end-to-end tests and a curious reader use the same parts. In reading order:
+//!
+//! - [`lab`]: where the lab keeps its files, and whether this machine can run it at all.
+//! - [`packages`]: what is installed from the distribution; [`debs`]: what is fetched from it without installing.
+//! - [`net`]: a switch and hosts, each a network namespace. Nothing is added to the machine's own network.
+//! - [`qemu`]: a machine with SeaBIOS or OVMF, its disks and its serial console.
+//! - [`golden`]: a Debian disk that boots on both firmwares, made without mounting anything.
+//! - [`server`], [`clients`]: programs that run on a host of the LAN, ours and foreign ones.
+//!
+//! Whatever is started is ended when its value is dropped, by process id and namespace name.
+#![forbid(unsafe_code)]
+
+pub mod clients;
+pub mod command;
+pub mod debs;
+pub mod golden;
+pub mod lab;
+pub mod net;
+pub mod packages;
+pub mod qemu;
+pub mod report;
+pub mod server;
+
+pub use debs::{Debs, Suite};
+pub use lab::Lab;
+pub use net::{Host, Lan};
+pub use qemu::{Bus, Disk, Firmware, Machine, Vm};
+pub use report::Steps;
+pub use server::Program;

@@ -1,0 +1,302 @@
+//! Single packages, fetched and unpacked but never installed.
+//!
+//! Loaders are better new than stable, so they come from `sid`. It gets a package index of its own in the lab folder,
+//! made from the machine's own sources: same mirror, same keyring, other suite. The machine's sources stay as they are.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    command::{command, run},
+    lab::Lab,
+    report::say,
+};
+
+/// Where a package comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suite {
+    /// The release that is installed, security updates included.
+    Installed,
+    /// `sid`, falling back to the installed release when it cannot be read.
+    Unstable,
+}
+
+/// A package file.
+#[derive(Debug, Clone)]
+pub struct Deb {
+    /// Name of the package.
+    pub package: String,
+    /// The file.
+    pub path: PathBuf,
+}
+
+/// Loaders for `farrier loader import`, with the suite that each comes from.
+pub const LOADERS: &[(&str, Suite)] = &[
+    ("ipxe", Suite::Unstable),
+    ("pxelinux", Suite::Installed),
+    ("syslinux-common", Suite::Installed),
+    ("shim-signed", Suite::Installed),
+    ("grub-efi-amd64-signed", Suite::Installed),
+    ("memtest86+", Suite::Installed),
+];
+
+/// The kernel that the agent and the golden disk boot with, by its name that always means the newest.
+const KERNEL: &str = "linux-image-amd64";
+
+/// Fetches packages into the lab folder.
+#[derive(Debug)]
+pub struct Debs {
+    folder: PathBuf,
+    lab: Lab,
+}
+
+impl Debs {
+    /// Opens the store of packages in the lab folder.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn open(lab: &Lab) -> Result<Self> {
+        Ok(Self { folder: lab.subfolder("debs")?, lab: lab.clone() })
+    }
+
+    /// All loader packages, fetched now if they were not before.
+    ///
+    /// # Errors
+    /// Names the package that could not be fetched.
+    pub fn loaders(&self) -> Result<Vec<Deb>> {
+        LOADERS.iter().map(|(package, suite)| self.fetch(package, *suite)).collect()
+    }
+
+    /// The package of the newest kernel of the installed release.
+    ///
+    /// # Errors
+    /// When the name cannot be resolved or the package not be fetched.
+    pub fn kernel(&self) -> Result<Deb> {
+        let _lock = self.lab.lock("debs")?;
+        if let Some(path) = self.fetched("kernel")? {
+            return Ok(Deb { package: KERNEL.to_owned(), path });
+        }
+        let depends = run(&mut command("apt-cache", ["depends", KERNEL]))?;
+        let real = depends
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("Depends: "))
+            .with_context(|| format!("{KERNEL} names no kernel; renew the package index with `apt-get update`"))?
+            .to_owned();
+        let path = self.download("kernel", &real, Suite::Installed)?;
+        Ok(Deb { package: real, path })
+    }
+
+    /// One package, fetched now if it was not before.
+    ///
+    /// # Errors
+    /// When neither the suite nor, for `sid`, the installed release has it.
+    pub fn fetch(&self, package: &str, suite: Suite) -> Result<Deb> {
+        let _lock = self.lab.lock("debs")?;
+        let path = match self.fetched(package)? {
+            Some(path) => path,
+            None => self.download_or_fall_back(package, suite)?,
+        };
+        Ok(Deb { package: package.to_owned(), path })
+    }
+
+    /// Unpacks a package beside it and returns the folder.
+    ///
+    /// # Errors
+    /// When the file is damaged.
+    pub fn unpack(&self, deb: &Deb) -> Result<PathBuf> {
+        let target = deb.path.with_extension("files");
+        if !target.exists() {
+            let half = deb.path.with_extension("unpacking");
+            run(command("dpkg-deb", ["-x"]).arg(&deb.path).arg(&half))?;
+            fs::rename(&half, &target).with_context(|| format!("cannot name {}", target.display()))?;
+        }
+        Ok(target)
+    }
+
+    fn fetched(&self, package: &str) -> Result<Option<PathBuf>> {
+        let folder = self.folder.join(package);
+        if !folder.exists() {
+            return Ok(None);
+        }
+        only_deb(&folder)
+    }
+
+    fn download_or_fall_back(&self, package: &str, suite: Suite) -> Result<PathBuf> {
+        match self.download(package, package, suite) {
+            Err(error) if suite == Suite::Unstable => {
+                say(&format!("      {package} is not to be had from sid ({error:#}); taking the installed release's"));
+                self.download(package, package, Suite::Installed)
+            }
+            result => result,
+        }
+    }
+
+    /// Fetches into a folder that gets its name when the package is complete.
+    fn download(&self, folder: &str, package: &str, suite: Suite) -> Result<PathBuf> {
+        say(&format!("      fetching {package}"));
+        let half = self.folder.join(format!("{folder}.part"));
+        let _ = fs::remove_dir_all(&half);
+        fs::create_dir_all(&half).with_context(|| format!("cannot make {}", half.display()))?;
+        let options = match suite {
+            Suite::Installed => Vec::new(),
+            Suite::Unstable => self.unstable_index()?,
+        };
+        // Without its sandbox apt writes as root, which is who owns the lab folder.
+        run(Command::new("apt-get")
+            .args(["-q", "-o", "APT::Sandbox::User=root"])
+            .args(options)
+            .args(["download", package])
+            .current_dir(&half))
+        .with_context(|| format!("cannot fetch {package}; check the network, or put its .deb into {}", half.display()))?;
+        let target = self.folder.join(folder);
+        let _ = fs::remove_dir_all(&target);
+        fs::rename(&half, &target).with_context(|| format!("cannot name {}", target.display()))?;
+        only_deb(&target)?.with_context(|| format!("fetching {package} left no file in {}", target.display()))
+    }
+
+    /// The options that make apt use an index of `sid` of our own, which is fetched the first time.
+    fn unstable_index(&self) -> Result<Vec<String>> {
+        let index = self.folder.join("index-sid");
+        for folder in ["state/lists/partial", "cache/archives/partial", "sources"] {
+            fs::create_dir_all(index.join(folder)).with_context(|| format!("cannot make {}", index.display()))?;
+        }
+        fs::write(index.join("status"), "").context("cannot write the empty package state")?;
+        let source = Source::of_this_machine()?;
+        fs::write(index.join("sources/sid.sources"), source.render("sid")).context("cannot write the source of sid")?;
+        let at = |name: &str| index.join(name).display().to_string();
+        let options: Vec<String> = [
+            format!("Dir::State={}", at("state")),
+            format!("Dir::State::status={}", at("status")),
+            format!("Dir::Cache={}", at("cache")),
+            "Dir::Etc::SourceList=/dev/null".to_owned(),
+            format!("Dir::Etc::SourceParts={}", at("sources")),
+            "Acquire::Languages=none".to_owned(),
+            "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
+            "APT::Sandbox::User=root".to_owned(),
+        ]
+        .into_iter()
+        .flat_map(|option| ["-o".to_owned(), option])
+        .collect();
+        if !index.join("updated").exists() {
+            say("      fetching the package index of sid into the lab folder");
+            run(command("apt-get", ["-q"]).args(&options).arg("update"))?;
+            fs::write(index.join("updated"), "").context("cannot mark the index as fetched")?;
+        }
+        Ok(options)
+    }
+}
+
+fn only_deb(folder: &Path) -> Result<Option<PathBuf>> {
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    Ok(entries.flatten().map(|entry| entry.path()).find(|path| path.extension().is_some_and(|end| end == "deb")))
+}
+
+/// One archive of the machine's package sources.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Mirror.
+    pub uri: String,
+    /// Suite of the installed release.
+    pub suite: String,
+    /// Keyring that signs it, if the source names one.
+    pub keyring: Option<String>,
+}
+
+impl Source {
+    /// The source that this machine's own release comes from.
+    ///
+    /// # Errors
+    /// When no source has the main component of the release that `/etc/os-release` names.
+    pub fn of_this_machine() -> Result<Self> {
+        let release = fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
+        let suite = release
+            .lines()
+            .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
+            .context("/etc/os-release names no release; the lab knows Debian only")?
+            .trim_matches('"')
+            .to_owned();
+        let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
+        let parts = fs::read_dir("/etc/apt/sources.list.d").into_iter().flatten().flatten();
+        files.extend(parts.map(|entry| entry.path()));
+        for file in files {
+            let text = fs::read_to_string(&file).unwrap_or_default();
+            if let Some(source) = Self::find(&text, &suite) {
+                return Ok(source);
+            }
+        }
+        bail!("apt's sources do not name the main component of {suite}; add it, or install the packages by hand");
+    }
+
+    /// Looks for `suite` with the component `main` in the text of one file, in either of apt's two styles.
+    fn find(text: &str, suite: &str) -> Option<Self> {
+        let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+        let clean = lines.collect::<Vec<_>>().join("\n");
+        clean
+            .split("\n\n")
+            .find_map(|stanza| Self::from_stanza(stanza, suite))
+            .or_else(|| clean.lines().find_map(|line| Self::from_line(line, suite)))
+    }
+
+    fn from_stanza(stanza: &str, suite: &str) -> Option<Self> {
+        let field = |name: &str| {
+            stanza.lines().find_map(|line| {
+                let (key, value) = line.split_once(':')?;
+                key.trim().eq_ignore_ascii_case(name).then(|| value.trim())
+            })
+        };
+        let has = |name: &str, wanted: &str| field(name).is_some_and(|value| value.split(' ').any(|word| word == wanted));
+        if !(has("Types", "deb") && has("Suites", suite) && has("Components", "main")) {
+            return None;
+        }
+        Some(Self {
+            uri: field("URIs")?.split(' ').next()?.to_owned(),
+            suite: suite.to_owned(),
+            keyring: field("Signed-By").filter(|value| value.starts_with('/')).map(str::to_owned),
+        })
+    }
+
+    fn from_line(line: &str, suite: &str) -> Option<Self> {
+        let rest = line.trim().strip_prefix("deb ")?.trim_start();
+        let (options, rest) = match rest.strip_prefix('[') {
+            Some(rest) => rest.split_once(']')?,
+            None => ("", rest),
+        };
+        let mut words = rest.split_whitespace();
+        let uri = words.next()?.to_owned();
+        if words.next()? != suite || !words.any(|word| word == "main") {
+            return None;
+        }
+        let keyring = options.split_whitespace().find_map(|option| option.strip_prefix("signed-by="));
+        Some(Self { uri, suite: suite.to_owned(), keyring: keyring.map(str::to_owned) })
+    }
+
+    fn render(&self, suite: &str) -> String {
+        let keyring = self.keyring.as_deref().unwrap_or("/usr/share/keyrings/debian-archive-keyring.gpg");
+        format!("Types: deb\nURIs: {}\nSuites: {suite}\nComponents: main\nSigned-By: {keyring}\n", self.uri)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn source_is_found_in_both_styles() {
+        let stanza = "Types: deb\n# a remark\nURIs: http://mirror.example/security\nSuites: bookworm-security\nComponents: main\n\n\
+                      Types: deb\nURIs: http://mirror.example/debian\nSuites: bookworm bookworm-updates\nComponents: main contrib\n\
+                      Signed-By: /keys/a.gpg\n";
+        let found = Source::find(stanza, "bookworm").unwrap();
+        assert_eq!((found.uri.as_str(), found.keyring.as_deref()), ("http://mirror.example/debian", Some("/keys/a.gpg")));
+
+        let lines = "# deb http://no.example/ bookworm main\ndeb-src http://no.example/ bookworm main\n\
+                     deb [arch=amd64 signed-by=/keys/b.gpg] http://mirror.example/d bookworm contrib main\n";
+        let found = Source::find(lines, "bookworm").unwrap();
+        assert_eq!((found.uri.as_str(), found.keyring.as_deref()), ("http://mirror.example/d", Some("/keys/b.gpg")));
+        assert_eq!(Source::find(lines, "trixie"), None);
+    }
+}

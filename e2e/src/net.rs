@@ -1,0 +1,326 @@
+//! A private LAN: one switch and any number of hosts, each a network namespace.
+//!
+//! No address, route or interface is added to the machine's own network. A [`Relay`] makes a port of a host reachable
+//! at 127.0.0.1 without one: sockets stay in the namespace they were opened in, so one thread can hold both ends.
+
+use std::{
+    cell::Cell,
+    fs,
+    io::{self, Read, Write},
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+};
+
+use anyhow::{Context, Result};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::{
+    command::{command, run},
+    lab, server::Program,
+};
+
+/// All namespaces of all labs begin so.
+const PREFIX: &str = "farrier-lab-";
+
+/// The address of the host that [`Lan::server`] makes.
+pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+
+/// The address of a second server on the same LAN, as [`Lan::other`] makes it.
+pub const OTHER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// A switch with nothing plugged in yet.
+///
+/// Dropping it ends every program that still runs on it and removes it.
+#[derive(Debug)]
+pub struct Lan {
+    name: String,
+    plugs: Cell<u32>,
+}
+
+impl Lan {
+    /// Makes a LAN whose name no other lab on this machine has.
+    ///
+    /// # Errors
+    /// When the machine cannot run a lab, or making the namespace fails.
+    pub fn new() -> Result<Self> {
+        lab::check_machine()?;
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let lan = Self { name: format!("{PREFIX}{}-{number}", std::process::id()), plugs: Cell::new(0) };
+        let switch = lan.switch();
+        add_namespace(&switch)?;
+        // The switch only switches: no address, no IPv6 of its own, no spanning-tree delay.
+        in_namespace(&switch, ["link", "add", "br0", "type", "bridge", "forward_delay", "0", "mcast_snooping", "0"])?;
+        in_namespace(&switch, ["link", "set", "br0", "up"])?;
+        Ok(lan)
+    }
+
+    /// Plugs in a host with an address of 10.77.0.0/24, or with none.
+    ///
+    /// # Errors
+    /// When the name is taken on this LAN, or is too long for a namespace.
+    pub fn host(&self, name: &str, address: Option<Ipv4Addr>) -> Result<Host> {
+        let namespace = format!("{}-{name}", self.name);
+        add_namespace(&namespace)?;
+        let plug = self.plug("v");
+        let switch = self.switch();
+        in_namespace(&switch, ["link", "add", &plug, "type", "veth", "peer", "name", "eth0", "netns", &namespace])?;
+        in_namespace(&switch, ["link", "set", &plug, "master", "br0", "up"])?;
+        in_namespace(&namespace, ["link", "set", "eth0", "up"])?;
+        if let Some(address) = address {
+            in_namespace(&namespace, ["addr", "add", &format!("{address}/24"), "brd", "+", "dev", "eth0"])?;
+        }
+        Ok(Host { namespace, address })
+    }
+
+    /// The host that the real server runs on: [`SERVER`].
+    ///
+    /// # Errors
+    /// As [`Lan::host`].
+    pub fn server(&self) -> Result<Host> {
+        self.host("server", Some(SERVER))
+    }
+
+    /// A host for a foreign server beside ours: [`OTHER`].
+    ///
+    /// # Errors
+    /// As [`Lan::host`].
+    pub fn other(&self) -> Result<Host> {
+        self.host("other", Some(OTHER))
+    }
+
+    /// A host that announces an IPv6 prefix.
+    ///
+    /// Without router advertisements iPXE's firmware image waits about 13 s on each boot for IPv6 to time out.
+    ///
+    /// # Errors
+    /// When dnsmasq cannot be started.
+    pub fn router(&self, folder: &Path) -> Result<Router> {
+        let host = self.host("router", Some(Ipv4Addr::new(10, 77, 0, 254)))?;
+        in_namespace(&host.namespace, ["addr", "add", "fd77::fe/64", "dev", "eth0", "nodad"])?;
+        let mut dnsmasq = host.command("dnsmasq");
+        dnsmasq.args(["--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--port=0", "--interface=eth0"]);
+        dnsmasq.args(["--enable-ra", "--dhcp-range=fd77::,ra-only,64", "--ra-param=eth0,4,1800"]);
+        dnsmasq.arg(format!("--dhcp-leasefile={}", folder.join("router.leases").display()));
+        let program = Program::start("router", dnsmasq, folder)?;
+        Ok(Router { _program: program, _host: host })
+    }
+
+    /// Plugs in a network card of an emulator, which must be started on [`Lan::switch_command`].
+    ///
+    /// # Errors
+    /// When the device cannot be made.
+    pub fn tap(&self) -> Result<String> {
+        let tap = self.plug("t");
+        let switch = self.switch();
+        in_namespace(&switch, ["tuntap", "add", &tap, "mode", "tap"])?;
+        in_namespace(&switch, ["link", "set", &tap, "master", "br0", "up"])?;
+        Ok(tap)
+    }
+
+    /// Records everything that passes the switch until the value is dropped.
+    ///
+    /// # Errors
+    /// When tcpdump cannot be started.
+    pub fn record(&self, file: &Path) -> Result<Program> {
+        let folder = file.parent().context("a recording needs a folder")?;
+        let mut tcpdump = self.switch_command("tcpdump");
+        tcpdump.args(["-i", "br0", "-U", "-s", "0", "-Z", "root", "-w"]).arg(file);
+        let program = Program::start("tcpdump", tcpdump, folder)?;
+        program.wait_for("listening on", std::time::Duration::from_secs(10))?;
+        Ok(program)
+    }
+
+    /// A command that will run where the switch is.
+    #[must_use]
+    pub fn switch_command(&self, program: &str) -> Command {
+        namespace_command(&self.switch(), program)
+    }
+
+    fn switch(&self) -> String {
+        format!("{}-switch", self.name)
+    }
+
+    fn plug(&self, kind: &str) -> String {
+        self.plugs.set(self.plugs.get() + 1);
+        format!("{kind}{}", self.plugs.get())
+    }
+}
+
+impl Drop for Lan {
+    fn drop(&mut self) {
+        for namespace in namespaces(&self.name) {
+            remove(&namespace);
+        }
+    }
+}
+
+/// A host on the LAN; it disappears with the [`Lan`].
+#[derive(Debug, Clone)]
+pub struct Host {
+    namespace: String,
+    address: Option<Ipv4Addr>,
+}
+
+/// The host that sends router advertisements, until dropped.
+#[derive(Debug)]
+pub struct Router {
+    _program: Program,
+    _host: Host,
+}
+
+impl Host {
+    /// The address given when it was made.
+    #[must_use]
+    pub fn address(&self) -> Option<Ipv4Addr> {
+        self.address
+    }
+
+    /// A command that will run on this host and end with the thread that starts it.
+    #[must_use]
+    pub fn command(&self, program: &str) -> Command {
+        namespace_command(&self.namespace, program)
+    }
+
+    /// Adds a second address or changes the interface: the words behind `ip`.
+    ///
+    /// # Errors
+    /// When `ip` refuses.
+    pub fn ip<const N: usize>(&self, words: [&str; N]) -> Result<String> {
+        in_namespace(&self.namespace, words)
+    }
+
+    /// Runs a function with this host's network, on a thread of its own.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered; what the function returns is passed on.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        thread::scope(|scope| {
+            let worker = scope.spawn(|| {
+                enter(&self.namespace)?;
+                work()
+            });
+            match worker.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    }
+
+    /// Makes `port` of this host reachable on 127.0.0.1, at the same port if that is free.
+    ///
+    /// # Errors
+    /// When no port can be had or the namespace cannot be entered.
+    pub fn relay(&self, port: u16) -> Result<Relay> {
+        let here = TcpListener::bind(("127.0.0.1", port))
+            .or_else(|_| TcpListener::bind(("127.0.0.1", 0)))
+            .context("no port of 127.0.0.1 is free")?;
+        let address = here.local_addr().context("cannot tell the port of the relay")?;
+        let there = SocketAddr::from(([127, 0, 0, 1], port));
+        let target = self.address.map_or(there, |address| SocketAddr::from((address, port)));
+        let namespace = self.namespace.clone();
+        thread::Builder::new()
+            .name("relay".to_owned())
+            .spawn(move || relay(&here, &namespace, target))
+            .context("cannot start the relay")?;
+        Ok(Relay { address })
+    }
+}
+
+/// A port of a host of the LAN, reachable from the machine itself for as long as the process lives.
+#[derive(Debug, Clone, Copy)]
+pub struct Relay {
+    /// Where to connect to.
+    pub address: SocketAddr,
+}
+
+/// Removes what labs of ended processes left behind, and returns how many namespaces that were.
+///
+/// # Errors
+/// When this is not run as root.
+pub fn clean() -> Result<usize> {
+    lab::check_machine()?;
+    let mut removed = 0;
+    for namespace in namespaces(PREFIX) {
+        let owner = namespace[PREFIX.len()..].split('-').next().unwrap_or_default();
+        if !Path::new("/proc").join(owner).exists() {
+            remove(&namespace);
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+fn relay(here: &TcpListener, namespace: &str, target: SocketAddr) {
+    if enter(namespace).is_err() {
+        return;
+    }
+    for client in here.incoming().flatten() {
+        // A server that is not up yet shows as a closed connection, as it would without the relay.
+        if let Ok(server) = TcpStream::connect(target) {
+            let _ = join(client, server);
+        }
+    }
+}
+
+fn join(client: TcpStream, server: TcpStream) -> io::Result<()> {
+    let (client_reader, server_writer) = (client.try_clone()?, server.try_clone()?);
+    thread::Builder::new().spawn(move || pump(client_reader, server_writer))?;
+    thread::Builder::new().spawn(move || pump(server, client))?;
+    Ok(())
+}
+
+fn pump(mut from: TcpStream, mut to: TcpStream) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(count) = from.read(&mut buffer) {
+        if count == 0 || to.write_all(&buffer[..count]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Write);
+    let _ = from.shutdown(Shutdown::Read);
+}
+
+fn enter(namespace: &str) -> Result<()> {
+    let path = PathBuf::from("/run/netns").join(namespace);
+    let file = fs::File::open(&path).with_context(|| format!("cannot open the namespace {}", path.display()))?;
+    use std::os::fd::AsFd;
+    move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+        .with_context(|| format!("cannot enter the namespace {namespace}"))
+}
+
+fn namespace_command(namespace: &str, program: &str) -> Command {
+    command("ip", ["netns", "exec", namespace, "setpriv", "--pdeathsig", "KILL", "--", program])
+}
+
+fn add_namespace(name: &str) -> Result<()> {
+    run(&mut command("ip", ["netns", "add", name]))?;
+    in_namespace(name, ["link", "set", "lo", "up"])?;
+    Ok(())
+}
+
+fn in_namespace<const N: usize>(namespace: &str, words: [&str; N]) -> Result<String> {
+    run(command("ip", ["-n", namespace]).args(words))
+}
+
+fn namespaces(prefix: &str) -> Vec<String> {
+    let entries = fs::read_dir("/run/netns").into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let starts = |name: &String| name.strip_prefix(prefix).is_some_and(|rest| prefix == PREFIX || rest.starts_with('-'));
+    names.filter(starts).collect()
+}
+
+fn remove(namespace: &str) {
+    let pids = run(&mut command("ip", ["netns", "pids", namespace])).unwrap_or_default();
+    for pid in pids.split_whitespace().filter_map(|word| rustix::process::Pid::from_raw(word.parse().ok()?)) {
+        // A relay thread lives in the namespace but belongs to this very process.
+        if pid != rustix::process::getpid() {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+    let _ = run(&mut command("ip", ["netns", "del", namespace]));
+}

@@ -1,0 +1,187 @@
+//! Programs that keep running on a host of the LAN: Farrier itself and foreign servers.
+
+use std::{
+    fs::{self, File},
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{command::last_lines, net::Host};
+
+const POLL: Duration = Duration::from_millis(50);
+
+/// A running program with a log file; dropping it kills it.
+#[derive(Debug)]
+pub struct Program {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Program {
+    /// Starts `command` with its output in `folder`/`name`.log, behind what earlier runs wrote there.
+    ///
+    /// # Errors
+    /// When the program or its log cannot be started.
+    pub fn start(name: &str, mut command: Command, folder: &Path) -> Result<Self> {
+        let log = folder.join(format!("{name}.log"));
+        let output = File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .with_context(|| format!("cannot open {}", log.display()))?;
+        let errors = output.try_clone().context("cannot use the log twice")?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(errors)
+            .spawn()
+            .with_context(|| format!("cannot start {name}"))?;
+        Ok(Self { name: name.to_owned(), child, log })
+    }
+
+    /// All that it printed so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// Where its output goes.
+    #[must_use]
+    pub fn log_path(&self) -> &Path {
+        &self.log
+    }
+
+    /// Waits until `marker` was printed.
+    ///
+    /// # Errors
+    /// When the program ends or the time is up before that; the error shows its last lines.
+    pub fn wait_for(&self, marker: &str, timeout: Duration) -> Result<()> {
+        self.wait_until(&format!("`{marker}`"), timeout, |program| program.log().contains(marker))
+    }
+
+    /// Waits until `ready` says so.
+    ///
+    /// # Errors
+    /// As [`Program::wait_for`].
+    pub fn wait_until(&self, what: &str, timeout: Duration, ready: impl Fn(&Self) -> bool) -> Result<()> {
+        let deadline = Instant::now() + timeout;
+        while !ready(self) {
+            if !self.is_running() {
+                bail!("{} ended before {what}:\n{}", self.name, last_lines(&self.log(), 20));
+            }
+            if Instant::now() > deadline {
+                bail!("{} did not reach {what} in {timeout:?}:\n{}", self.name, last_lines(&self.log(), 20));
+            }
+            thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    /// Whether it still runs.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        // `try_wait` wants the child for itself; the process table answers as well, zombies excepted.
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next()).is_some_and(|state| state != "Z")
+    }
+
+    /// The process id; `ip netns exec` and `setpriv` replace themselves, so it is the program's own.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills it at once, as a power failure would.
+    ///
+    /// # Errors
+    /// When it cannot be waited for.
+    pub fn kill(mut self) -> Result<()> {
+        let _ = self.child.kill();
+        self.child.wait().with_context(|| format!("cannot wait for {}", self.name))?;
+        Ok(())
+    }
+
+    /// Asks it to end and waits for that.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub fn stop(mut self, timeout: Duration) -> Result<ExitStatus> {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        let deadline = Instant::now() + timeout;
+        loop {
+            if let Some(status) = self.child.try_wait().with_context(|| format!("cannot wait for {}", self.name))? {
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                bail!("{} did not end within {timeout:?}", self.name);
+            }
+            thread::sleep(POLL);
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// How a foreign dnsmasq serves the LAN.
+#[derive(Debug, Clone, Default)]
+pub struct Dnsmasq {
+    arguments: Vec<String>,
+}
+
+impl Dnsmasq {
+    /// A plain DHCP server that gives addresses and says nothing of booting.
+    #[must_use]
+    pub fn addresses(first: Ipv4Addr, last: Ipv4Addr) -> Self {
+        Self::default().with(&format!("--dhcp-range={first},{last},255.255.255.0,1h"))
+    }
+
+    /// Adds TFTP of the files of `folder`.
+    #[must_use]
+    pub fn tftp(self, folder: &Path) -> Self {
+        self.with("--enable-tftp").with(&format!("--tftp-root={}", folder.display()))
+    }
+
+    /// Adds any further argument of dnsmasq.
+    #[must_use]
+    pub fn with(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// Starts it on `host`.
+    ///
+    /// # Errors
+    /// When it cannot be started or does not come up.
+    pub fn start(&self, host: &Host, folder: &Path) -> Result<Program> {
+        let mut dnsmasq = host.command("dnsmasq");
+        dnsmasq.args(["--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--port=0", "--interface=eth0"]);
+        dnsmasq.args(["--log-dhcp", "--log-facility=-", "--dhcp-authoritative"]);
+        dnsmasq.arg(format!("--dhcp-leasefile={}", folder.join("dnsmasq.leases").display()));
+        let program = Program::start("dnsmasq", { dnsmasq.args(&self.arguments); dnsmasq }, folder)?;
+        program.wait_for("started, version", Duration::from_secs(10))?;
+        Ok(program)
+    }
+}
+
+/// Starts a plain web server for `folder` on port 80 of `host`.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn web_files(host: &Host, folder: &Path, logs: &Path) -> Result<Program> {
+    let mut busybox = host.command("busybox");
+    busybox.args(["httpd", "-f", "-vv", "-p", "80", "-h"]).arg(folder);
+    Program::start("httpd", busybox, logs)
+}
