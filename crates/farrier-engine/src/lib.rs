@@ -9,12 +9,15 @@
 //! Nothing here waits, reads a clock, touches a socket or a file. Time comes in as [`WallTime`].
 #![forbid(unsafe_code)]
 
+pub mod catalogue;
 pub mod facts;
+pub mod identity;
 pub mod lease;
 pub mod model;
 pub mod policy;
 pub mod quirk;
 mod reason;
+pub mod script;
 pub mod task;
 mod time;
 pub mod timeline;

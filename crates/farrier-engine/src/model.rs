@@ -156,6 +156,21 @@ pub enum Arch {
     X86_64,
 }
 
+impl fmt::Display for Arch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Arm32 => "arm32",
+            Self::Arm64 => "arm64",
+            Self::Ia32 => "ia32",
+            Self::LoongArch64 => "loongarch64",
+            Self::Ppc64 => "ppc64",
+            Self::RiscV64 => "riscv64",
+            Self::S390x => "s390x",
+            Self::X86_64 => "x86_64",
+        })
+    }
+}
+
 /// What kind of firmware runs the boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -165,6 +180,18 @@ pub enum FirmwareKind {
     S390,
     UBoot,
     Uefi,
+}
+
+impl fmt::Display for FirmwareKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bios => "BIOS",
+            Self::OpenFirmware => "Open Firmware",
+            Self::S390 => "s390",
+            Self::UBoot => "U-Boot",
+            Self::Uefi => "UEFI",
+        })
+    }
 }
 
 /// What the agent reports of a machine.

@@ -1,9 +1,15 @@
 //! The life story of a machine, told to people.
 
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use crate::WallTime;
-use crate::model::MachineId;
+use crate::facts::{BootFacts, Protocol, Stage};
+use crate::model::{MachineId, TaskId};
+use crate::policy::{AgentPurpose, Boot, ScriptAction};
+use crate::{Reason, WallTime};
 
 /// One entry. `text` is a whole sentence in plain words; `details` are the facts behind it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,4 +42,397 @@ pub enum Kind {
     Operator,
     /// Something a person should look at.
     Warning,
+}
+
+/// What a transfer of a file came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransferEnd {
+    Done,
+    /// The client only asked for the size; edk2 and BIOS ROMs do so before each real transfer.
+    Probe,
+    /// The client gave up, in its own words if it had any.
+    Aborted,
+    TimedOut,
+    /// We have no such file.
+    NotFound,
+}
+
+/// One file on its way to a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transfer<'a> {
+    /// `TFTP` or `HTTP`.
+    pub by: &'static str,
+    pub name: &'a str,
+    pub bytes: u64,
+    pub took: Duration,
+    pub end: TransferEnd,
+    /// What the client said when it gave up.
+    pub said: Option<&'a str>,
+}
+
+impl Entry {
+    /// An entry with a sentence of the caller's.
+    #[must_use]
+    pub fn new(machine: MachineId, at: WallTime, kind: Kind, text: impl Into<String>) -> Self {
+        Self {
+            machine,
+            at,
+            kind,
+            text: short(&text.into(), MAX_TEXT),
+            details: Vec::new(),
+        }
+    }
+
+    /// Adds one fact. Long values are cut, since clients choose many of them.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl fmt::Display) -> Self {
+        if self.details.len() < MAX_DETAILS {
+            self.details
+                .push((name.to_owned(), short(&value.to_string(), MAX_VALUE)));
+        }
+        self
+    }
+
+    /// A boot packet came in; `message` is its name, such as `DHCPDISCOVER`.
+    #[must_use]
+    pub fn packet_seen(machine: MachineId, at: WallTime, message: &str, facts: &BootFacts) -> Self {
+        let who = match &facts.stage {
+            Stage::Firmware => "The firmware",
+            Stage::Ipxe { .. } => "iPXE",
+            Stage::Loader(_) => "A boot program",
+            Stage::Os => "The operating system",
+        };
+        let wish = match facts.protocol {
+            Protocol::Http => "asks how to boot by HTTP",
+            Protocol::Bootp => "asks for an address and a boot file by BOOTP",
+            Protocol::Script => "asks for its script",
+            Protocol::Pxe | Protocol::PlainDhcp if facts.wants_boot() => "asks how to boot",
+            Protocol::Pxe | Protocol::PlainDhcp => "asks for an address",
+        };
+        let mut entry = Self::new(machine, at, Kind::Seen, format!("{who} {wish}."))
+            .with("message", message)
+            .with("mac", facts.mac);
+        if let Some(arch) = facts.arch {
+            entry = entry.with("architecture", arch);
+        }
+        if let Some(firmware) = facts.firmware {
+            entry = entry.with("firmware", firmware);
+        }
+        if let Some(class) = &facts.vendor_class {
+            entry = entry.with("vendor class", class);
+        }
+        if let Some(relay) = &facts.relay {
+            entry = entry.with("relay", relay.giaddr);
+        }
+        for quirk in &facts.quirks {
+            entry = entry.with("quirk", quirk.name);
+        }
+        for oddity in &facts.oddities {
+            entry = entry.with("oddity", oddity.sentence());
+        }
+        entry
+    }
+
+    /// We answered with a boot file.
+    #[must_use]
+    pub fn boot_answered(machine: MachineId, at: WallTime, message: &str, boot: &Boot) -> Self {
+        let (text, file) = match boot {
+            Boot::Loader(file) => ("It was told to fetch a loader by TFTP.", Some(file)),
+            Boot::HttpLoader(file) => ("It was told to fetch a loader by HTTP.", Some(file)),
+            Boot::Script => ("It was told where its script is.", None),
+        };
+        let entry = Self::new(machine, at, Kind::Answered, text).with("message", message);
+        match file {
+            Some(file) => entry.with("loader", &file.id),
+            None => entry,
+        }
+    }
+
+    /// We offered or confirmed an address.
+    #[must_use]
+    pub fn address_answered(machine: MachineId, at: WallTime, message: &str, ip: Ipv4Addr) -> Self {
+        let text = match message {
+            "DHCPOFFER" => format!("It was offered the address {ip}."),
+            _ => format!("It has the address {ip}."),
+        };
+        Self::new(machine, at, Kind::Answered, text).with("message", message)
+    }
+
+    /// We stayed silent, said no or gave less than asked.
+    #[must_use]
+    pub fn refused(machine: MachineId, at: WallTime, message: &str, reason: Reason) -> Self {
+        Self::new(machine, at, Kind::Refused, reason.sentence())
+            .with("message", message)
+            .with("reason", reason.label())
+    }
+
+    /// A transfer ended.
+    #[must_use]
+    pub fn transfer(machine: MachineId, at: WallTime, transfer: &Transfer<'_>) -> Self {
+        let Transfer {
+            by,
+            name,
+            bytes,
+            took,
+            end,
+            said,
+        } = *transfer;
+        let name = short(name, MAX_VALUE);
+        let text = match end {
+            TransferEnd::Done => format!("It fetched {name} by {by}."),
+            TransferEnd::Probe => format!("It asked for the size of {name} by {by}."),
+            TransferEnd::Aborted => format!("It gave up fetching {name} by {by}."),
+            TransferEnd::TimedOut => format!("It stopped answering while fetching {name} by {by}."),
+            TransferEnd::NotFound => format!("It asked for {name} by {by}, which we do not have."),
+        };
+        let mut entry = Self::new(machine, at, Kind::Transfer, text);
+        if end != TransferEnd::NotFound {
+            entry = entry
+                .with("bytes", bytes)
+                .with("milliseconds", took.as_millis());
+        }
+        match said {
+            Some(said) => entry.with("client said", said),
+            None => entry,
+        }
+    }
+
+    /// A script went out.
+    #[must_use]
+    pub fn script_served(machine: MachineId, at: WallTime, action: &ScriptAction) -> Self {
+        let (kind, text) = match action {
+            ScriptAction::Agent(AgentPurpose::Task(_)) => (
+                Kind::Answered,
+                "It was told to start the agent for its task.",
+            ),
+            ScriptAction::Agent(AgentPurpose::Register) => (
+                Kind::Answered,
+                "It was told to start the agent to register.",
+            ),
+            ScriptAction::Menu { on_key: true, .. } => (
+                Kind::Answered,
+                "It got the menu, shown if a key is pressed.",
+            ),
+            ScriptAction::Menu { .. } => (Kind::Answered, "It got the menu."),
+            ScriptAction::LocalDisk(_) => (Kind::Answered, "It was told to start its local disk."),
+            ScriptAction::MemoryTest(_) => {
+                (Kind::Answered, "It was told to start the memory test.")
+            }
+            ScriptAction::Message { reason, .. } => (Kind::Refused, reason.sentence()),
+        };
+        let entry = Self::new(machine, at, kind, text);
+        match action {
+            ScriptAction::Agent(AgentPurpose::Task(task)) => entry.with("task", task),
+            ScriptAction::Message { reason, .. } => entry.with("reason", reason.label()),
+            _ => entry,
+        }
+    }
+
+    /// The agent enrolled.
+    #[must_use]
+    pub fn agent_enrolled(machine: MachineId, at: WallTime, from: IpAddr) -> Self {
+        Self::new(machine, at, Kind::Agent, "The agent is up and enrolled.").with("address", from)
+    }
+
+    /// The agent was not let in; `why` is a clause such as "the token was used before".
+    #[must_use]
+    pub fn agent_refused(machine: MachineId, at: WallTime, from: IpAddr, why: &str) -> Self {
+        Self::new(
+            machine,
+            at,
+            Kind::Refused,
+            format!("The agent was not let in: {why}."),
+        )
+        .with("address", from)
+    }
+
+    /// A task or one of its steps changed; the text comes from [`crate::task::apply`].
+    #[must_use]
+    pub fn task(machine: MachineId, at: WallTime, task: TaskId, text: &str) -> Self {
+        Self::new(machine, at, Kind::Task, text).with("task", task)
+    }
+
+    /// Two machines show the same evidence.
+    #[must_use]
+    pub fn conflict(machine: MachineId, at: WallTime, why: &str) -> Self {
+        Self::new(
+            machine,
+            at,
+            Kind::Warning,
+            Reason::IdentityConflict.sentence(),
+        )
+        .with("why", why)
+    }
+}
+
+/// At most `max` characters on one line; what is cut is marked.
+fn short(text: &str, max: usize) -> String {
+    let mut short: String = text
+        .chars()
+        .take(max)
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect();
+    if text.chars().nth(max).is_some() {
+        short.push('…');
+    }
+    short
+}
+
+const MAX_TEXT: usize = 400;
+const MAX_VALUE: usize = 200;
+const MAX_DETAILS: usize = 24;
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::catalogue::LoaderFile;
+    use crate::policy::LocalBoot;
+
+    const AT: WallTime = WallTime(5);
+
+    fn id() -> MachineId {
+        MachineId(Uuid::from_u128(1))
+    }
+
+    fn facts() -> BootFacts {
+        BootFacts::from_http([
+            ("mac", "525400000001"),
+            ("platform", "efi"),
+            ("buildarch", "x86_64"),
+            ("uuid", "x"),
+        ])
+        .unwrap()
+    }
+
+    #[test]
+    fn entries_are_whole_sentences() {
+        let file = LoaderFile {
+            id: "snponly".into(),
+            file_name: "snponly.efi".into(),
+        };
+        let ip = Ipv4Addr::new(10, 0, 0, 9);
+        let task = TaskId(Uuid::from_u128(2));
+        let transfer = |end| Transfer {
+            by: "TFTP",
+            name: "snponly.efi",
+            bytes: 10,
+            took: Duration::from_millis(3),
+            end,
+            said: None,
+        };
+        let message = ScriptAction::Message {
+            reason: Reason::NoAgent,
+            local_disk: LocalBoot::Exit,
+        };
+        let rows = [
+            (
+                Entry::packet_seen(id(), AT, "HTTP", &facts()),
+                Kind::Seen,
+                "iPXE asks for its script.",
+            ),
+            (
+                Entry::boot_answered(id(), AT, "DHCPOFFER", &Boot::Loader(file)),
+                Kind::Answered,
+                "It was told to fetch a loader by TFTP.",
+            ),
+            (
+                Entry::address_answered(id(), AT, "DHCPACK", ip),
+                Kind::Answered,
+                "It has the address 10.0.0.9.",
+            ),
+            (
+                Entry::refused(id(), AT, "DHCPDISCOVER", Reason::NotABootClient),
+                Kind::Refused,
+                "It does not ask to boot from the network.",
+            ),
+            (
+                Entry::transfer(id(), AT, &transfer(TransferEnd::Done)),
+                Kind::Transfer,
+                "It fetched snponly.efi by TFTP.",
+            ),
+            (
+                Entry::transfer(id(), AT, &transfer(TransferEnd::Probe)),
+                Kind::Transfer,
+                "It asked for the size of snponly.efi by TFTP.",
+            ),
+            (
+                Entry::transfer(id(), AT, &transfer(TransferEnd::NotFound)),
+                Kind::Transfer,
+                "It asked for snponly.efi by TFTP, which we do not have.",
+            ),
+            (
+                Entry::script_served(id(), AT, &ScriptAction::Agent(AgentPurpose::Task(task))),
+                Kind::Answered,
+                "It was told to start the agent for its task.",
+            ),
+            (
+                Entry::script_served(id(), AT, &message),
+                Kind::Refused,
+                Reason::NoAgent.sentence(),
+            ),
+            (
+                Entry::agent_enrolled(id(), AT, ip.into()),
+                Kind::Agent,
+                "The agent is up and enrolled.",
+            ),
+            (
+                Entry::agent_refused(id(), AT, ip.into(), "the token was used before"),
+                Kind::Refused,
+                "The agent was not let in: the token was used before.",
+            ),
+            (
+                Entry::task(id(), AT, task, "The task is done."),
+                Kind::Task,
+                "The task is done.",
+            ),
+            (
+                Entry::conflict(id(), AT, "the UUID differs"),
+                Kind::Warning,
+                Reason::IdentityConflict.sentence(),
+            ),
+        ];
+        for (entry, kind, text) in rows {
+            assert_eq!((entry.kind, entry.text.as_str()), (kind, text));
+            assert_eq!((entry.machine, entry.at), (id(), AT));
+        }
+    }
+
+    #[test]
+    fn what_the_client_showed_is_in_the_details() {
+        let entry = Entry::packet_seen(id(), AT, "HTTP", &facts());
+        let details: Vec<_> = entry
+            .details
+            .iter()
+            .map(|(n, v)| format!("{n}: {v}"))
+            .collect();
+        assert_eq!(
+            details,
+            [
+                "message: HTTP",
+                "mac: 52:54:00:00:00:01",
+                "architecture: x86_64",
+                "firmware: UEFI",
+                "oddity: Option 97 is not a UUID."
+            ]
+        );
+    }
+
+    #[test]
+    fn entries_are_bounded() {
+        let long = "ü\n".repeat(1000);
+        let mut entry = Entry::new(id(), AT, Kind::Seen, long.clone());
+        for _ in 0..100 {
+            entry = entry.with("name", &long);
+        }
+        assert_eq!(entry.text.chars().count(), MAX_TEXT + 1);
+        assert_eq!(entry.details.len(), MAX_DETAILS);
+        assert!(
+            entry
+                .details
+                .iter()
+                .all(|(_, v)| v.chars().count() == MAX_VALUE + 1 && !v.contains('\n'))
+        );
+    }
 }

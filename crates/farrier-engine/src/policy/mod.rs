@@ -1,8 +1,30 @@
 //! What a client gets, and why.
+//!
+//! [`decide_dhcp`] and [`decide_script`] are pure: facts, what is known of the machine, an immutable
+//! [`Snapshot`] and the time in; an action and its [`Explanation`] out. The same functions answer
+//! packets and `farrier policy explain`.
 
+mod dhcp;
+mod explanation;
+mod resolve;
+mod script;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+pub use dhcp::{Boot, DhcpAction, LOOP_LIMIT, LOOP_WINDOW, Service, decide_dhcp};
+pub use explanation::{Explanation, Step};
+pub use resolve::{Origin, Origins, Resolved, resolve};
+pub use script::{AgentPurpose, LocalBoot, ScriptAction, decide_script};
+
 use serde::{Deserialize, Serialize};
+
+use crate::WallTime;
+use crate::catalogue::Catalogue;
+use crate::model::{Arch, Machine, Registration};
+use crate::task::Task;
 
 /// Settings that decide a boot. Each is unset unless somebody set it; a machine's own come first,
 /// then the site's, then [`Policy::DEFAULT`].
@@ -17,6 +39,8 @@ pub struct Settings {
     pub enrolment: Option<Enrolment>,
     /// Loader variant to prefer on UEFI: `snponly` (default) or `full`.
     pub ipxe_variant: Option<IpxeVariant>,
+    /// The firmware starts signed loaders only. Taken from the inventory where there is one.
+    pub secure_boot: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,7 +81,7 @@ pub enum Enrolment {
     Automatic,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IpxeVariant {
     Full,
@@ -73,4 +97,59 @@ pub struct Policy {
     pub unknown_machine: UnknownMachine,
     pub enrolment: Enrolment,
     pub ipxe_variant: IpxeVariant,
+    pub secure_boot: bool,
+}
+
+impl Policy {
+    /// What holds where nobody has set anything.
+    pub const DEFAULT: Self = Self {
+        menu: MenuMode::OnKey,
+        menu_timeout: Duration::from_secs(10),
+        default_entry: MenuEntry::LocalDisk,
+        unknown_machine: UnknownMachine::Register,
+        enrolment: Enrolment::Approve,
+        ipxe_variant: IpxeVariant::SnpOnly,
+        secure_boot: false,
+    };
+}
+
+/// What all decisions rest on, as it stood at one moment. Made anew on each change of it.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    pub site: Settings,
+    pub catalogue: Catalogue,
+    /// Architectures that we have an agent for.
+    pub agents: BTreeSet<Arch>,
+}
+
+/// What is known of the client besides what it says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known<'a> {
+    pub machine: Option<&'a Machine>,
+    /// The oldest task of the machine that has not ended.
+    pub due: Option<&'a Task>,
+    /// When this hardware address was sent a loader lately.
+    pub recent_loads: &'a [WallTime],
+    /// The evidence fits more than one machine (see [`crate::identity`]).
+    pub conflict: bool,
+}
+
+impl Known<'_> {
+    /// A machine that somebody or something has let in, or that waits for it.
+    fn is_registered(&self) -> bool {
+        self.machine
+            .is_some_and(|machine| machine.registration != Registration::Seen)
+    }
+
+    fn is(&self, registration: Registration) -> bool {
+        self.machine
+            .is_some_and(|machine| machine.registration == registration)
+    }
+}
+
+/// What the client gets, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Decision<A> {
+    pub action: A,
+    pub explanation: Explanation,
 }

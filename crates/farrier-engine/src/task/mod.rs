@@ -1,9 +1,15 @@
 //! Finite work for a machine, as a durable state machine with fencing.
 
+mod machine;
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Serialize};
 
 use crate::WallTime;
 use crate::model::{MachineId, TaskId};
+
+pub use machine::{Applied, Event, Outcome, Refused, apply};
 
 /// One piece of work for one machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

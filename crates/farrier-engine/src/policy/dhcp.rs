@@ -1,0 +1,171 @@
+//! What a DHCP, ProxyDHCP or BOOTP request is answered with.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{Decision, Explanation, Known, Snapshot, UnknownMachine, resolve};
+use crate::catalogue::LoaderFile;
+use crate::facts::{BootFacts, Protocol, Stage};
+use crate::model::Registration;
+use crate::{Reason, WallTime};
+
+/// In which part we were asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Service {
+    /// We lend addresses: there may be an answer without anything to boot.
+    Dhcp,
+    /// Somebody else lends them (ProxyDHCP, port 4011): nothing to boot means no answer.
+    Proxy,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DhcpAction {
+    /// An address (from [`Service::Dhcp`]) and this to boot.
+    Boot(Boot),
+    /// An address and nothing to boot.
+    AddressOnly(Reason),
+    /// No answer.
+    Ignore(Reason),
+}
+
+/// What is named as boot file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Boot {
+    /// A boot program by TFTP.
+    Loader(LoaderFile),
+    /// A boot program by HTTP, for UEFI HTTP Boot.
+    HttpLoader(LoaderFile),
+    /// The URL of the first script, for an iPXE that is able to run it.
+    Script,
+}
+
+/// So many loaders sent to one hardware address within [`LOOP_WINDOW`] are a loop: the loader comes
+/// up, does not get on, and the firmware starts over.
+pub const LOOP_LIMIT: usize = 3;
+pub const LOOP_WINDOW: Duration = Duration::from_secs(60);
+
+/// Decides one packet. DHCPDISCOVER and DHCPREQUEST are decided each by itself, since SLOF, s390x
+/// and some U-Boot builds tell their architecture in the second only (`firmware.md` T5).
+#[must_use]
+pub fn decide_dhcp(
+    facts: &BootFacts,
+    service: Service,
+    known: &Known<'_>,
+    snapshot: &Snapshot,
+    now: WallTime,
+) -> Decision<DhcpAction> {
+    let mut explanation = Explanation::default();
+    let action = match rules(facts, known, snapshot, now, &mut explanation) {
+        Ok(boot) => DhcpAction::Boot(boot),
+        Err(Reason::UnknownMachine) => DhcpAction::Ignore(Reason::UnknownMachine),
+        Err(reason) if service == Service::Proxy => DhcpAction::Ignore(reason),
+        Err(reason) => DhcpAction::AddressOnly(reason),
+    };
+    Decision {
+        action,
+        explanation,
+    }
+}
+
+fn rules(
+    facts: &BootFacts,
+    known: &Known<'_>,
+    snapshot: &Snapshot,
+    now: WallTime,
+    told: &mut Explanation,
+) -> Result<Boot, Reason> {
+    let policy = resolve(&snapshot.site, known.machine).policy;
+
+    if !facts.wants_boot() {
+        told.matched("boot client", Reason::NotABootClient.sentence());
+        return Err(Reason::NotABootClient);
+    }
+    told.passed("boot client", "It asks to boot from the network.");
+
+    if known.is(Registration::Disabled) {
+        told.matched("machine enabled", Reason::MachineDisabled.sentence());
+        return Err(Reason::MachineDisabled);
+    }
+    told.passed("machine enabled", "It is not disabled.");
+
+    if !known.is_registered() && policy.unknown_machine == UnknownMachine::Ignore {
+        told.matched("unknown machine", Reason::UnknownMachine.sentence());
+        return Err(Reason::UnknownMachine);
+    }
+    told.passed(
+        "unknown machine",
+        if known.is_registered() {
+            "It is registered."
+        } else {
+            "Unknown ones may boot."
+        },
+    );
+
+    match &facts.stage {
+        Stage::Ipxe { features, .. } if features.is_enough() => {
+            told.matched("loader running", "It is iPXE and can run our script.");
+            return Ok(Boot::Script);
+        }
+        Stage::Ipxe { .. } => {
+            told.passed(
+                "loader running",
+                "It is an iPXE without HTTP or kernel support: it gets ours.",
+            );
+        }
+        Stage::Loader(name) if name.as_str() == "gPXE" => {
+            told.passed(
+                "loader running",
+                "It is gPXE, the forerunner of iPXE: it gets ours.",
+            );
+        }
+        Stage::Loader(_) | Stage::Os => {
+            told.matched("loader running", Reason::OtherLoader.sentence());
+            return Err(Reason::OtherLoader);
+        }
+        Stage::Firmware => told.passed("loader running", "It is firmware and needs a loader."),
+    }
+
+    let lately = known
+        .recent_loads
+        .iter()
+        .filter(|at| now.since(**at) < LOOP_WINDOW)
+        .count();
+    if lately >= LOOP_LIMIT {
+        told.matched("loader loop", Reason::LoaderLoop.sentence());
+        return Err(Reason::LoaderLoop);
+    }
+    told.passed(
+        "loader loop",
+        format!("{lately} loaders sent within a minute."),
+    );
+
+    let (Some(arch), firmware) = (facts.arch, facts.firmware) else {
+        told.matched("architecture", Reason::ArchitectureUnknown.sentence());
+        return Err(Reason::ArchitectureUnknown);
+    };
+    let shown = firmware.map_or_else(
+        || "unknown firmware".to_owned(),
+        |firmware| firmware.to_string(),
+    );
+    told.passed("architecture", format!("{arch}, {shown}."));
+
+    match snapshot.catalogue.choose(facts, &policy) {
+        Ok(loader) => {
+            told.matched("loader", format!("{} {} fits.", loader.id, loader.version));
+            let file = LoaderFile::from(loader);
+            Ok(if facts.protocol == Protocol::Http {
+                Boot::HttpLoader(file)
+            } else {
+                Boot::Loader(file)
+            })
+        }
+        Err(none) => {
+            told.matched("loader", format!("There is {none}."));
+            Err(Reason::NoLoader)
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Writing iPXE's script language. A line is split at white space into words; there are no quotes.
+//! The words `||`, `&&` and `;` end a command, a word that begins with `#` ends the line, a backslash
+//! at the end continues it, and `${...}` inside a word is replaced by a setting after the split.
+
+use std::time::Duration;
+
+use super::value::{Argument, Text, Url};
+
+/// A script under construction.
+#[derive(Debug)]
+pub(super) struct Ipxe(String);
+
+/// A piece of a line. Only pieces written in this crate may hold syntax.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Part<'a> {
+    Fixed(&'static str),
+    Text(&'a Text),
+    Url(&'a Url),
+    /// The URL, and the parameters set before sent along as a form.
+    UrlWithParams(&'a Url),
+    Argument(&'a Argument),
+    Millis(Duration),
+}
+
+impl Ipxe {
+    pub(super) fn new() -> Self {
+        Self("#!ipxe\n".to_owned())
+    }
+
+    /// Writes one line. It begins with a fixed piece, so that no value stands where the command does.
+    pub(super) fn line<'a>(&mut self, parts: impl IntoIterator<Item = Part<'a>>) {
+        for (i, part) in parts.into_iter().enumerate() {
+            debug_assert!(i > 0 || matches!(part, Part::Fixed(_)));
+            if i > 0 {
+                self.0.push(' ');
+            }
+            match part {
+                Part::Fixed(text) => self.0.push_str(text),
+                Part::Text(text) => self.0.push_str(text.as_str()),
+                Part::Url(url) => self.0.push_str(url.as_str()),
+                Part::UrlWithParams(url) => {
+                    self.0.push_str(url.as_str());
+                    self.0.push_str("##params");
+                }
+                Part::Argument(argument) => self.0.push_str(argument.as_str()),
+                Part::Millis(time) => self.0.push_str(&time.as_millis().to_string()),
+            }
+        }
+        self.0.push('\n');
+    }
+
+    pub(super) fn label(&mut self, name: &'static str) {
+        self.0.push(':');
+        self.0.push_str(name);
+        self.0.push('\n');
+    }
+
+    pub(super) fn finish(self) -> String {
+        self.0
+    }
+}

@@ -1,0 +1,253 @@
+//! Boot scripts, rendered for one machine at the moment it asks.
+//!
+//! Nothing a client says can become a command (`T4`): whatever is not written here goes through
+//! [`Text`], [`Url`] or [`Argument`], which refuse what the language cannot carry. They refuse
+//! rather than strip, so that what is shown or passed on is what was said.
+
+mod ipxe;
+#[cfg(test)]
+mod parser;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::time::Duration;
+
+use ipxe::{Ipxe, Part};
+pub use value::{Argument, NotRepresentable, Text, Url};
+
+use crate::Reason;
+use crate::policy::MenuEntry;
+
+/// Kernel and initramfs of the agent, with their arguments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentScript<'a> {
+    pub kernel: &'a Url,
+    pub initrd: &'a Url,
+    pub arguments: &'a [Argument],
+    /// Where it goes if the agent cannot be loaded.
+    pub local_disk: &'a LocalDisk,
+}
+
+/// The menu of a machine without work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MenuScript<'a> {
+    /// The machine's name or address.
+    pub title: &'a Text,
+    pub default: MenuEntry,
+    pub timeout: Duration,
+    /// Shown only if a key is pressed within three seconds.
+    pub on_key: bool,
+    /// Asked again, with the parameter `choice`, for entries other than the local disk.
+    pub script: &'a Url,
+    pub local_disk: &'a LocalDisk,
+}
+
+/// How the script starts the local disk; [`crate::policy::LocalBoot`] with its URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LocalDisk {
+    Exit,
+    Sanboot,
+    SanbootFile,
+    Program(Url),
+}
+
+/// The first script, the same for all machines: gets an address if iPXE has none yet, then asks for
+/// the machine's own script and says who it is. The values are sent as a form (POST), so that they
+/// need no quoting.
+#[must_use]
+pub fn first(script: &Url) -> String {
+    let mut ipxe = Ipxe::new();
+    ipxe.line([Part::Fixed("isset ${ip} || dhcp || goto failed")]);
+    ask_again(&mut ipxe, script, None);
+    ipxe.label("failed");
+    ipxe.line([Part::Fixed(
+        "echo Farrier: the server did not answer. The machine goes on to its next boot entry.",
+    )]);
+    ipxe.line([Part::Fixed("sleep 5")]);
+    ipxe.line([Part::Fixed("exit")]);
+    ipxe.finish()
+}
+
+/// Starts the agent.
+#[must_use]
+pub fn agent(script: &AgentScript<'_>) -> String {
+    let mut ipxe = Ipxe::new();
+    ipxe.line([Part::Fixed("echo Farrier: starting the agent.")]);
+    // Older iPXE on UEFI finds the initramfs by this name only.
+    let mut kernel = vec![
+        Part::Fixed("kernel"),
+        Part::Url(script.kernel),
+        Part::Fixed("initrd=agent.img"),
+    ];
+    kernel.extend(script.arguments.iter().map(Part::Argument));
+    kernel.push(Part::Fixed("|| goto failed"));
+    ipxe.line(kernel);
+    ipxe.line([
+        Part::Fixed("initrd --name agent.img"),
+        Part::Url(script.initrd),
+        Part::Fixed("|| goto failed"),
+    ]);
+    ipxe.line([Part::Fixed("boot || goto failed")]);
+    ipxe.label("failed");
+    ipxe.line([Part::Fixed(
+        "echo Farrier: the agent could not be loaded. The local disk starts instead.",
+    )]);
+    ipxe.line([Part::Fixed("sleep 5")]);
+    start_disk(&mut ipxe, script.local_disk);
+    ipxe.finish()
+}
+
+/// Shows the menu.
+#[must_use]
+pub fn menu(script: &MenuScript<'_>) -> String {
+    let mut ipxe = Ipxe::new();
+    let default = label(script.default);
+    if script.on_key {
+        let prompt = Part::Fixed("Farrier: press m for the boot menu. || goto");
+        ipxe.line([
+            Part::Fixed("prompt --key m --timeout"),
+            Part::Millis(PROMPT),
+            prompt,
+            Part::Fixed(default),
+        ]);
+    }
+    ipxe.line([Part::Fixed("menu Farrier:"), Part::Text(script.title)]);
+    ipxe.line([Part::Fixed(
+        "item --key l local_disk Start from the local disk",
+    )]);
+    ipxe.line([Part::Fixed("item --key r register Register this machine")]);
+    ipxe.line([Part::Fixed("item --key t memory_test Test the memory")]);
+    ipxe.line([
+        Part::Fixed("choose --default"),
+        Part::Fixed(default),
+        Part::Fixed("--timeout"),
+        Part::Millis(script.timeout),
+        Part::Fixed("chosen || goto"),
+        Part::Fixed(default),
+    ]);
+    ipxe.line([Part::Fixed("goto ${chosen}")]);
+    for entry in [MenuEntry::Register, MenuEntry::MemoryTest] {
+        ipxe.label(label(entry));
+        ask_again(&mut ipxe, script.script, Some(label(entry)));
+    }
+    ipxe.label("failed");
+    ipxe.line([Part::Fixed(
+        "echo Farrier: the server did not answer. The local disk starts instead.",
+    )]);
+    ipxe.line([Part::Fixed("sleep 5")]);
+    ipxe.label(label(MenuEntry::LocalDisk));
+    start_disk(&mut ipxe, script.local_disk);
+    ipxe.finish()
+}
+
+/// Starts the local disk at once.
+#[must_use]
+pub fn local_disk(method: &LocalDisk) -> String {
+    let mut ipxe = Ipxe::new();
+    start_disk(&mut ipxe, method);
+    ipxe.finish()
+}
+
+/// Starts the memory test. It ends by a restart, so there is nothing to come back to.
+#[must_use]
+pub fn memory_test(program: &Url, local_disk: &LocalDisk) -> String {
+    let mut ipxe = Ipxe::new();
+    ipxe.line([Part::Fixed("echo Farrier: starting the memory test.")]);
+    ipxe.line([
+        Part::Fixed("chain --autofree"),
+        Part::Url(program),
+        Part::Fixed("|| goto failed"),
+    ]);
+    ipxe.label("failed");
+    ipxe.line([Part::Fixed(
+        "echo Farrier: the memory test ended or did not start.",
+    )]);
+    ipxe.line([Part::Fixed("sleep 5")]);
+    start_disk(&mut ipxe, local_disk);
+    ipxe.finish()
+}
+
+/// Says why there is nothing to do, then starts the local disk.
+#[must_use]
+pub fn message(reason: Reason, local_disk: &LocalDisk) -> String {
+    let mut ipxe = Ipxe::new();
+    ipxe.line([Part::Fixed("echo Farrier:"), Part::Fixed(reason.sentence())]);
+    ipxe.line([Part::Fixed("sleep 5")]);
+    start_disk(&mut ipxe, local_disk);
+    ipxe.finish()
+}
+
+/// What a menu entry is called in scripts and in the parameter `choice`.
+#[must_use]
+pub fn label(entry: MenuEntry) -> &'static str {
+    match entry {
+        MenuEntry::LocalDisk => "local_disk",
+        MenuEntry::MemoryTest => "memory_test",
+        MenuEntry::Register => "register",
+    }
+}
+
+/// The entry that the parameter `choice` names.
+#[must_use]
+pub fn choice(name: &str) -> Option<MenuEntry> {
+    [
+        MenuEntry::LocalDisk,
+        MenuEntry::MemoryTest,
+        MenuEntry::Register,
+    ]
+    .into_iter()
+    .find(|entry| label(*entry) == name)
+}
+
+fn ask_again(ipxe: &mut Ipxe, script: &Url, choice: Option<&'static str>) {
+    ipxe.line([Part::Fixed("params")]);
+    for parameter in PARAMETERS {
+        ipxe.line([Part::Fixed("param"), Part::Fixed(parameter)]);
+    }
+    if let Some(choice) = choice {
+        ipxe.line([Part::Fixed("param choice"), Part::Fixed(choice)]);
+    }
+    ipxe.line([
+        Part::Fixed("chain --replace --autofree"),
+        Part::UrlWithParams(script),
+        Part::Fixed("|| goto failed"),
+    ]);
+}
+
+fn start_disk(ipxe: &mut Ipxe, method: &LocalDisk) {
+    match method {
+        LocalDisk::Exit => ipxe.line([Part::Fixed("exit")]),
+        LocalDisk::Sanboot => {
+            ipxe.line([Part::Fixed("sanboot --no-describe --drive 0x80 || exit")])
+        }
+        LocalDisk::SanbootFile => {
+            ipxe.line([Part::Fixed("sanboot --no-describe --drive 0 || exit")])
+        }
+        LocalDisk::Program(url) => {
+            ipxe.line([
+                Part::Fixed("chain --autofree"),
+                Part::Url(url),
+                Part::Fixed("|| exit"),
+            ]);
+        }
+    }
+}
+
+/// What the client says of itself: name, then the setting iPXE fills in. The setting is filled in
+/// after the line was split into words and commands, so its value is always one argument.
+const PARAMETERS: [&str; 10] = [
+    "mac ${netX/mac:hexhyp}",
+    "uuid ${uuid}",
+    "serial ${serial}",
+    "asset ${asset}",
+    "manufacturer ${manufacturer}",
+    "product ${product}",
+    "platform ${platform}",
+    "buildarch ${buildarch}",
+    "version ${version}",
+    "hostname ${hostname}",
+];
+
+/// How long the offer of a menu waits for a key.
+const PROMPT: Duration = Duration::from_secs(3);
