@@ -112,3 +112,57 @@ impl fmt::Debug for Db {
 
 /// Longer than any write of ours; a foreign program that holds the file longer is a fault to show.
 const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use sqlx::Executor;
+    use sqlx::Row;
+
+    use super::{Db, Options};
+    use crate::DbError;
+
+    /// R3: without these, a commit is a promise the disk does not keep.
+    #[tokio::test]
+    async fn r3_the_writer_flushes_every_commit() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&folder.path().join("farrier.db"), Options::default())
+            .await
+            .unwrap();
+        for (pragma, expected) in [
+            ("SELECT journal_mode FROM pragma_journal_mode", "wal"),
+            (
+                "SELECT CAST(synchronous AS TEXT) FROM pragma_synchronous",
+                "2",
+            ),
+            (
+                "SELECT CAST(foreign_keys AS TEXT) FROM pragma_foreign_keys",
+                "1",
+            ),
+            (
+                "SELECT CAST(timeout AS TEXT) FROM pragma_busy_timeout",
+                "5000",
+            ),
+        ] {
+            let read = db.write(move |conn| {
+                Box::pin(async move {
+                    let row = conn
+                        .fetch_one(pragma)
+                        .await
+                        .map_err(DbError::storage("ask"))?;
+                    Ok(row.get::<String, _>(0))
+                })
+            });
+            assert_eq!(read.await.unwrap(), expected, "{pragma}");
+        }
+    }
+
+    #[tokio::test]
+    async fn readers_cannot_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&folder.path().join("farrier.db"), Options::default())
+            .await
+            .unwrap();
+        let refused = db.readers.execute("DELETE FROM machine").await.unwrap_err();
+        assert_eq!(crate::error::classify(&refused), crate::Fault::ReadOnly);
+    }
+}

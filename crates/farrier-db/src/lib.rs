@@ -38,7 +38,6 @@ pub use backup::{BackupError, RestoreError, Restored, backup_file, restore};
 pub use boot_token::{BootToken, Redeemed};
 pub use db::{Db, Options, Stored};
 pub use error::{DbError, Fault};
-pub use loader::LoaderRow;
 pub use machine::MachineQuery;
 pub use open::OpenError;
 pub use site::{Identity, SiteSettings};

@@ -1,36 +1,15 @@
 //! The loader catalogue's rows. The files themselves lie beside the database.
 
-use farrier_engine::model::{Arch, FirmwareKind};
-use serde::{Deserialize, Serialize};
+use farrier_engine::catalogue::Loader;
 
 use crate::column::{from_doc, to_doc};
 use crate::{Db, DbError};
-
-/// One boot program, by the name clients ask for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LoaderRow {
-    pub id: String,
-    /// Name of its file in the catalogue's folder.
-    pub file: String,
-    pub arch: Option<Arch>,
-    pub firmware: Option<FirmwareKind>,
-    /// `ipxe`, `shim`, `grub`, `pxelinux` and the like.
-    pub kind: String,
-    pub version: String,
-    /// Who signed it for Secure Boot, if anybody.
-    pub signer: Option<String>,
-    /// BLAKE3 of the file, in hex.
-    pub hash: String,
-    pub size: u64,
-    /// Where it came from: a package with its version, or a path.
-    pub source: String,
-}
 
 const WHAT: &str = "loader";
 
 impl Db {
     /// Stores a loader in place of the one with the same id.
-    pub async fn save_loader(&self, loader: &LoaderRow) -> Result<(), DbError> {
+    pub async fn save_loader(&self, loader: &Loader) -> Result<(), DbError> {
         let (id, doc) = (loader.id.clone(), to_doc(WHAT, loader)?);
         self.write(move |conn| {
             Box::pin(async move {
@@ -49,7 +28,7 @@ impl Db {
     }
 
     /// Every loader, by id.
-    pub async fn loaders(&self) -> Result<Vec<LoaderRow>, DbError> {
+    pub async fn loaders(&self) -> Result<Vec<Loader>, DbError> {
         let rows: Vec<(String,)> = sqlx::query_as("SELECT doc FROM loader ORDER BY id")
             .fetch_all(&self.readers)
             .await

@@ -1,27 +1,31 @@
-use farrier_db::{Db, LoaderRow};
+use farrier_db::Db;
+use farrier_engine::catalogue::{Loader, LoaderKind};
 use farrier_engine::model::{Arch, FirmwareKind};
+use farrier_engine::policy::IpxeVariant;
 
 pub(crate) async fn a_loader_replaces_its_older_self(db: &Db) {
-    let shim = LoaderRow {
+    let shim = Loader {
         id: "shim-x64".into(),
-        file: "shimx64.efi".into(),
-        arch: Some(Arch::X86_64),
-        firmware: Some(FirmwareKind::Uefi),
-        kind: "shim".into(),
+        file_name: "shimx64.efi".into(),
+        arch: Arch::X86_64,
+        firmware: FirmwareKind::Uefi,
+        kind: LoaderKind::Shim,
         version: "15.8".into(),
         signer: Some("Microsoft".into()),
-        hash: "00ff".into(),
-        size: 1 << 20,
-        source: "shim-signed 1.44".into(),
+        sha256: "00ff".into(),
+        size: u64::MAX,
+        source_package: "shim-signed 1.44".into(),
     };
-    let other = LoaderRow {
+    let other = Loader {
         id: "ipxe-bios".into(),
-        arch: None,
-        firmware: None,
+        firmware: FirmwareKind::Bios,
+        kind: LoaderKind::Ipxe {
+            variant: IpxeVariant::Full,
+        },
         signer: None,
         ..shim.clone()
     };
-    let newer = LoaderRow {
+    let newer = Loader {
         version: "15.9".into(),
         ..shim.clone()
     };
