@@ -182,7 +182,9 @@ fn compare(evidence: &Evidence, machine: &Machine, lent: &[MacAddr]) -> Vec<Sign
         .inventory
         .as_ref()
         .map(|inventory| &inventory.system);
-    let known_uuid = machine.uuid.or(system.and_then(|system| system.uuid));
+    let known_uuid = machine
+        .uuid
+        .or_else(|| system.and_then(|system| system.uuid));
     if let (Some(shown), Some(known)) = (usable(evidence.uuid), usable(known_uuid)) {
         signs.push(if same_uuid(shown, known) {
             Sign::UuidEqual
@@ -233,7 +235,7 @@ fn usable(uuid: Option<Uuid>) -> Option<Uuid> {
 fn told(serial: Option<&str>) -> Option<&str> {
     let serial = serial?.trim();
     let lower = serial.to_ascii_lowercase();
-    let letters_differ = serial.chars().any(|c| Some(c) != serial.chars().next());
+    let letters_differ = serial.chars().any(|c| !serial.starts_with(c));
     let is_placeholder = PLACEHOLDERS
         .iter()
         .any(|placeholder| lower.contains(placeholder));

@@ -41,3 +41,23 @@ impl Sub<Duration> for WallTime {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ends_of_time_hold() {
+        let second = Duration::from_secs(1);
+        assert_eq!(WallTime(5) + second, WallTime(1005));
+        assert_eq!(WallTime(5) - second, WallTime(-995));
+        assert_eq!(WallTime(i64::MAX) + Duration::MAX, WallTime(i64::MAX));
+        assert_eq!(WallTime(i64::MIN) - Duration::MAX, WallTime(i64::MIN));
+        assert_eq!(WallTime(1500).since(WallTime(500)), second);
+        assert_eq!(
+            WallTime(0).since(WallTime(500)),
+            Duration::ZERO,
+            "a clock that was put back"
+        );
+    }
+}

@@ -116,7 +116,9 @@ impl Said {
     fn take_uuid(&mut self, value: &str) {
         match value.parse::<Uuid>() {
             Ok(uuid) => {
-                let uuid = *self.uuid.get_or_insert(MachineUuid::from_canonical(uuid));
+                let uuid = *self
+                    .uuid
+                    .get_or_insert_with(|| MachineUuid::from_canonical(uuid));
                 if uuid.constant {
                     self.note(Oddity::MachineIdentifierConstant);
                 }
@@ -134,18 +136,16 @@ impl Said {
     }
 
     fn take_buildarch(&mut self, value: &str) {
-        self.buildarch = self.buildarch.or(match value {
-            "i386" => Some(Arch::Ia32),
-            "x86_64" => Some(Arch::X86_64),
-            "arm32" => Some(Arch::Arm32),
-            "arm64" => Some(Arch::Arm64),
-            "riscv64" => Some(Arch::RiscV64),
-            "loong64" => Some(Arch::LoongArch64),
-            _ => {
-                self.note(Oddity::ArchitectureUnknown);
-                None
-            }
-        });
+        let arch = match value {
+            "i386" => Arch::Ia32,
+            "x86_64" => Arch::X86_64,
+            "arm32" => Arch::Arm32,
+            "arm64" => Arch::Arm64,
+            "riscv64" => Arch::RiscV64,
+            "loong64" => Arch::LoongArch64,
+            _ => return self.note(Oddity::ArchitectureUnknown),
+        };
+        self.buildarch.get_or_insert(arch);
     }
 
     /// On a BIOS, iPXE is built for i386 whatever the processor is; kernels and agents are not.

@@ -11,6 +11,7 @@
 //! `now` should come from a clock that does not jump (start time plus monotonic time).
 
 mod book;
+mod pages;
 mod request;
 mod subnet;
 #[cfg(test)]

@@ -274,13 +274,14 @@ mod tests {
 
     #[test]
     fn the_pool_is_ranges_less_exclusions_and_reservations() {
-        let rows: [(
-            &str,
+        type Row = (
+            &'static str,
             Vec<AddressRange>,
             Vec<AddressRange>,
             Vec<Reservation>,
             Vec<u8>,
-        ); 6] = [
+        );
+        let rows: [Row; 6] = [
             (
                 "plain",
                 vec![range(10, 12)],

@@ -634,6 +634,63 @@ fn at_start_rows_come_in_any_order() {
     }
 }
 
+#[test]
+fn renewing_prolongs_and_keeps_the_start() {
+    let mut book = book(10, 20);
+    let first = lend(&mut book, at(0), &client(1));
+    let case = RequestCase::Renewing { ciaddr: first.ip };
+    let Answer::Grant(second) = book.request(at(1800), &client(1), OURS, case, OURS) else {
+        panic!()
+    };
+    assert_eq!((second.starts, second.ends), (at(0), at(1800) + HOUR));
+    // Not committed (the store failed): the old end holds.
+    assert_eq!(book.address_of(at(3599), mac(1)), Some(first.ip));
+    assert_eq!(book.address_of(at(3600), mac(1)), None);
+}
+
+#[test]
+fn r10_a_clock_put_back_gives_no_address_twice() {
+    let mut book = book(10, 11);
+    let first = lend(&mut book, at(100_000), &client(1));
+    let second = lend(&mut book, at(10_000), &client(2));
+    assert_ne!(first.ip, second.ip);
+    assert_eq!(
+        offered(&mut book, at(10_000), &client(3)),
+        Err(Reason::PoolExhausted)
+    );
+}
+
+#[test]
+fn another_servers_client_frees_its_offer_at_once() {
+    let mut book = book(10, 10);
+    let requested = offered(&mut book, at(0), &client(1)).unwrap();
+    let case = RequestCase::Selecting {
+        server: OTHER,
+        requested,
+    };
+    book.request(at(1), &client(1), OURS, case, OURS);
+    assert_eq!(offered(&mut book, at(1), &client(2)), Ok(requested));
+}
+
+#[test]
+fn a_granted_lease_that_is_never_stored_is_free_after_a_minute() {
+    let mut book = book(10, 10);
+    let requested = offered(&mut book, at(0), &client(1)).unwrap();
+    let case = RequestCase::Selecting {
+        server: OURS,
+        requested,
+    };
+    assert!(matches!(
+        book.request(at(5), &client(1), OURS, case, OURS),
+        Answer::Grant(_)
+    ));
+    assert_eq!(
+        offered(&mut book, at(64), &client(2)),
+        Err(Reason::PoolExhausted)
+    );
+    assert_eq!(offered(&mut book, at(65), &client(2)), Ok(requested));
+}
+
 #[derive(Clone, Debug)]
 enum Op {
     Discover(u8),

@@ -70,7 +70,7 @@ fn task(state: State, expires: WallTime) -> Task {
     }
 }
 
-fn dhcp(options: &[(u8, &[u8])]) -> BootFacts {
+fn dhcp(options: Options) -> BootFacts {
     let mut message = Message::request(Xid(1), MacAddr([0x52, 0x54, 0, 0, 0, 1]));
     message.options.set(53, vec![MessageType::Discover as u8]);
     for (code, value) in options {
@@ -79,25 +79,28 @@ fn dhcp(options: &[(u8, &[u8])]) -> BootFacts {
     BootFacts::from_dhcp(&message).unwrap()
 }
 
-const BIOS: &[(u8, &[u8])] = &[(60, b"PXEClient:Arch:00000:UNDI:002001"), (93, &[0, 0])];
-const UEFI: &[(u8, &[u8])] = &[(60, b"PXEClient:Arch:00007:UNDI:003000"), (93, &[0, 7])];
-const HTTP: &[(u8, &[u8])] = &[(60, b"HTTPClient:Arch:00016:UNDI:003000"), (93, &[0, 16])];
-const IA32: &[(u8, &[u8])] = &[(60, b"PXEClient:Arch:00006:UNDI:003000"), (93, &[0, 6])];
-const SLOF_DISCOVER: &[(u8, &[u8])] = &[(55, &[1, 3, 6, 66, 67, 93])];
-const IPXE: &[(u8, &[u8])] = &[
+/// Options as pairs of code and value.
+type Options = &'static [(u8, &'static [u8])];
+
+const BIOS: Options = &[(60, b"PXEClient:Arch:00000:UNDI:002001"), (93, &[0, 0])];
+const UEFI: Options = &[(60, b"PXEClient:Arch:00007:UNDI:003000"), (93, &[0, 7])];
+const HTTP: Options = &[(60, b"HTTPClient:Arch:00016:UNDI:003000"), (93, &[0, 16])];
+const IA32: Options = &[(60, b"PXEClient:Arch:00006:UNDI:003000"), (93, &[0, 6])];
+const SLOF_DISCOVER: Options = &[(55, &[1, 3, 6, 66, 67, 93])];
+const IPXE: Options = &[
     (77, b"iPXE"),
     (175, &[19, 1, 1, 36, 1, 1]),
     (93, &[0, 7]),
     (60, b"PXEClient"),
 ];
-const WEAK_IPXE: &[(u8, &[u8])] = &[
+const WEAK_IPXE: Options = &[
     (77, b"iPXE"),
     (175, &[21, 1, 1, 24, 1, 1]),
     (93, &[0, 0]),
     (60, b"PXEClient"),
 ];
-const GPXE: &[(u8, &[u8])] = &[(77, b"gPXE"), (93, &[0, 0]), (60, b"PXEClient")];
-const SYSTEM: &[(u8, &[u8])] = &[(60, b"MSFT 5.0")];
+const GPXE: Options = &[(77, b"gPXE"), (93, &[0, 0]), (60, b"PXEClient")];
+const SYSTEM: Options = &[(60, b"MSFT 5.0")];
 
 fn tftp(id: &str) -> DhcpAction {
     DhcpAction::Boot(Boot::Loader(file(id)))
@@ -114,7 +117,14 @@ fn file(id: &str) -> LoaderFile {
 fn dhcp_decisions() {
     use Reason::{ArchitectureUnknown, MachineDisabled, NoLoader, NotABootClient};
     use Registration::{Approved, Disabled, Pending, Seen};
-    let rows: Vec<(&str, &[(u8, &[u8])], Option<Registration>, DhcpAction, &str)> = vec![
+    type Row = (
+        &'static str,
+        Options,
+        Option<Registration>,
+        DhcpAction,
+        &'static str,
+    );
+    let rows: Vec<Row> = vec![
         ("BIOS", BIOS, Some(Approved), tftp("undionly"), "loader"),
         ("UEFI", UEFI, Some(Approved), tftp("snponly"), "loader"),
         (

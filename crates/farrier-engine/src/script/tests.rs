@@ -17,8 +17,11 @@ fn commands(script: &str) -> Vec<Command> {
     parser::parse(script).unwrap_or_else(|| panic!("not a script:\n{script}"))
 }
 
+/// Name, joint and label of a command.
+type Bone = (String, Option<String>, Option<String>);
+
 /// Command names, joints, labels and settings: all that decides what the script does.
-fn shape(script: &str) -> (Vec<(String, Option<String>, Option<String>)>, Vec<String>) {
+fn shape(script: &str) -> (Vec<Bone>, Vec<String>) {
     let commands = commands(script);
     let settings = parser::settings(&commands);
     (

@@ -194,6 +194,52 @@ fn refusals_say_what_to_do() {
     );
 }
 
+#[test]
+fn r10_a_clock_put_back_harms_nothing() {
+    let running = Task {
+        heard: Some(WallTime(900)),
+        ..task(State::Running)
+    };
+    let event = Event::Progress {
+        fence: 5,
+        progress: progress(),
+    };
+    let applied = apply(&running, event, WallTime(-86_400_000)).unwrap();
+    assert_eq!(applied.task.state, State::Running);
+    assert_eq!(
+        apply(&task(State::Queued), Event::Expire, WallTime(-1)),
+        Err(Refused::NotExpired)
+    );
+}
+
+#[test]
+fn a_task_survives_storage() {
+    let selector = DiskSelector {
+        bus: Some("nvme".into()),
+        min_bytes: Some(1),
+        ..DiskSelector::default()
+    };
+    let deploy = Task {
+        work: Work::Deploy {
+            image: "debian".into(),
+            version: Some(2),
+            disk: selector,
+        },
+        ..task(State::Lost)
+    };
+    let json = serde_json::to_value(&deploy).unwrap();
+    assert_eq!(
+        (&json["work"]["kind"], &json["state"]),
+        (&"deploy".into(), &"lost".into())
+    );
+    assert_eq!(serde_json::from_value::<Task>(json).unwrap(), deploy);
+    let typo = r#"{"serail":"S1"}"#;
+    assert!(
+        serde_json::from_str::<DiskSelector>(typo).is_err(),
+        "a misspelt disk selector must not match every disk"
+    );
+}
+
 fn event() -> impl Strategy<Value = Event> {
     let fence = 0u64..12;
     prop_oneof![
