@@ -23,13 +23,26 @@ pub fn udhcpc(host: &Host, folder: &Path, extra: &[&str]) -> Result<Settings> {
     let told = folder.join("udhcpc.settings");
     let script = write_script(
         &folder.join("udhcpc.sh"),
-        &format!("#!/bin/sh\n[ \"$1\" = bound ] && env > '{}'\nexit 0\n", told.display()),
+        &format!(
+            "#!/bin/sh\n[ \"$1\" = bound ] && env > '{}'\nexit 0\n",
+            told.display()
+        ),
     )?;
     let mut udhcpc = host.command("busybox");
-    udhcpc.args(["udhcpc", "-f", "-q", "-n", "-i", "eth0", "-t", "3", "-T", "2", "-s"]).arg(script).args(extra);
+    udhcpc
+        .args([
+            "udhcpc", "-f", "-q", "-n", "-i", "eth0", "-t", "3", "-T", "2", "-s",
+        ])
+        .arg(script)
+        .args(extra);
     run(&mut udhcpc)?;
-    let text = fs::read_to_string(&told).context("udhcpc ended well but told its script nothing")?;
-    Ok(text.lines().filter_map(|line| line.split_once('=')).map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
+    let text =
+        fs::read_to_string(&told).context("udhcpc ended well but told its script nothing")?;
+    Ok(text
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect())
 }
 
 /// Gets a lease with ISC's `dhclient`, and returns the lease as it wrote it down.
@@ -40,7 +53,12 @@ pub fn dhclient(host: &Host, folder: &Path) -> Result<String> {
     let leases = folder.join("dhclient.leases");
     let script = write_script(&folder.join("dhclient.sh"), "#!/bin/sh\nexit 0\n")?;
     let mut dhclient = host.command("dhclient");
-    dhclient.args(["-4", "-1", "-d", "--no-pid", "-sf"]).arg(script).arg("-lf").arg(&leases).arg("eth0");
+    dhclient
+        .args(["-4", "-1", "-d", "--no-pid", "-sf"])
+        .arg(script)
+        .arg("-lf")
+        .arg(&leases)
+        .arg("eth0");
     // In the foreground it stays after the lease is bound, so `timeout` ends it; the file is the result.
     let _ = run(host.command("timeout").arg("12").args(words(&dhclient)));
     fs::read_to_string(&leases).context("dhclient got no lease")
@@ -52,8 +70,12 @@ pub fn dhclient(host: &Host, folder: &Path) -> Result<String> {
 /// When the file does not arrive.
 pub fn tftp_hpa(host: &Host, server: Ipv4Addr, name: &str, target: &Path) -> Result<()> {
     let request = format!("get {name} {}", target.display());
-    run(host.command("tftp").args(["-m", "binary", &server.to_string(), "-c"]).args(request.split(' ')))?;
-    fs::metadata(target).with_context(|| format!("tftp reported no error, but {name} did not arrive"))?;
+    run(host
+        .command("tftp")
+        .args(["-m", "binary", &server.to_string(), "-c"])
+        .args(request.split(' ')))?;
+    fs::metadata(target)
+        .with_context(|| format!("tftp reported no error, but {name} did not arrive"))?;
     Ok(())
 }
 
@@ -61,9 +83,17 @@ pub fn tftp_hpa(host: &Host, server: Ipv4Addr, name: &str, target: &Path) -> Res
 ///
 /// # Errors
 /// When the file does not arrive.
-pub fn atftp(host: &Host, server: Ipv4Addr, name: &str, target: &Path, options: &[&str]) -> Result<String> {
+pub fn atftp(
+    host: &Host,
+    server: Ipv4Addr,
+    name: &str,
+    target: &Path,
+    options: &[&str],
+) -> Result<String> {
     let mut atftp = host.command("atftp");
-    atftp.args(["--get", "--remote-file", name, "--local-file"]).arg(target);
+    atftp
+        .args(["--get", "--remote-file", name, "--local-file"])
+        .arg(target);
     for option in options {
         atftp.args(["--option", option]);
     }
@@ -75,7 +105,11 @@ pub fn atftp(host: &Host, server: Ipv4Addr, name: &str, target: &Path, options: 
 /// # Errors
 /// When curl reports an error; an HTTP status is one only with `--fail`.
 pub fn curl(host: &Host, arguments: &[&str], url: &str) -> Result<String> {
-    run(host.command("curl").args(["--silent", "--show-error", "--max-time", "30"]).args(arguments).arg(url))
+    run(host
+        .command("curl")
+        .args(["--silent", "--show-error", "--max-time", "30"])
+        .args(arguments)
+        .arg(url))
 }
 
 /// Loads the DHCP server with Kea's `perfdhcp` and returns its report.
@@ -83,12 +117,16 @@ pub fn curl(host: &Host, arguments: &[&str], url: &str) -> Result<String> {
 /// # Errors
 /// When it does not end well, which includes lost answers beyond what `arguments` allow.
 pub fn perfdhcp(host: &Host, arguments: &[&str]) -> Result<String> {
-    run(host.command("perfdhcp").args(["-4", "-l", "eth0"]).args(arguments))
+    run(host
+        .command("perfdhcp")
+        .args(["-4", "-l", "eth0"])
+        .args(arguments))
 }
 
 fn write_script(path: &Path, text: &str) -> Result<PathBuf> {
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).with_context(|| format!("cannot allow {}", path.display()))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("cannot allow {}", path.display()))?;
     Ok(path.to_path_buf())
 }
 

@@ -29,7 +29,9 @@ where
 /// When the program is absent or ends with another code than 0; the error shows the end of its output.
 pub fn run(command: &mut Command) -> Result<String> {
     let shown = shown(command);
-    let output = command.output().with_context(|| format!("cannot start `{shown}`"))?;
+    let output = command
+        .output()
+        .with_context(|| format!("cannot start `{shown}`"))?;
     check(&shown, &output)?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -50,7 +52,9 @@ pub fn run_with_input(command: &mut Command, input: &[u8]) -> Result<String> {
         // A program that ends without reading is judged by its exit code below.
         let _ = stdin.write_all(input);
     }
-    let output = child.wait_with_output().with_context(|| format!("cannot wait for `{shown}`"))?;
+    let output = child
+        .wait_with_output()
+        .with_context(|| format!("cannot wait for `{shown}`"))?;
     check(&shown, &output)?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -70,19 +74,30 @@ fn check(shown: &str, output: &Output) -> Result<()> {
     }
     let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.push_str(&String::from_utf8_lossy(&output.stderr));
-    bail!("`{shown}` ended with {}:\n{}", output.status, last_lines(&text, ERROR_LINES));
+    bail!(
+        "`{shown}` ended with {}:\n{}",
+        output.status,
+        last_lines(&text, ERROR_LINES)
+    );
 }
 
 /// The last `count` lines of a text.
 #[must_use]
 pub fn last_lines(text: &str, count: usize) -> String {
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
 fn shown(command: &Command) -> String {
     let mut words = vec![command.get_program().to_string_lossy().into_owned()];
-    words.extend(command.get_args().map(|argument| argument.to_string_lossy().into_owned()));
+    words.extend(
+        command
+            .get_args()
+            .map(|argument| argument.to_string_lossy().into_owned()),
+    );
     words.join(" ")
 }
 
@@ -92,18 +107,28 @@ mod tests {
 
     #[test]
     fn failure_names_the_command_and_shows_its_words() {
-        let error = run(&mut command("sh", ["-c", "echo out; echo why >&2; exit 3"])).unwrap_err().to_string();
-        assert!(error.contains("sh -c") && error.contains("why") && error.contains('3'), "{error}");
+        let error = run(&mut command("sh", ["-c", "echo out; echo why >&2; exit 3"]))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("sh -c") && error.contains("why") && error.contains('3'),
+            "{error}"
+        );
     }
 
     #[test]
     fn absent_program_is_named() {
-        let error = run(&mut command("no-such-program-here", [""; 0])).unwrap_err().to_string();
+        let error = run(&mut command("no-such-program-here", [""; 0]))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("no-such-program-here"), "{error}");
     }
 
     #[test]
     fn input_reaches_the_program() {
-        assert_eq!(run_with_input(&mut command("cat", [""; 0]), b"abc").unwrap(), "abc");
+        assert_eq!(
+            run_with_input(&mut command("cat", [""; 0]), b"abc").unwrap(),
+            "abc"
+        );
     }
 }

@@ -61,7 +61,10 @@ impl Debs {
     /// # Errors
     /// When the folder cannot be made.
     pub fn open(lab: &Lab) -> Result<Self> {
-        Ok(Self { folder: lab.subfolder("debs")?, lab: lab.clone() })
+        Ok(Self {
+            folder: lab.subfolder("debs")?,
+            lab: lab.clone(),
+        })
     }
 
     /// All loader packages, fetched now if they were not before.
@@ -69,7 +72,10 @@ impl Debs {
     /// # Errors
     /// Names the package that could not be fetched.
     pub fn loaders(&self) -> Result<Vec<Deb>> {
-        LOADERS.iter().map(|(package, suite)| self.fetch(package, *suite)).collect()
+        LOADERS
+            .iter()
+            .map(|(package, suite)| self.fetch(package, *suite))
+            .collect()
     }
 
     /// The package of the newest kernel of the installed release.
@@ -79,16 +85,24 @@ impl Debs {
     pub fn kernel(&self) -> Result<Deb> {
         let _lock = self.lab.lock("debs")?;
         if let Some(path) = self.fetched("kernel")? {
-            return Ok(Deb { package: KERNEL.to_owned(), path });
+            return Ok(Deb {
+                package: KERNEL.to_owned(),
+                path,
+            });
         }
         let depends = run(&mut command("apt-cache", ["depends", KERNEL]))?;
         let real = depends
             .lines()
             .find_map(|line| line.trim().strip_prefix("Depends: "))
-            .with_context(|| format!("{KERNEL} names no kernel; renew the package index with `apt-get update`"))?
+            .with_context(|| {
+                format!("{KERNEL} names no kernel; renew the package index with `apt-get update`")
+            })?
             .to_owned();
         let path = self.download("kernel", &real, Suite::Installed)?;
-        Ok(Deb { package: real, path })
+        Ok(Deb {
+            package: real,
+            path,
+        })
     }
 
     /// One package, fetched now if it was not before.
@@ -101,7 +115,10 @@ impl Debs {
             Some(path) => path,
             None => self.download_or_fall_back(package, suite)?,
         };
-        Ok(Deb { package: package.to_owned(), path })
+        Ok(Deb {
+            package: package.to_owned(),
+            path,
+        })
     }
 
     /// Unpacks a package beside it and returns the folder.
@@ -113,7 +130,8 @@ impl Debs {
         if !target.exists() {
             let half = deb.path.with_extension("unpacking");
             run(command("dpkg-deb", ["-x"]).arg(&deb.path).arg(&half))?;
-            fs::rename(&half, &target).with_context(|| format!("cannot name {}", target.display()))?;
+            fs::rename(&half, &target)
+                .with_context(|| format!("cannot name {}", target.display()))?;
         }
         Ok(target)
     }
@@ -129,7 +147,9 @@ impl Debs {
     fn download_or_fall_back(&self, package: &str, suite: Suite) -> Result<PathBuf> {
         match self.download(package, package, suite) {
             Err(error) if suite == Suite::Unstable => {
-                say(&format!("      {package} is not to be had from sid ({error:#}); taking the installed release's"));
+                say(&format!(
+                    "      {package} is not to be had from sid ({error:#}); taking the installed release's"
+                ));
                 self.download(package, package, Suite::Installed)
             }
             result => result,
@@ -152,22 +172,30 @@ impl Debs {
             .args(options)
             .args(["download", package])
             .current_dir(&half))
-        .with_context(|| format!("cannot fetch {package}; check the network, or put its .deb into {}", half.display()))?;
+        .with_context(|| {
+            format!(
+                "cannot fetch {package}; check the network, or put its .deb into {}",
+                half.display()
+            )
+        })?;
         let target = self.folder.join(folder);
         let _ = fs::remove_dir_all(&target);
         fs::rename(&half, &target).with_context(|| format!("cannot name {}", target.display()))?;
-        only_deb(&target)?.with_context(|| format!("fetching {package} left no file in {}", target.display()))
+        only_deb(&target)?
+            .with_context(|| format!("fetching {package} left no file in {}", target.display()))
     }
 
     /// The options that make apt use an index of `sid` of our own, which is fetched the first time.
     fn unstable_index(&self) -> Result<Vec<String>> {
         let index = self.folder.join("index-sid");
         for folder in ["state/lists/partial", "cache/archives/partial", "sources"] {
-            fs::create_dir_all(index.join(folder)).with_context(|| format!("cannot make {}", index.display()))?;
+            fs::create_dir_all(index.join(folder))
+                .with_context(|| format!("cannot make {}", index.display()))?;
         }
         fs::write(index.join("status"), "").context("cannot write the empty package state")?;
         let source = Source::of_this_machine()?;
-        fs::write(index.join("sources/sid.sources"), source.render("sid")).context("cannot write the source of sid")?;
+        fs::write(index.join("sources/sid.sources"), source.render("sid"))
+            .context("cannot write the source of sid")?;
         let at = |name: &str| index.join(name).display().to_string();
         let options: Vec<String> = [
             format!("Dir::State={}", at("state")),
@@ -192,8 +220,12 @@ impl Debs {
 }
 
 fn only_deb(folder: &Path) -> Result<Option<PathBuf>> {
-    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
-    Ok(entries.flatten().map(|entry| entry.path()).find(|path| path.extension().is_some_and(|end| end == "deb")))
+    let entries =
+        fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    Ok(entries
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|end| end == "deb")))
 }
 
 /// One archive of the machine's package sources.
@@ -213,7 +245,8 @@ impl Source {
     /// # Errors
     /// When no source has the main component of the release that `/etc/os-release` names.
     pub fn of_this_machine() -> Result<Self> {
-        let release = fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
+        let release =
+            fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
         let suite = release
             .lines()
             .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
@@ -221,7 +254,10 @@ impl Source {
             .trim_matches('"')
             .to_owned();
         let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
-        let parts = fs::read_dir("/etc/apt/sources.list.d").into_iter().flatten().flatten();
+        let parts = fs::read_dir("/etc/apt/sources.list.d")
+            .into_iter()
+            .flatten()
+            .flatten();
         files.extend(parts.map(|entry| entry.path()));
         for file in files {
             let text = fs::read_to_string(&file).unwrap_or_default();
@@ -229,12 +265,16 @@ impl Source {
                 return Ok(source);
             }
         }
-        bail!("apt's sources do not name the main component of {suite}; add it, or install the packages by hand");
+        bail!(
+            "apt's sources do not name the main component of {suite}; add it, or install the packages by hand"
+        );
     }
 
     /// Looks for `suite` with the component `main` in the text of one file, in either of apt's two styles.
     fn find(text: &str, suite: &str) -> Option<Self> {
-        let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+        let lines = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with('#'));
         let clean = lines.collect::<Vec<_>>().join("\n");
         clean
             .split("\n\n")
@@ -249,14 +289,18 @@ impl Source {
                 key.trim().eq_ignore_ascii_case(name).then(|| value.trim())
             })
         };
-        let has = |name: &str, wanted: &str| field(name).is_some_and(|value| value.split(' ').any(|word| word == wanted));
+        let has = |name: &str, wanted: &str| {
+            field(name).is_some_and(|value| value.split(' ').any(|word| word == wanted))
+        };
         if !(has("Types", "deb") && has("Suites", suite) && has("Components", "main")) {
             return None;
         }
         Some(Self {
             uri: field("URIs")?.split(' ').next()?.to_owned(),
             suite: suite.to_owned(),
-            keyring: field("Signed-By").filter(|value| value.starts_with('/')).map(str::to_owned),
+            keyring: field("Signed-By")
+                .filter(|value| value.starts_with('/'))
+                .map(str::to_owned),
         })
     }
 
@@ -271,13 +315,25 @@ impl Source {
         if words.next()? != suite || !words.any(|word| word == "main") {
             return None;
         }
-        let keyring = options.split_whitespace().find_map(|option| option.strip_prefix("signed-by="));
-        Some(Self { uri, suite: suite.to_owned(), keyring: keyring.map(str::to_owned) })
+        let keyring = options
+            .split_whitespace()
+            .find_map(|option| option.strip_prefix("signed-by="));
+        Some(Self {
+            uri,
+            suite: suite.to_owned(),
+            keyring: keyring.map(str::to_owned),
+        })
     }
 
     fn render(&self, suite: &str) -> String {
-        let keyring = self.keyring.as_deref().unwrap_or("/usr/share/keyrings/debian-archive-keyring.gpg");
-        format!("Types: deb\nURIs: {}\nSuites: {suite}\nComponents: main\nSigned-By: {keyring}\n", self.uri)
+        let keyring = self
+            .keyring
+            .as_deref()
+            .unwrap_or("/usr/share/keyrings/debian-archive-keyring.gpg");
+        format!(
+            "Types: deb\nURIs: {}\nSuites: {suite}\nComponents: main\nSigned-By: {keyring}\n",
+            self.uri
+        )
     }
 }
 
@@ -291,12 +347,18 @@ mod tests {
                       Types: deb\nURIs: http://mirror.example/debian\nSuites: bookworm bookworm-updates\nComponents: main contrib\n\
                       Signed-By: /keys/a.gpg\n";
         let found = Source::find(stanza, "bookworm").unwrap();
-        assert_eq!((found.uri.as_str(), found.keyring.as_deref()), ("http://mirror.example/debian", Some("/keys/a.gpg")));
+        assert_eq!(
+            (found.uri.as_str(), found.keyring.as_deref()),
+            ("http://mirror.example/debian", Some("/keys/a.gpg"))
+        );
 
         let lines = "# deb http://no.example/ bookworm main\ndeb-src http://no.example/ bookworm main\n\
                      deb [arch=amd64 signed-by=/keys/b.gpg] http://mirror.example/d bookworm contrib main\n";
         let found = Source::find(lines, "bookworm").unwrap();
-        assert_eq!((found.uri.as_str(), found.keyring.as_deref()), ("http://mirror.example/d", Some("/keys/b.gpg")));
+        assert_eq!(
+            (found.uri.as_str(), found.keyring.as_deref()),
+            ("http://mirror.example/d", Some("/keys/b.gpg"))
+        );
         assert_eq!(Source::find(lines, "trixie"), None);
     }
 }

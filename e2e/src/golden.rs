@@ -45,17 +45,54 @@ const PACKAGES: &str = "systemd-sysv,udev,kmod,initramfs-tools,busybox,procps";
 
 /// Drivers kept from the kernel package: the lab's disks and cards. The rest of its 400 MB would only cost time.
 const MODULES: &[&str] = &[
-    "virtio_pci", "virtio_blk", "virtio_scsi", "virtio_net", "virtio_rng", "nvme", "ahci", "ata_piix", "sd_mod", "sr_mod",
-    "e1000", "e1000e", "8139cp", "ext4", "vfat", "nls_cp437", "nls_ascii", "nls_utf8", "efivarfs", "crc32c_intel", "crc32c_generic",
-    "autofs4", "fuse", "dm_mod", "loop", "serio_raw", "button", "evdev",
+    "virtio_pci",
+    "virtio_blk",
+    "virtio_scsi",
+    "virtio_net",
+    "virtio_rng",
+    "nvme",
+    "ahci",
+    "ata_piix",
+    "sd_mod",
+    "sr_mod",
+    "e1000",
+    "e1000e",
+    "8139cp",
+    "ext4",
+    "vfat",
+    "nls_cp437",
+    "nls_ascii",
+    "nls_utf8",
+    "efivarfs",
+    "crc32c_intel",
+    "crc32c_generic",
+    "autofs4",
+    "fuse",
+    "dm_mod",
+    "loop",
+    "serio_raw",
+    "button",
+    "evdev",
 ];
 
 /// Units that only cost time in an emulated machine.
 const MASKED: &[&str] = &[
-    "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service",
-    "fstrim.timer", "systemd-tmpfiles-clean.timer", "systemd-timesyncd.service", "systemd-hwdb-update.service",
-    "ldconfig.service", "systemd-pstore.service", "getty@tty1.service", "systemd-journal-catalog-update.service",
-    "systemd-journal-flush.service", "systemd-update-utmp-runlevel.service", "systemd-binfmt.service",
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "e2scrub_reap.service",
+    "fstrim.timer",
+    "systemd-tmpfiles-clean.timer",
+    "systemd-timesyncd.service",
+    "systemd-hwdb-update.service",
+    "ldconfig.service",
+    "systemd-pstore.service",
+    "getty@tty1.service",
+    "systemd-journal-catalog-update.service",
+    "systemd-journal-flush.service",
+    "systemd-update-utmp-runlevel.service",
+    "systemd-binfmt.service",
 ];
 
 /// The golden disk.
@@ -76,7 +113,10 @@ impl Golden {
         let image = folder.join("golden.raw");
         let stamp = folder.join("golden.stamp");
         let source = Source::of_this_machine()?;
-        let inputs = format!("{RECIPE} {} {} {PACKAGES} {MODULES:?} {MASKED:?}", source.uri, source.suite);
+        let inputs = format!(
+            "{RECIPE} {} {} {PACKAGES} {MODULES:?} {MASKED:?}",
+            source.uri, source.suite
+        );
         if image.exists() && fs::read_to_string(&stamp).unwrap_or_default() == inputs {
             say("      the golden disk is present");
             return Ok(Self { image });
@@ -119,8 +159,15 @@ impl Workshop {
         let workshop = Self(path.to_path_buf());
         workshop.close();
         fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))?;
-        if let Err(error) = run(command("mount", ["-t", "tmpfs", "-o", "size=3g,mode=755", "farrier-golden"]).arg(path)) {
-            say(&format!("      no memory file system to build in, using the disk, which is slower: {error:#}"));
+        if let Err(error) = run(command(
+            "mount",
+            ["-t", "tmpfs", "-o", "size=3g,mode=755", "farrier-golden"],
+        )
+        .arg(path))
+        {
+            say(&format!(
+                "      no memory file system to build in, using the disk, which is slower: {error:#}"
+            ));
         }
         Ok(workshop)
     }
@@ -128,7 +175,10 @@ impl Workshop {
     fn close(&self) {
         // Innermost first: an interrupted debootstrap leaves its own mounts inside.
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-        let inside = mounts.lines().filter_map(|line| line.split(' ').nth(1)).filter(|at| Path::new(at).starts_with(&self.0));
+        let inside = mounts
+            .lines()
+            .filter_map(|line| line.split(' ').nth(1))
+            .filter(|at| Path::new(at).starts_with(&self.0));
         for mount in inside.collect::<Vec<_>>().into_iter().rev() {
             let _ = run(&mut command("umount", ["-l", mount]));
         }
@@ -144,8 +194,13 @@ impl Drop for Workshop {
 
 fn debootstrap(lab: &Lab, root: &Path, source: &Source) -> Result<()> {
     let cache = lab.subfolder("golden/packages")?;
-    let mut debootstrap = command("debootstrap", ["--variant=minbase", "--arch=amd64", "--merged-usr"]);
-    debootstrap.arg(format!("--include={PACKAGES}")).arg(format!("--cache-dir={}", cache.display()));
+    let mut debootstrap = command(
+        "debootstrap",
+        ["--variant=minbase", "--arch=amd64", "--merged-usr"],
+    );
+    debootstrap
+        .arg(format!("--include={PACKAGES}"))
+        .arg(format!("--cache-dir={}", cache.display()));
     if let Some(keyring) = &source.keyring {
         debootstrap.arg(format!("--keyring={keyring}"));
     }
@@ -166,20 +221,35 @@ fn kernel(lab: &Lab, workshop: &Path, root: &Path) -> Result<String> {
         .context("the kernel package holds no modules")?;
     run(command("depmod", ["-b"]).arg(&all).arg(&release))?;
     for name in [format!("vmlinuz-{release}"), format!("config-{release}")] {
-        fs::copy(all.join("boot").join(&name), root.join("boot").join(&name)).with_context(|| format!("cannot copy {name}"))?;
+        fs::copy(all.join("boot").join(&name), root.join("boot").join(&name))
+            .with_context(|| format!("cannot copy {name}"))?;
     }
     for module in MODULES {
-        let needed = run(command("modprobe", ["-S", &release, "--show-depends", "-d"]).arg(&all).arg(module))?;
-        for path in needed.lines().filter_map(|line| line.strip_prefix("insmod ")) {
-            let inside = Path::new(path.trim()).strip_prefix(&all).with_context(|| format!("{path} lies elsewhere"))?;
+        let needed = run(
+            command("modprobe", ["-S", &release, "--show-depends", "-d"])
+                .arg(&all)
+                .arg(module),
+        )?;
+        for path in needed
+            .lines()
+            .filter_map(|line| line.strip_prefix("insmod "))
+        {
+            let inside = Path::new(path.trim())
+                .strip_prefix(&all)
+                .with_context(|| format!("{path} lies elsewhere"))?;
             let target = root.join("usr").join(inside);
             fs::create_dir_all(target.parent().context("a module needs a folder")?)?;
             fs::copy(path.trim(), &target).with_context(|| format!("cannot copy {path}"))?;
         }
     }
-    for list in ["modules.builtin", "modules.builtin.modinfo", "modules.order"] {
+    for list in [
+        "modules.builtin",
+        "modules.builtin.modinfo",
+        "modules.order",
+    ] {
         let from = modules.join(&release).join(list);
-        fs::copy(from, root.join("usr/lib/modules").join(&release).join(list)).with_context(|| format!("cannot copy {list}"))?;
+        fs::copy(from, root.join("usr/lib/modules").join(&release).join(list))
+            .with_context(|| format!("cannot copy {list}"))?;
     }
     run(command("depmod", ["-b"]).arg(root).arg(&release))?;
     fs::remove_dir_all(&all).context("cannot remove the unpacked kernel")?;
@@ -191,7 +261,13 @@ fn settle(root: &Path, release: &str) -> Result<()> {
     write(root, "etc/hostname", "golden\n")?;
     write(root, "etc/hosts", "127.0.0.1 localhost golden\n")?;
     let esp = format!("{}-{}", &ESP_ID[..4], &ESP_ID[4..]);
-    write(root, "etc/fstab", &format!("UUID={ROOT_UUID} / ext4 errors=remount-ro 0 1\nUUID={esp} /boot/efi vfat umask=0077,nofail 0 0\n"))?;
+    write(
+        root,
+        "etc/fstab",
+        &format!(
+            "UUID={ROOT_UUID} / ext4 errors=remount-ro 0 1\nUUID={esp} /boot/efi vfat umask=0077,nofail 0 0\n"
+        ),
+    )?;
     fs::create_dir_all(root.join("boot/efi")).context("cannot make /boot/efi")?;
     write(
         root,
@@ -203,26 +279,63 @@ fn settle(root: &Path, release: &str) -> Result<()> {
     )?;
     // The same machine id on each build; a real deployment would clear it.
     write(root, "etc/machine-id", "5f0a1d526f364c149f5b0d6e2f9a1c02\n")?;
-    write(root, "etc/systemd/journald.conf.d/lab.conf", "[Journal]\nStorage=volatile\n")?;
-    run_with_input(command("chroot", [""; 0]).arg(root).arg("chpasswd"), format!("root:{PASSWORD}\n").as_bytes())?;
+    write(
+        root,
+        "etc/systemd/journald.conf.d/lab.conf",
+        "[Journal]\nStorage=volatile\n",
+    )?;
+    run_with_input(
+        command("chroot", [""; 0]).arg(root).arg("chpasswd"),
+        format!("root:{PASSWORD}\n").as_bytes(),
+    )?;
     for unit in MASKED {
         let link = root.join("etc/systemd/system").join(unit);
         let _ = fs::remove_file(&link);
-        std::os::unix::fs::symlink("/dev/null", &link).with_context(|| format!("cannot mask {unit}"))?;
+        std::os::unix::fs::symlink("/dev/null", &link)
+            .with_context(|| format!("cannot mask {unit}"))?;
     }
     Ok(())
 }
 
 fn initramfs(root: &Path, release: &str) -> Result<()> {
-    write(root, "etc/initramfs-tools/conf.d/lab", "MODULES=list\nCOMPRESS=gzip\nCOMPRESSLEVEL=1\nRESUME=none\n")?;
-    let disks = ["virtio_pci", "virtio_blk", "virtio_scsi", "nvme", "ahci", "ata_piix", "sd_mod", "ext4", "crc32c_intel"];
-    write(root, "etc/initramfs-tools/modules", &format!("{}\n", disks.join("\n")))?;
-    run(command("chroot", [""; 0]).arg(root).args(["update-initramfs", "-c", "-k", release])).map(drop)
+    write(
+        root,
+        "etc/initramfs-tools/conf.d/lab",
+        "MODULES=list\nCOMPRESS=gzip\nCOMPRESSLEVEL=1\nRESUME=none\n",
+    )?;
+    let disks = [
+        "virtio_pci",
+        "virtio_blk",
+        "virtio_scsi",
+        "nvme",
+        "ahci",
+        "ata_piix",
+        "sd_mod",
+        "ext4",
+        "crc32c_intel",
+    ];
+    write(
+        root,
+        "etc/initramfs-tools/modules",
+        &format!("{}\n", disks.join("\n")),
+    )?;
+    run(command("chroot", [""; 0])
+        .arg(root)
+        .args(["update-initramfs", "-c", "-k", release]))
+    .map(drop)
 }
 
 /// Removes what was fetched to install, and documentation.
 fn trim(root: &Path) -> Result<()> {
-    for folder in ["var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "var/log/apt"] {
+    for folder in [
+        "var/cache/apt",
+        "var/lib/apt/lists",
+        "usr/share/doc",
+        "usr/share/man",
+        "usr/share/locale",
+        "usr/share/info",
+        "var/log/apt",
+    ] {
         empty(&root.join(folder)).with_context(|| format!("cannot empty {folder}"))?;
     }
     Ok(())
@@ -234,7 +347,11 @@ fn empty(folder: &Path) -> Result<()> {
     }
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        if path.is_dir() && !path.is_symlink() { fs::remove_dir_all(&path)? } else { fs::remove_file(&path)? }
+        if path.is_dir() && !path.is_symlink() {
+            fs::remove_dir_all(&path)?
+        } else {
+            fs::remove_file(&path)?
+        }
     }
     Ok(())
 }
@@ -245,25 +362,41 @@ fn write(root: &Path, name: &str, text: &str) -> Result<()> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
     fs::write(&path, text).with_context(|| format!("cannot write {name}"))?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).with_context(|| format!("cannot allow reading {name}"))
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644))
+        .with_context(|| format!("cannot allow reading {name}"))
 }
 
 fn partition(image: &Path) -> Result<()> {
-    let file = fs::File::create(image).with_context(|| format!("cannot make {}", image.display()))?;
-    file.set_len(DISK_SECTORS * SECTOR).context("cannot size the disk")?;
-    let mut sgdisk = command("sgdisk", ["--set-alignment=1", &format!("--disk-guid={DISK_GUID}")]);
-    let parts = [("ef02", "bios", BIOS_BOOT), ("ef00", "esp", ESP), ("8304", "root", (ROOT_START, ROOT_START + ROOT_SECTORS - 1))];
+    let file =
+        fs::File::create(image).with_context(|| format!("cannot make {}", image.display()))?;
+    file.set_len(DISK_SECTORS * SECTOR)
+        .context("cannot size the disk")?;
+    let mut sgdisk = command(
+        "sgdisk",
+        ["--set-alignment=1", &format!("--disk-guid={DISK_GUID}")],
+    );
+    let parts = [
+        ("ef02", "bios", BIOS_BOOT),
+        ("ef00", "esp", ESP),
+        ("8304", "root", (ROOT_START, ROOT_START + ROOT_SECTORS - 1)),
+    ];
     for (number, (kind, name, (first, last))) in (1..).zip(parts) {
-        sgdisk.arg(format!("--new={number}:{first}:{last}")).arg(format!("--typecode={number}:{kind}"));
+        sgdisk
+            .arg(format!("--new={number}:{first}:{last}"))
+            .arg(format!("--typecode={number}:{kind}"));
         sgdisk.arg(format!("--change-name={number}:{name}"));
-        sgdisk.arg(format!("--partition-guid={number}:{}{number:02}", &DISK_GUID[..34]));
+        sgdisk.arg(format!(
+            "--partition-guid={number}:{}{number:02}",
+            &DISK_GUID[..34]
+        ));
     }
     run(sgdisk.arg(image)).map(drop)
 }
 
 fn make_esp(workshop: &Path, esp: &Path) -> Result<()> {
     let file = fs::File::create(esp).context("cannot make the EFI system partition")?;
-    file.set_len((ESP.1 - ESP.0 + 1) * SECTOR).context("cannot size the EFI system partition")?;
+    file.set_len((ESP.1 - ESP.0 + 1) * SECTOR)
+        .context("cannot size the EFI system partition")?;
     run(command("mkfs.vfat", ["-F", "32", "-n", "ESP", "-i", ESP_ID]).arg(esp))?;
     let loader = workshop.join("grubx64.efi");
     grub_image("x86_64-efi", workshop, &loader)?;
@@ -278,27 +411,53 @@ fn make_esp(workshop: &Path, esp: &Path) -> Result<()> {
 }
 
 fn make_root(root: &Path, image: &Path) -> Result<()> {
-    let mut mke2fs = command("mke2fs", ["-q", "-t", "ext4", "-L", "golden", "-U", ROOT_UUID, "-m", "1", "-d"]);
-    mke2fs.arg(root).arg(image).arg(format!("{}k", ROOT_SECTORS / 2));
+    let mut mke2fs = command(
+        "mke2fs",
+        [
+            "-q", "-t", "ext4", "-L", "golden", "-U", ROOT_UUID, "-m", "1", "-d",
+        ],
+    );
+    mke2fs
+        .arg(root)
+        .arg(image)
+        .arg(format!("{}k", ROOT_SECTORS / 2));
     run(mke2fs.env("E2FSPROGS_FAKE_TIME", "1700000000")).map(drop)
 }
 
 /// Copies a file system into its partition, leaving holes where it is zero.
 fn place(part: &Path, image: &Path, sector: u64) -> Result<()> {
     let mut dd = command("dd", ["bs=1M", "conv=notrunc,sparse", "status=none"]);
-    ensure!(sector % 2048 == 0, "partitions begin at a MiB");
-    dd.arg(format!("if={}", part.display())).arg(format!("of={}", image.display())).arg(format!("seek={}", sector / 2048));
+    ensure!(sector.is_multiple_of(2048), "partitions begin at a MiB");
+    dd.arg(format!("if={}", part.display()))
+        .arg(format!("of={}", image.display()))
+        .arg(format!("seek={}", sector / 2048));
     run(&mut dd).map(drop)
 }
 
 /// A GRUB core that finds the root by its UUID and goes on with the menu there.
 fn grub_image(format: &str, workshop: &Path, output: &Path) -> Result<()> {
     let early = workshop.join("early.cfg");
-    let text = format!("search --no-floppy --fs-uuid --set=root {ROOT_UUID}\nset prefix=($root)/boot/grub\nconfigfile $prefix/grub.cfg\n");
+    let text = format!(
+        "search --no-floppy --fs-uuid --set=root {ROOT_UUID}\nset prefix=($root)/boot/grub\nconfigfile $prefix/grub.cfg\n"
+    );
     fs::write(&early, text).context("cannot write GRUB's first commands")?;
-    let mut mkimage = command("grub-mkimage", ["--prefix=/boot/grub", "--format", format, "--config"]);
+    let mut mkimage = command(
+        "grub-mkimage",
+        ["--prefix=/boot/grub", "--format", format, "--config"],
+    );
     mkimage.arg(&early).arg("--output").arg(output);
-    mkimage.args(["part_gpt", "ext2", "search", "search_fs_uuid", "configfile", "normal", "linux", "echo", "test", "minicmd"]);
+    mkimage.args([
+        "part_gpt",
+        "ext2",
+        "search",
+        "search_fs_uuid",
+        "configfile",
+        "normal",
+        "linux",
+        "echo",
+        "test",
+        "minicmd",
+    ]);
     if format == "i386-pc" {
         mkimage.arg("biosdisk");
     }
@@ -317,12 +476,19 @@ fn bios_loader(workshop: &Path, image: &Path) -> Result<()> {
 
     let core_path = workshop.join("core.img");
     grub_image("i386-pc", workshop, &core_path)?;
-    let mut boot = fs::read("/usr/lib/grub/i386-pc/boot.img").context("cannot read GRUB's boot sector")?;
+    let mut boot =
+        fs::read("/usr/lib/grub/i386-pc/boot.img").context("cannot read GRUB's boot sector")?;
     let mut core = fs::read(&core_path).context("cannot read GRUB's core")?;
-    ensure!(boot.len() == 512 && core.len() > 512, "GRUB's images have an unknown shape");
+    ensure!(
+        boot.len() == 512 && core.len() > 512,
+        "GRUB's images have an unknown shape"
+    );
     let room = (BIOS_BOOT.1 - BIOS_BOOT.0 + 1) * SECTOR;
     if core.len() as u64 > room {
-        bail!("GRUB's core needs {} bytes and the BIOS boot partition has {room}", core.len());
+        bail!(
+            "GRUB's core needs {} bytes and the BIOS boot partition has {room}",
+            core.len()
+        );
     }
     boot[CORE_SECTOR..CORE_SECTOR + 8].copy_from_slice(&BIOS_BOOT.0.to_le_bytes());
     // On a hard disk the drive number given by the BIOS is trusted only after this check, which a jump would skip.
@@ -330,7 +496,12 @@ fn bios_loader(workshop: &Path, image: &Path) -> Result<()> {
     let rest = u16::try_from(core.len().div_ceil(512) - 1).context("GRUB's core is too long")?;
     core[BLOCK_LIST..BLOCK_LIST + 8].copy_from_slice(&(BIOS_BOOT.0 + 1).to_le_bytes());
     core[BLOCK_LIST + 8..BLOCK_LIST + 10].copy_from_slice(&rest.to_le_bytes());
-    let disk = fs::OpenOptions::new().write(true).open(image).context("cannot open the disk")?;
-    disk.write_all_at(&boot[..CODE_BYTES], 0).context("cannot write the boot sector")?;
-    disk.write_all_at(&core, BIOS_BOOT.0 * SECTOR).context("cannot write GRUB's core")
+    let disk = fs::OpenOptions::new()
+        .write(true)
+        .open(image)
+        .context("cannot open the disk")?;
+    disk.write_all_at(&boot[..CODE_BYTES], 0)
+        .context("cannot write the boot sector")?;
+    disk.write_all_at(&core, BIOS_BOOT.0 * SECTOR)
+        .context("cannot write GRUB's core")
 }

@@ -25,11 +25,16 @@ impl Lab {
             .parent()
             .context("the end-to-end crate lies outside of a workspace")?
             .to_path_buf();
-        let folder = std::env::var_os("FARRIER_LAB_DIR").map_or_else(|| workspace.join("target/lab"), PathBuf::from);
+        let folder = std::env::var_os("FARRIER_LAB_DIR")
+            .map_or_else(|| workspace.join("target/lab"), PathBuf::from);
         fs::create_dir_all(&folder).with_context(|| {
-            format!("cannot make the lab folder {}; set FARRIER_LAB_DIR to another place", folder.display())
+            format!(
+                "cannot make the lab folder {}; set FARRIER_LAB_DIR to another place",
+                folder.display()
+            )
         })?;
-        let folder = fs::canonicalize(&folder).with_context(|| format!("cannot open {}", folder.display()))?;
+        let folder = fs::canonicalize(&folder)
+            .with_context(|| format!("cannot open {}", folder.display()))?;
         Ok(Self { folder, workspace })
     }
 
@@ -62,7 +67,8 @@ impl Lab {
     pub fn scratch(&self, name: &str) -> Result<PathBuf> {
         let path = self.folder.join("runs").join(name);
         if path.exists() {
-            fs::remove_dir_all(&path).with_context(|| format!("cannot empty {}", path.display()))?;
+            fs::remove_dir_all(&path)
+                .with_context(|| format!("cannot empty {}", path.display()))?;
         }
         fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
         Ok(path)
@@ -74,8 +80,10 @@ impl Lab {
     /// When the lock file cannot be made.
     pub fn lock(&self, name: &str) -> Result<Lock> {
         let path = self.folder.join(format!("{name}.lock"));
-        let file = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
-        rustix::fs::flock(&file, FlockOperation::LockExclusive).with_context(|| format!("cannot lock {}", path.display()))?;
+        let file =
+            File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        rustix::fs::flock(&file, FlockOperation::LockExclusive)
+            .with_context(|| format!("cannot lock {}", path.display()))?;
         Ok(Lock { _file: file })
     }
 }
@@ -92,10 +100,14 @@ pub struct Lock {
 /// Names what is missing and what to do.
 pub fn check_machine() -> Result<()> {
     if !rustix::process::geteuid().is_root() {
-        bail!("the virtual LAN needs network namespaces, and making them needs root; run this again as root");
+        bail!(
+            "the virtual LAN needs network namespaces, and making them needs root; run this again as root"
+        );
     }
     if !Path::new("/dev/net/tun").exists() {
-        bail!("/dev/net/tun is missing, so no virtual network card can be plugged in; load the module with `modprobe tun`");
+        bail!(
+            "/dev/net/tun is missing, so no virtual network card can be plugged in; load the module with `modprobe tun`"
+        );
     }
     Ok(())
 }

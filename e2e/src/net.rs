@@ -19,7 +19,8 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::{
     command::{command, run},
-    lab, server::Program,
+    lab,
+    server::Program,
 };
 
 /// All namespaces of all labs begin so.
@@ -50,11 +51,27 @@ impl Lan {
     pub fn new() -> Result<Self> {
         lab::check_machine()?;
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let lan = Self { name: format!("{PREFIX}{}-{number}", std::process::id()), plugs: Cell::new(0) };
+        let lan = Self {
+            name: format!("{PREFIX}{}-{number}", std::process::id()),
+            plugs: Cell::new(0),
+        };
         let switch = lan.switch();
         add_namespace(&switch)?;
         // The switch only switches: no address, no IPv6 of its own, no spanning-tree delay.
-        in_namespace(&switch, ["link", "add", "br0", "type", "bridge", "forward_delay", "0", "mcast_snooping", "0"])?;
+        in_namespace(
+            &switch,
+            [
+                "link",
+                "add",
+                "br0",
+                "type",
+                "bridge",
+                "forward_delay",
+                "0",
+                "mcast_snooping",
+                "0",
+            ],
+        )?;
         in_namespace(&switch, ["link", "set", "br0", "up"])?;
         Ok(lan)
     }
@@ -68,11 +85,27 @@ impl Lan {
         add_namespace(&namespace)?;
         let plug = self.plug("v");
         let switch = self.switch();
-        in_namespace(&switch, ["link", "add", &plug, "type", "veth", "peer", "name", "eth0", "netns", &namespace])?;
+        in_namespace(
+            &switch,
+            [
+                "link", "add", &plug, "type", "veth", "peer", "name", "eth0", "netns", &namespace,
+            ],
+        )?;
         in_namespace(&switch, ["link", "set", &plug, "master", "br0", "up"])?;
         in_namespace(&namespace, ["link", "set", "eth0", "up"])?;
         if let Some(address) = address {
-            in_namespace(&namespace, ["addr", "add", &format!("{address}/24"), "brd", "+", "dev", "eth0"])?;
+            in_namespace(
+                &namespace,
+                [
+                    "addr",
+                    "add",
+                    &format!("{address}/24"),
+                    "brd",
+                    "+",
+                    "dev",
+                    "eth0",
+                ],
+            )?;
         }
         Ok(Host { namespace, address })
     }
@@ -101,13 +134,32 @@ impl Lan {
     /// When dnsmasq cannot be started.
     pub fn router(&self, folder: &Path) -> Result<Router> {
         let host = self.host("router", Some(Ipv4Addr::new(10, 77, 0, 254)))?;
-        in_namespace(&host.namespace, ["addr", "add", "fd77::fe/64", "dev", "eth0", "nodad"])?;
+        in_namespace(
+            &host.namespace,
+            ["addr", "add", "fd77::fe/64", "dev", "eth0", "nodad"],
+        )?;
         let mut dnsmasq = host.command("dnsmasq");
-        dnsmasq.args(["--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--port=0", "--interface=eth0"]);
-        dnsmasq.args(["--enable-ra", "--dhcp-range=fd77::,ra-only,64", "--ra-param=eth0,4,1800"]);
-        dnsmasq.arg(format!("--dhcp-leasefile={}", folder.join("router.leases").display()));
+        dnsmasq.args([
+            "--keep-in-foreground",
+            "--conf-file=/dev/null",
+            "--user=root",
+            "--port=0",
+            "--interface=eth0",
+        ]);
+        dnsmasq.args([
+            "--enable-ra",
+            "--dhcp-range=fd77::,ra-only,64",
+            "--ra-param=eth0,4,1800",
+        ]);
+        dnsmasq.arg(format!(
+            "--dhcp-leasefile={}",
+            folder.join("router.leases").display()
+        ));
         let program = Program::start("router", dnsmasq, folder)?;
-        Ok(Router { _program: program, _host: host })
+        Ok(Router {
+            _program: program,
+            _host: host,
+        })
     }
 
     /// Plugs in a network card of an emulator, which must be started on [`Lan::switch_command`].
@@ -129,7 +181,9 @@ impl Lan {
     pub fn record(&self, file: &Path) -> Result<Program> {
         let folder = file.parent().context("a recording needs a folder")?;
         let mut tcpdump = self.switch_command("tcpdump");
-        tcpdump.args(["-i", "br0", "-U", "-s", "0", "-Z", "root", "-w"]).arg(file);
+        tcpdump
+            .args(["-i", "br0", "-U", "-s", "0", "-Z", "root", "-w"])
+            .arg(file);
         let program = Program::start("tcpdump", tcpdump, folder)?;
         program.wait_for("listening on", std::time::Duration::from_secs(10))?;
         Ok(program)
@@ -219,9 +273,13 @@ impl Host {
         let here = TcpListener::bind(("127.0.0.1", port))
             .or_else(|_| TcpListener::bind(("127.0.0.1", 0)))
             .context("no port of 127.0.0.1 is free")?;
-        let address = here.local_addr().context("cannot tell the port of the relay")?;
+        let address = here
+            .local_addr()
+            .context("cannot tell the port of the relay")?;
         let there = SocketAddr::from(([127, 0, 0, 1], port));
-        let target = self.address.map_or(there, |address| SocketAddr::from((address, port)));
+        let target = self
+            .address
+            .map_or(there, |address| SocketAddr::from((address, port)));
         let namespace = self.namespace.clone();
         thread::Builder::new()
             .name("relay".to_owned())
@@ -246,7 +304,10 @@ pub fn clean() -> Result<usize> {
     lab::check_machine()?;
     let mut removed = 0;
     for namespace in namespaces(PREFIX) {
-        let owner = namespace[PREFIX.len()..].split('-').next().unwrap_or_default();
+        let owner = namespace[PREFIX.len()..]
+            .split('-')
+            .next()
+            .unwrap_or_default();
         if !Path::new("/proc").join(owner).exists() {
             remove(&namespace);
             removed += 1;
@@ -287,14 +348,27 @@ fn pump(mut from: TcpStream, mut to: TcpStream) {
 
 fn enter(namespace: &str) -> Result<()> {
     let path = PathBuf::from("/run/netns").join(namespace);
-    let file = fs::File::open(&path).with_context(|| format!("cannot open the namespace {}", path.display()))?;
+    let file = fs::File::open(&path)
+        .with_context(|| format!("cannot open the namespace {}", path.display()))?;
     use std::os::fd::AsFd;
     move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
         .with_context(|| format!("cannot enter the namespace {namespace}"))
 }
 
 fn namespace_command(namespace: &str, program: &str) -> Command {
-    command("ip", ["netns", "exec", namespace, "setpriv", "--pdeathsig", "KILL", "--", program])
+    command(
+        "ip",
+        [
+            "netns",
+            "exec",
+            namespace,
+            "setpriv",
+            "--pdeathsig",
+            "KILL",
+            "--",
+            program,
+        ],
+    )
 }
 
 fn add_namespace(name: &str) -> Result<()> {
@@ -310,13 +384,19 @@ fn in_namespace<const N: usize>(namespace: &str, words: [&str; N]) -> Result<Str
 fn namespaces(prefix: &str) -> Vec<String> {
     let entries = fs::read_dir("/run/netns").into_iter().flatten().flatten();
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let starts = |name: &String| name.strip_prefix(prefix).is_some_and(|rest| prefix == PREFIX || rest.starts_with('-'));
+    let starts = |name: &String| {
+        name.strip_prefix(prefix)
+            .is_some_and(|rest| prefix == PREFIX || rest.starts_with('-'))
+    };
     names.filter(starts).collect()
 }
 
 fn remove(namespace: &str) {
     let pids = run(&mut command("ip", ["netns", "pids", namespace])).unwrap_or_default();
-    for pid in pids.split_whitespace().filter_map(|word| rustix::process::Pid::from_raw(word.parse().ok()?)) {
+    for pid in pids
+        .split_whitespace()
+        .filter_map(|word| rustix::process::Pid::from_raw(word.parse().ok()?))
+    {
         // A relay thread lives in the namespace but belongs to this very process.
         if pid != rustix::process::getpid() {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);

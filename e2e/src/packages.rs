@@ -57,15 +57,22 @@ pub fn install(packages: &[&str]) -> Result<()> {
         say("      all distribution packages are present");
         return Ok(());
     }
-    let by_hand = format!("apt-get update && apt-get install --no-install-recommends {}", missing.join(" "));
+    let by_hand = format!(
+        "apt-get update && apt-get install --no-install-recommends {}",
+        missing.join(" ")
+    );
     if !rustix::process::geteuid().is_root() {
-        bail!("packages are missing and installing them needs root; run this again as root, or do: {by_hand}");
+        bail!(
+            "packages are missing and installing them needs root; run this again as root, or do: {by_hand}"
+        );
     }
     if index_is_old() {
         say("      renewing the package index");
         if let Err(error) = run(apt(["update"]).env("DEBIAN_FRONTEND", "noninteractive")) {
             // An index in mid-update fails to load now and then; the installation decides whether that matters.
-            say(&format!("      the package index could not be renewed, going on with the old one: {error:#}"));
+            say(&format!(
+                "      the package index could not be renewed, going on with the old one: {error:#}"
+            ));
         }
     }
     say(&format!("      installing {}", missing.join(" ")));
@@ -73,14 +80,20 @@ pub fn install(packages: &[&str]) -> Result<()> {
     arguments.extend(&missing);
     let mut last = None;
     for _ in 0..2 {
-        match run(apt(&arguments).env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1")) {
+        match run(apt(&arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .env("RUNLEVEL", "1"))
+        {
             Ok(_) => return Ok(()),
             Err(error) => last = Some(error),
         }
-        run(&mut apt(["update"])).context("cannot renew the package index; check the network and apt's sources")?;
+        run(&mut apt(["update"]))
+            .context("cannot renew the package index; check the network and apt's sources")?;
     }
     let error = last.context("the installation was never tried")?;
-    Err(error.context(format!("cannot install the packages; try by hand: {by_hand}")))
+    Err(error.context(format!(
+        "cannot install the packages; try by hand: {by_hand}"
+    )))
 }
 
 /// Those of `packages` that are not installed.
@@ -89,16 +102,32 @@ pub fn install(packages: &[&str]) -> Result<()> {
 /// When this is no Debian.
 pub fn missing<'a>(packages: &[&'a str]) -> Result<Vec<&'a str>> {
     check_debian(packages)?;
-    let mut query = command("dpkg-query", ["-W", "-f", "${db:Status-Status} ${Package}\n"]);
+    let mut query = command(
+        "dpkg-query",
+        ["-W", "-f", "${db:Status-Status} ${Package}\n"],
+    );
     // The query fails as soon as one name is unknown, and still prints the others.
-    let output = query.args(packages).output().context("cannot start dpkg-query")?;
+    let output = query
+        .args(packages)
+        .output()
+        .context("cannot start dpkg-query")?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let present: BTreeSet<&str> = text.lines().filter_map(|line| line.strip_prefix("installed ")).collect();
-    Ok(packages.iter().copied().filter(|name| !present.contains(name)).collect())
+    let present: BTreeSet<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("installed "))
+        .collect();
+    Ok(packages
+        .iter()
+        .copied()
+        .filter(|name| !present.contains(name))
+        .collect())
 }
 
 fn check_debian(packages: &[&str]) -> Result<()> {
-    if is_installed("apt-get") && is_installed("dpkg-query") && Path::new("/etc/debian_version").exists() {
+    if is_installed("apt-get")
+        && is_installed("dpkg-query")
+        && Path::new("/etc/debian_version").exists()
+    {
         return Ok(());
     }
     bail!(
@@ -127,7 +156,9 @@ fn index_is_old() -> bool {
         .filter(|entry| entry.file_name().to_string_lossy().contains("Release"))
         .filter_map(|entry| entry.metadata().ok()?.modified().ok())
         .max();
-    newest.and_then(|time| time.elapsed().ok()).is_none_or(|age| age > INDEX_AGE)
+    newest
+        .and_then(|time| time.elapsed().ok())
+        .is_none_or(|age| age > INDEX_AGE)
 }
 
 #[cfg(test)]

@@ -82,7 +82,12 @@ impl Disk {
     /// A disk whose file holds its blocks one to one.
     #[must_use]
     pub fn raw(path: impl Into<PathBuf>, bus: Bus, serial: &str) -> Self {
-        Self { path: path.into(), format: "raw", bus, serial: serial.to_owned() }
+        Self {
+            path: path.into(),
+            format: "raw",
+            bus,
+            serial: serial.to_owned(),
+        }
     }
 
     /// A blank disk in a new sparse file.
@@ -91,8 +96,10 @@ impl Disk {
     /// When the file cannot be made.
     pub fn blank(path: impl Into<PathBuf>, bytes: u64, bus: Bus, serial: &str) -> Result<Self> {
         let path = path.into();
-        let file = fs::File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
-        file.set_len(bytes).with_context(|| format!("cannot size {}", path.display()))?;
+        let file =
+            fs::File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        file.set_len(bytes)
+            .with_context(|| format!("cannot size {}", path.display()))?;
         Ok(Self::raw(path, bus, serial))
     }
 
@@ -102,8 +109,18 @@ impl Disk {
     /// When `qemu-img` fails.
     pub fn overlay(base: &Path, path: impl Into<PathBuf>, bus: Bus, serial: &str) -> Result<Self> {
         let path = path.into();
-        run(command("qemu-img", ["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]).arg(base).arg(&path))?;
-        Ok(Self { path, format: "qcow2", bus, serial: serial.to_owned() })
+        run(command(
+            "qemu-img",
+            ["create", "-q", "-f", "qcow2", "-F", "raw", "-b"],
+        )
+        .arg(base)
+        .arg(&path))?;
+        Ok(Self {
+            path,
+            format: "qcow2",
+            bus,
+            serial: serial.to_owned(),
+        })
     }
 
     /// The file.
@@ -200,7 +217,8 @@ impl Machine {
     /// Further arguments of QEMU.
     #[must_use]
     pub fn extra(mut self, arguments: &[&str]) -> Self {
-        self.extra.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        self.extra
+            .extend(arguments.iter().map(|&argument| argument.to_owned()));
         self
     }
 
@@ -226,14 +244,30 @@ impl Machine {
         let _ = fs::remove_file(&console);
         let sockets = Sockets::new(folder, &self.name);
         let mut qemu = lan.switch_command("qemu-system-x86_64");
-        qemu.args(["-accel", "tcg", "-display", "none", "-nodefaults", "-monitor", "none"]);
+        qemu.args([
+            "-accel",
+            "tcg",
+            "-display",
+            "none",
+            "-nodefaults",
+            "-monitor",
+            "none",
+        ]);
         qemu.args(self.board(folder)?);
-        qemu.args(["-m", &self.memory.to_string(), "-smp", &self.cores.to_string(), "-uuid", &self.uuid]);
+        qemu.args([
+            "-m",
+            &self.memory.to_string(),
+            "-smp",
+            &self.cores.to_string(),
+            "-uuid",
+            &self.uuid,
+        ]);
         qemu.arg("-smbios").arg(format!(
             "type=1,manufacturer={},product={},serial={},uuid={}",
             self.manufacturer, self.product, self.serial, self.uuid
         ));
-        qemu.arg("-netdev").arg(format!("tap,id=n0,ifname={tap},script=no,downscript=no"));
+        qemu.arg("-netdev")
+            .arg(format!("tap,id=n0,ifname={tap},script=no,downscript=no"));
         qemu.arg("-device").arg(self.card_device());
         qemu.args(self.disk_devices());
         qemu.arg("-chardev").arg(format!(
@@ -242,12 +276,24 @@ impl Machine {
             console.display()
         ));
         qemu.args(["-serial", "chardev:console", "-qmp"]);
-        qemu.arg(format!("unix:{},server=on,wait=off", sockets.control.display()));
+        qemu.arg(format!(
+            "unix:{},server=on,wait=off",
+            sockets.control.display()
+        ));
         qemu.args(&self.extra);
         let errors = folder.join(format!("{}.qemu", self.name));
-        let output = fs::File::create(&errors).with_context(|| format!("cannot make {}", errors.display()))?;
+        let output = fs::File::create(&errors)
+            .with_context(|| format!("cannot make {}", errors.display()))?;
         let child = qemu.stderr(output).spawn().context("cannot start QEMU")?;
-        let mut vm = Vm { name: self.name.clone(), child, console, errors, sockets, started: Instant::now(), read: 0 };
+        let mut vm = Vm {
+            name: self.name.clone(),
+            child,
+            console,
+            errors,
+            sockets,
+            started: Instant::now(),
+            read: 0,
+        };
         vm.wait_until_controllable()?;
         Ok(vm)
     }
@@ -255,20 +301,35 @@ impl Machine {
     fn board(&self, folder: &Path) -> Result<Vec<String>> {
         if self.firmware == Firmware::Bios {
             // Without graphics SeaBIOS copies its screen to the serial port.
-            return Ok(strings(&["-M", "pc,graphics=off", "-cpu", "qemu64", "-vga", "none", "-boot", "strict=on"]));
+            return Ok(strings(&[
+                "-M",
+                "pc,graphics=off",
+                "-cpu",
+                "qemu64",
+                "-vga",
+                "none",
+                "-boot",
+                "strict=on",
+            ]));
         }
         // The variables stay with the machine: BootNext and BootOrder are part of what is tested.
         let variables = folder.join(format!("{}.vars", self.name));
         if !variables.exists() {
-            fs::copy(OVMF_VARIABLES, &variables).with_context(|| format!("cannot copy {OVMF_VARIABLES}"))?;
+            fs::copy(OVMF_VARIABLES, &variables)
+                .with_context(|| format!("cannot copy {OVMF_VARIABLES}"))?;
         }
         let mut words = strings(&["-M", "q35", "-cpu", "qemu64", "-vga", "none"]);
         // Newer firmware drops its network stack where there is no source of random numbers.
         words.extend(strings(&["-device", "virtio-rng-pci"]));
         words.push("-drive".to_owned());
-        words.push(format!("if=pflash,unit=0,format=raw,readonly=on,file={OVMF_CODE}"));
+        words.push(format!(
+            "if=pflash,unit=0,format=raw,readonly=on,file={OVMF_CODE}"
+        ));
         words.push("-drive".to_owned());
-        words.push(format!("if=pflash,unit=1,format=raw,file={}", variables.display()));
+        words.push(format!(
+            "if=pflash,unit=1,format=raw,file={}",
+            variables.display()
+        ));
         let mut switch = |name: &str, value: &str| {
             words.push("-fw_cfg".to_owned());
             words.push(format!("name=opt/org.tianocore/{name},string={value}"));
@@ -281,7 +342,11 @@ impl Machine {
     }
 
     fn card_device(&self) -> String {
-        let rom = if self.firmware.is_uefi() { ",romfile=" } else { "" };
+        let rom = if self.firmware.is_uefi() {
+            ",romfile="
+        } else {
+            ""
+        };
         let first = if self.network { ",bootindex=0" } else { "" };
         format!("{},netdev=n0,mac={}{rom}{first}", self.card, self.mac)
     }
@@ -310,7 +375,11 @@ impl Machine {
                 }
             };
             words.push("-device".to_owned());
-            words.push(format!("{device},drive={drive},serial={},bootindex={}", disk.serial, number + 1));
+            words.push(format!(
+                "{device},drive={drive},serial={},bootindex={}",
+                disk.serial,
+                number + 1
+            ));
         }
         words
     }
@@ -335,7 +404,8 @@ impl Vm {
     /// # Errors
     /// When the machine stops at a known prompt, ends, or the time is up; the error shows the end of the console.
     pub fn wait_for(&mut self, marker: &str, timeout: Duration) -> Result<f64> {
-        self.wait_for_any(&[marker], timeout).map(|_| self.started.elapsed().as_secs_f64())
+        self.wait_for_any(&[marker], timeout)
+            .map(|_| self.started.elapsed().as_secs_f64())
     }
 
     /// Waits for the first of several markers and returns which one it was.
@@ -348,19 +418,34 @@ impl Vm {
             let text = self.console();
             let new = text.get(self.read..).unwrap_or_default();
             let found = |word: &str| new.find(word).map(|at| at + word.len());
-            let first = (0..markers.len()).filter_map(|n| Some((found(markers[n])?, n))).min();
+            let first = (0..markers.len())
+                .filter_map(|n| Some((found(markers[n])?, n)))
+                .min();
             if let Some((end, number)) = first {
                 self.read += end;
                 return Ok(number);
             }
             if let Some(stop) = DEAD_ENDS.iter().find(|word| new.contains(**word)) {
-                bail!("{} stopped at `{stop}` instead of {markers:?}:\n{}", self.name, self.tail());
+                bail!(
+                    "{} stopped at `{stop}` instead of {markers:?}:\n{}",
+                    self.name,
+                    self.tail()
+                );
             }
             if let Ok(Some(status)) = self.child.try_wait() {
-                bail!("{} ended with {status} before {markers:?}:\n{}\n{}", self.name, self.complaints(), self.tail());
+                bail!(
+                    "{} ended with {status} before {markers:?}:\n{}\n{}",
+                    self.name,
+                    self.complaints(),
+                    self.tail()
+                );
             }
             if Instant::now() > deadline {
-                bail!("{} did not show {markers:?} within {timeout:?}:\n{}", self.name, self.tail());
+                bail!(
+                    "{} did not show {markers:?} within {timeout:?}:\n{}",
+                    self.name,
+                    self.tail()
+                );
             }
             thread::sleep(POLL);
         }
@@ -383,8 +468,11 @@ impl Vm {
     /// # Errors
     /// When the console's socket does not take it.
     pub fn type_line(&self, line: &str) -> Result<()> {
-        let mut socket = UnixStream::connect(&self.sockets.console).context("cannot reach the console")?;
-        socket.write_all(format!("{line}\n").as_bytes()).context("cannot type on the console")
+        let mut socket =
+            UnixStream::connect(&self.sockets.console).context("cannot reach the console")?;
+        socket
+            .write_all(format!("{line}\n").as_bytes())
+            .context("cannot type on the console")
     }
 
     /// Presses the reset button.
@@ -400,7 +488,8 @@ impl Vm {
     /// # Errors
     /// When the emulator does not answer, or the machine has no screen.
     pub fn screenshot(&self, file: &Path) -> Result<()> {
-        self.control("screendump", &json!({ "filename": file })).map(drop)
+        self.control("screendump", &json!({ "filename": file }))
+            .map(drop)
     }
 
     /// Lets the cable of the network card be plugged or not.
@@ -408,7 +497,8 @@ impl Vm {
     /// # Errors
     /// When the emulator does not answer.
     pub fn set_link(&self, up: bool) -> Result<()> {
-        self.control("set_link", &json!({ "name": "n0", "up": up })).map(drop)
+        self.control("set_link", &json!({ "name": "n0", "up": up }))
+            .map(drop)
     }
 
     /// Cuts the power, keeping all that was written to the disks.
@@ -426,9 +516,18 @@ impl Vm {
     /// When it does not in time.
     pub fn wait_for_power_off(&mut self, timeout: Duration) -> Result<()> {
         let deadline = Instant::now() + timeout;
-        while self.child.try_wait().context("cannot wait for QEMU")?.is_none() {
+        while self
+            .child
+            .try_wait()
+            .context("cannot wait for QEMU")?
+            .is_none()
+        {
             if Instant::now() > deadline {
-                bail!("{} did not turn itself off within {timeout:?}:\n{}", self.name, self.tail());
+                bail!(
+                    "{} did not turn itself off within {timeout:?}:\n{}",
+                    self.name,
+                    self.tail()
+                );
             }
             thread::sleep(POLL);
         }
@@ -444,24 +543,45 @@ impl Vm {
     /// CPU seconds that the emulator has used, which a busy machine does not falsify.
     #[must_use]
     pub fn cpu_seconds(&self) -> f64 {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks = |field: usize| fields.get(field).and_then(|word| word.parse::<u32>().ok()).unwrap_or(0);
+        let stat =
+            fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect();
+        let ticks = |field: usize| {
+            fields
+                .get(field)
+                .and_then(|word| word.parse::<u32>().ok())
+                .unwrap_or(0)
+        };
         // Linux counts in hundredths here on every architecture.
         f64::from(ticks(11) + ticks(12)) / 100.0
     }
 
     fn control(&self, name: &str, arguments: &Value) -> Result<Value> {
-        let socket = UnixStream::connect(&self.sockets.control).context("cannot reach the emulator")?;
-        socket.set_read_timeout(Some(Duration::from_secs(20))).context("cannot limit the wait for the emulator")?;
-        let mut lines = BufReader::new(socket.try_clone().context("cannot read from the emulator")?).lines();
-        let say = |value: &Value| writeln!(&socket, "{value}").context("cannot write to the emulator");
+        let socket =
+            UnixStream::connect(&self.sockets.control).context("cannot reach the emulator")?;
+        socket
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .context("cannot limit the wait for the emulator")?;
+        let mut lines = BufReader::new(
+            socket
+                .try_clone()
+                .context("cannot read from the emulator")?,
+        )
+        .lines();
+        let say =
+            |value: &Value| writeln!(&socket, "{value}").context("cannot write to the emulator");
         say(&json!({ "execute": "qmp_capabilities" }))?;
         say(&json!({ "execute": name, "arguments": arguments }))?;
         let mut answers = 0;
         for line in lines.by_ref() {
             let line = line.context("the emulator does not answer")?;
-            let answer: Value = serde_json::from_str(&line).context("the emulator answers in an unknown language")?;
+            let answer: Value = serde_json::from_str(&line)
+                .context("the emulator answers in an unknown language")?;
             if let Some(error) = answer.get("error") {
                 bail!("the emulator refuses `{name}`: {error}");
             }
@@ -521,7 +641,11 @@ impl Sockets {
         let _ = fs::remove_dir_all(&folder);
         // A folder that cannot be made shows as QEMU's own complaint about the socket.
         let _ = fs::create_dir_all(&folder);
-        Self { console: folder.join("console"), control: folder.join("control"), folder }
+        Self {
+            console: folder.join("console"),
+            control: folder.join("control"),
+            folder,
+        }
     }
 
     fn remove(&self) {
@@ -574,7 +698,13 @@ mod tests {
             .disk(Disk::raw("/b", Bus::Ahci, "B"));
         assert!(machine.card_device().contains("romfile=,bootindex=0"));
         let disks = machine.disk_devices().join(" ");
-        assert!(disks.contains("bus=sata.0,drive=d0,serial=A,bootindex=1"), "{disks}");
-        assert!(disks.contains("bus=sata.1,drive=d1,serial=B,bootindex=2"), "{disks}");
+        assert!(
+            disks.contains("bus=sata.0,drive=d0,serial=A,bootindex=1"),
+            "{disks}"
+        );
+        assert!(
+            disks.contains("bus=sata.1,drive=d1,serial=B,bootindex=2"),
+            "{disks}"
+        );
     }
 }

@@ -14,7 +14,11 @@ impl Steps {
     /// Starts counting `total` steps.
     #[must_use]
     pub fn new(total: usize) -> Self {
-        Self { total, done: 0, started: Instant::now() }
+        Self {
+            total,
+            done: 0,
+            started: Instant::now(),
+        }
     }
 
     /// Announces the next step.
@@ -25,12 +29,18 @@ impl Steps {
 
     /// Announces a detail of the current step.
     pub fn detail(&self, what: &str) {
-        say(&format!("      {what} ({:.0} s since the start)", self.started.elapsed().as_secs_f64()));
+        say(&format!(
+            "      {what} ({:.0} s since the start)",
+            self.started.elapsed().as_secs_f64()
+        ));
     }
 }
 
 /// Prints one line for the person who watches.
-#[allow(clippy::print_stderr, reason = "talk goes to the error stream; this is the one place that talks")]
+#[allow(
+    clippy::print_stderr,
+    reason = "talk goes to the error stream; this is the one place that talks"
+)]
 pub fn say(line: &str) {
     eprintln!("{line}");
 }

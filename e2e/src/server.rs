@@ -42,7 +42,11 @@ impl Program {
             .stderr(errors)
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
-        Ok(Self { name: name.to_owned(), child, log })
+        Ok(Self {
+            name: name.to_owned(),
+            child,
+            log,
+        })
     }
 
     /// All that it printed so far.
@@ -62,21 +66,36 @@ impl Program {
     /// # Errors
     /// When the program ends or the time is up before that; the error shows its last lines.
     pub fn wait_for(&self, marker: &str, timeout: Duration) -> Result<()> {
-        self.wait_until(&format!("`{marker}`"), timeout, |program| program.log().contains(marker))
+        self.wait_until(&format!("`{marker}`"), timeout, |program| {
+            program.log().contains(marker)
+        })
     }
 
     /// Waits until `ready` says so.
     ///
     /// # Errors
     /// As [`Program::wait_for`].
-    pub fn wait_until(&self, what: &str, timeout: Duration, ready: impl Fn(&Self) -> bool) -> Result<()> {
+    pub fn wait_until(
+        &self,
+        what: &str,
+        timeout: Duration,
+        ready: impl Fn(&Self) -> bool,
+    ) -> Result<()> {
         let deadline = Instant::now() + timeout;
         while !ready(self) {
             if !self.is_running() {
-                bail!("{} ended before {what}:\n{}", self.name, last_lines(&self.log(), 20));
+                bail!(
+                    "{} ended before {what}:\n{}",
+                    self.name,
+                    last_lines(&self.log(), 20)
+                );
             }
             if Instant::now() > deadline {
-                bail!("{} did not reach {what} in {timeout:?}:\n{}", self.name, last_lines(&self.log(), 20));
+                bail!(
+                    "{} did not reach {what} in {timeout:?}:\n{}",
+                    self.name,
+                    last_lines(&self.log(), 20)
+                );
             }
             thread::sleep(POLL);
         }
@@ -87,8 +106,12 @@ impl Program {
     #[must_use]
     pub fn is_running(&self) -> bool {
         // `try_wait` wants the child for itself; the process table answers as well, zombies excepted.
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
-        stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next()).is_some_and(|state| state != "Z")
+        let stat =
+            fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        stat.rsplit(')')
+            .next()
+            .and_then(|rest| rest.split_whitespace().next())
+            .is_some_and(|state| state != "Z")
     }
 
     /// The process id; `ip netns exec` and `setpriv` replace themselves, so it is the program's own.
@@ -103,7 +126,9 @@ impl Program {
     /// When it cannot be waited for.
     pub fn kill(mut self) -> Result<()> {
         let _ = self.child.kill();
-        self.child.wait().with_context(|| format!("cannot wait for {}", self.name))?;
+        self.child
+            .wait()
+            .with_context(|| format!("cannot wait for {}", self.name))?;
         Ok(())
     }
 
@@ -112,12 +137,19 @@ impl Program {
     /// # Errors
     /// When it does not end in time.
     pub fn stop(mut self, timeout: Duration) -> Result<ExitStatus> {
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw) {
+        if let Some(pid) = i32::try_from(self.child.id())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+        {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }
         let deadline = Instant::now() + timeout;
         loop {
-            if let Some(status) = self.child.try_wait().with_context(|| format!("cannot wait for {}", self.name))? {
+            if let Some(status) = self
+                .child
+                .try_wait()
+                .with_context(|| format!("cannot wait for {}", self.name))?
+            {
                 return Ok(status);
             }
             if Instant::now() > deadline {
@@ -151,7 +183,8 @@ impl Dnsmasq {
     /// Adds TFTP of the files of `folder`.
     #[must_use]
     pub fn tftp(self, folder: &Path) -> Self {
-        self.with("--enable-tftp").with(&format!("--tftp-root={}", folder.display()))
+        self.with("--enable-tftp")
+            .with(&format!("--tftp-root={}", folder.display()))
     }
 
     /// Adds any further argument of dnsmasq.
@@ -167,10 +200,31 @@ impl Dnsmasq {
     /// When it cannot be started or does not come up.
     pub fn start(&self, host: &Host, folder: &Path) -> Result<Program> {
         let mut dnsmasq = host.command("dnsmasq");
-        dnsmasq.args(["--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--port=0", "--interface=eth0"]);
-        dnsmasq.args(["--log-dhcp", "--log-facility=-", "--dhcp-authoritative"]);
-        dnsmasq.arg(format!("--dhcp-leasefile={}", folder.join("dnsmasq.leases").display()));
-        let program = Program::start("dnsmasq", { dnsmasq.args(&self.arguments); dnsmasq }, folder)?;
+        dnsmasq.args([
+            "--keep-in-foreground",
+            "--conf-file=/dev/null",
+            "--user=root",
+            "--port=0",
+            "--interface=eth0",
+        ]);
+        dnsmasq.args([
+            "--log-dhcp",
+            "--log-facility=-",
+            "--dhcp-authoritative",
+            "--no-ping",
+        ]);
+        dnsmasq.arg(format!(
+            "--dhcp-leasefile={}",
+            folder.join("dnsmasq.leases").display()
+        ));
+        let program = Program::start(
+            "dnsmasq",
+            {
+                dnsmasq.args(&self.arguments);
+                dnsmasq
+            },
+            folder,
+        )?;
         program.wait_for("started, version", Duration::from_secs(10))?;
         Ok(program)
     }
@@ -182,6 +236,8 @@ impl Dnsmasq {
 /// When it cannot be started.
 pub fn web_files(host: &Host, folder: &Path, logs: &Path) -> Result<Program> {
     let mut busybox = host.command("busybox");
-    busybox.args(["httpd", "-f", "-vv", "-p", "80", "-h"]).arg(folder);
+    busybox
+        .args(["httpd", "-f", "-vv", "-p", "80", "-h"])
+        .arg(folder);
     Program::start("httpd", busybox, logs)
 }

@@ -24,18 +24,31 @@ fn lab_boots_a_bios_machine_from_a_foreign_server() {
     let other = lan.other().unwrap();
     let files = folder.join("files");
     fs::create_dir_all(&files).unwrap();
-    fs::write(files.join("boot.ipxe"), "#!ipxe\necho LAB-SCRIPT-RAN on ${platform}\nsleep 100\n").unwrap();
+    fs::write(
+        files.join("boot.ipxe"),
+        "#!ipxe\necho LAB-SCRIPT-RAN on ${platform}\nsleep 100\n",
+    )
+    .unwrap();
     let _web = web_files(&other, &files, &folder).unwrap();
-    let dhcp = Dnsmasq::addresses(pool().0, pool().1).with("--dhcp-boot=http://10.77.0.2/boot.ipxe");
+    let dhcp =
+        Dnsmasq::addresses(pool().0, pool().1).with("--dhcp-boot=http://10.77.0.2/boot.ipxe");
     let dhcp = dhcp.start(&other, &folder).unwrap();
     let recording = lan.record(&folder.join("lan.pcap")).unwrap();
 
-    let mut vm = Machine::new("bios", Firmware::Bios, 1).start(&lan, &folder).unwrap();
+    let mut vm = Machine::new("bios", Firmware::Bios, 1)
+        .start(&lan, &folder)
+        .unwrap();
     vm.wait_for("LAB-SCRIPT-RAN on pcbios", BOOT).unwrap();
 
-    assert!(dhcp.log().contains("52:54:00:77:00:01"), "the foreign server saw the machine's MAC");
+    assert!(
+        dhcp.log().contains("52:54:00:77:00:01"),
+        "the foreign server saw the machine's MAC"
+    );
     drop(recording);
-    assert!(fs::metadata(folder.join("lan.pcap")).unwrap().len() > 1000, "the LAN was recorded");
+    assert!(
+        fs::metadata(folder.join("lan.pcap")).unwrap().len() > 1000,
+        "the LAN was recorded"
+    );
 }
 
 /// An OVMF machine asks the foreign server as a UEFI machine does.
@@ -45,10 +58,15 @@ fn lab_boots_a_uefi_machine_to_its_dhcp_request() {
     let folder = lab.scratch("lab-uefi").unwrap();
     let lan = Lan::new().unwrap();
     let other = lan.other().unwrap();
-    let dhcp = Dnsmasq::addresses(pool().0, pool().1).start(&other, &folder).unwrap();
+    let dhcp = Dnsmasq::addresses(pool().0, pool().1)
+        .start(&other, &folder)
+        .unwrap();
 
-    let _vm = Machine::new("uefi", Firmware::UefiPxe4, 2).start(&lan, &folder).unwrap();
-    dhcp.wait_for("vendor class: PXEClient:Arch:00007", BOOT).unwrap();
+    let _vm = Machine::new("uefi", Firmware::UefiPxe4, 2)
+        .start(&lan, &folder)
+        .unwrap();
+    dhcp.wait_for("vendor class: PXEClient:Arch:00007", BOOT)
+        .unwrap();
 }
 
 /// The golden disk starts to its login prompt on each firmware and bus, and lets root in.
@@ -58,16 +76,25 @@ fn golden_boots(name: &str, firmware: Firmware, bus: Bus, number: u8) {
     let folder = lab.scratch(name).unwrap();
     let lan = Lan::new().unwrap();
     let disk = Disk::overlay(&golden.image, folder.join("disk.qcow2"), bus, "GOLDEN").unwrap();
-    let machine = Machine::new("golden", firmware, number).disk(disk).without_network_boot();
+    let machine = Machine::new("golden", firmware, number)
+        .disk(disk)
+        .without_network_boot();
     let mut vm = machine.start(&lan, &folder).unwrap();
     let seconds = vm.wait_for(LOGIN, BOOT).unwrap();
     vm.type_line("root").unwrap();
     vm.wait_for("Password:", BOOT).unwrap();
     vm.type_line(PASSWORD).unwrap();
     vm.type_line("echo PRO-OF-$((6*7)) $([ -d /sys/firmware/efi ] && echo uefi || echo bios) $(findmnt -no FSTYPE /boot/efi)").unwrap();
-    let mode = if firmware.is_uefi() { "PRO-OF-42 uefi" } else { "PRO-OF-42 bios" };
+    let mode = if firmware.is_uefi() {
+        "PRO-OF-42 uefi"
+    } else {
+        "PRO-OF-42 bios"
+    };
     vm.wait_for(mode, BOOT).unwrap();
-    println!("{name}: login after {seconds:.1} s, {:.1} CPU seconds", vm.cpu_seconds());
+    farrier_e2e::report::say(&format!(
+        "{name}: login after {seconds:.1} s, {:.1} CPU seconds",
+        vm.cpu_seconds()
+    ));
 }
 
 #[test]
@@ -92,21 +119,45 @@ fn foreign_clients_work_against_a_foreign_server() {
     let folder = lab.scratch("lab-clients").unwrap();
     let files = folder.join("files");
     fs::create_dir_all(&files).unwrap();
-    let content: Vec<u8> = (0..100_000_u32).map(|n| n.to_le_bytes()[n as usize % 3]).collect();
+    let content: Vec<u8> = (0..100_000_u32)
+        .map(|n| n.to_le_bytes()[n as usize % 3])
+        .collect();
     fs::write(files.join("data"), &content).unwrap();
     let lan = Lan::new().unwrap();
     let other = lan.other().unwrap();
-    let _dhcp = Dnsmasq::addresses(pool().0, pool().1).tftp(&files).start(&other, &folder).unwrap();
+    let _dhcp = Dnsmasq::addresses(pool().0, pool().1)
+        .tftp(&files)
+        .start(&other, &folder)
+        .unwrap();
     let _web = web_files(&other, &files, &folder).unwrap();
-    let client = lan.host("client", Some(Ipv4Addr::new(10, 77, 0, 10))).unwrap();
+    let client = lan
+        .host("client", Some(Ipv4Addr::new(10, 77, 0, 10)))
+        .unwrap();
 
     let told = clients::udhcpc(&client, &folder, &[]).unwrap();
     assert!(told["ip"].starts_with("10.77.0."), "{told:?}");
-    assert!(clients::dhclient(&client, &folder).unwrap().contains("fixed-address 10.77.0."));
+    assert!(
+        clients::dhclient(&client, &folder)
+            .unwrap()
+            .contains("fixed-address 10.77.0.")
+    );
 
-    clients::tftp_hpa(&client, other.address().unwrap(), "data", &folder.join("hpa")).unwrap();
+    clients::tftp_hpa(
+        &client,
+        other.address().unwrap(),
+        "data",
+        &folder.join("hpa"),
+    )
+    .unwrap();
     assert_eq!(fs::read(folder.join("hpa")).unwrap(), content);
-    clients::atftp(&client, other.address().unwrap(), "data", &folder.join("atftp"), &["blksize 1428"]).unwrap();
+    clients::atftp(
+        &client,
+        other.address().unwrap(),
+        "data",
+        &folder.join("atftp"),
+        &["blksize 1428"],
+    )
+    .unwrap();
     assert_eq!(fs::read(folder.join("atftp")).unwrap(), content);
     clients::curl(&client, &["--fail"], "http://10.77.0.2/data").unwrap();
     assert!(clients::curl(&client, &["--fail"], "http://10.77.0.2/absent").is_err());
@@ -127,7 +178,10 @@ fn relay_reaches_a_host_and_a_lan_cleans_up() {
         let lan = Lan::new().unwrap();
         let server = lan.server().unwrap();
         let web = web_files(&server, &folder, &folder).unwrap();
-        web.wait_until("listening", Duration::from_secs(5), |_| clients::curl(&server, &[], "http://10.77.0.1/page").is_ok()).unwrap();
+        web.wait_until("listening", Duration::from_secs(5), |_| {
+            clients::curl(&server, &[], "http://10.77.0.1/page").is_ok()
+        })
+        .unwrap();
         let relay = server.relay(80).unwrap();
         assert!(relay.address.ip().is_loopback());
         let mut socket = std::net::TcpStream::connect(relay.address).unwrap();
@@ -135,15 +189,27 @@ fn relay_reaches_a_host_and_a_lan_cleans_up() {
         let mut answer = String::new();
         socket.read_to_string(&mut answer).unwrap();
         assert!(answer.ends_with("the page"), "{answer}");
-        assert!(server.run(|| Ok(std::net::TcpStream::connect("10.77.0.1:80").is_ok())).unwrap());
+        assert!(
+            server
+                .run(|| Ok(std::net::TcpStream::connect("10.77.0.1:80").is_ok()))
+                .unwrap()
+        );
     }
     let own = format!("farrier-lab-{}-", std::process::id());
-    let left: Vec<_> = namespaces().into_iter().filter(|name| name.starts_with(&own) && !before.contains(name)).collect();
+    let left: Vec<_> = namespaces()
+        .into_iter()
+        .filter(|name| name.starts_with(&own) && !before.contains(name))
+        .collect();
     // Other tests of this process may hold LANs of their own; ours was the only one with a server host.
-    assert!(!left.iter().any(|name| name.ends_with("-server")), "{left:?}");
+    assert!(
+        !left.iter().any(|name| name.ends_with("-server")),
+        "{left:?}"
+    );
 }
 
 fn namespaces() -> Vec<String> {
     let entries = fs::read_dir("/run/netns").into_iter().flatten().flatten();
-    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
 }

@@ -1,1 +1,84 @@
-fn main(){}
+//! `cargo xtask`: everything that is done with the repository, in one place.
+//!
+//! `up` does the main job where it can be watched, `test` runs all tests, `ci` checks what a review would.
+#![forbid(unsafe_code)]
+
+mod build;
+mod checks;
+mod fuzz;
+mod layers;
+mod prepare;
+mod testing;
+mod up;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use farrier_e2e::report::say;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Set-up, tests and checks of the repository"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Does the main job where it can be watched: a blank virtual machine gets an operating system over the network.
+    Up(up::Options),
+    /// Installs what the tests need and runs all of them.
+    Test(testing::Options),
+    /// Format, layers, lints, documentation and licences, then the tests.
+    Ci(testing::Options),
+    /// Checks who depends on whom, and that the pure crates stay pure.
+    Layers,
+    /// Fuzzes every decoder and session.
+    Fuzz(fuzz::Options),
+    /// Builds the static agent.
+    Agent,
+    /// The virtual LAN by itself.
+    Lab {
+        #[command(subcommand)]
+        what: Lab,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Lab {
+    /// Installs packages, fetches loaders and the kernel, builds the golden disk.
+    Prepare,
+    /// Removes virtual LANs that an interrupted run left behind.
+    Clean,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("xtask: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    match task {
+        Task::Up(options) => up::run(&options),
+        Task::Test(options) => testing::run(&options),
+        Task::Ci(options) => {
+            checks::run()?;
+            testing::run(&options)
+        }
+        Task::Layers => layers::run(),
+        Task::Fuzz(options) => fuzz::run(&options),
+        Task::Agent => build::agent().map(|path| say(&format!("the agent is {}", path.display()))),
+        Task::Lab { what: Lab::Prepare } => prepare::run().map(drop),
+        Task::Lab { what: Lab::Clean } => farrier_e2e::net::clean()
+            .map(|count| say(&format!("removed {count} namespaces of ended labs"))),
+    }
+}
