@@ -132,7 +132,7 @@ pub const QUIRKS: &[Quirk] = &[
         device: "Raspberry Pi 4, 5 EEPROM",
         symptom: "loses TFTP blocks larger than 1024 bytes",
         remedy: "offer blocks of 1024 bytes at most",
-        source: "protocol notes of this project, TFTP",
+        source: "field reports",
         when: &[Matcher::Oui(RASPBERRY_PI), Matcher::ArchCode(41)],
         effects: &[Effect::MaxBlksize(1024)],
     },
@@ -164,6 +164,18 @@ mod tests {
             assert!(
                 !quirk.when.is_empty() && !quirk.effects.is_empty(),
                 "{}",
+                quirk.name
+            );
+        }
+    }
+
+    #[test]
+    fn the_hardware_page_lists_every_row() {
+        let page = include_str!("../../../docs/hardware.md");
+        for quirk in QUIRKS {
+            assert!(
+                page.contains(&format!("| {} |", quirk.name)),
+                "docs/hardware.md lacks {}",
                 quirk.name
             );
         }

@@ -23,8 +23,12 @@ pub enum Reason {
     NoLoader,
     NoMemoryTest,
     NoSubnet,
+    /// A message that is never answered, such as DHCPRELEASE.
+    NoAnswerDue,
     NotABootClient,
     NotApproved,
+    /// The lease could not be made durable, so it must not be acknowledged.
+    NotStored,
     /// Too many clients hold an offer that they did not take up.
     OfferLimit,
     /// A boot program that brings its own next step, such as GRUB.
@@ -39,7 +43,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for the list of counters.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::ArchitectureUnknown,
         Self::BootpNeedsReservation,
         Self::ChoseOtherServer,
@@ -53,8 +57,10 @@ impl Reason {
         Self::NoLoader,
         Self::NoMemoryTest,
         Self::NoSubnet,
+        Self::NoAnswerDue,
         Self::NotABootClient,
         Self::NotApproved,
+        Self::NotStored,
         Self::OfferLimit,
         Self::OtherLoader,
         Self::PoolExhausted,
@@ -81,8 +87,10 @@ impl Reason {
             Self::NoLoader => "no_loader",
             Self::NoMemoryTest => "no_memory_test",
             Self::NoSubnet => "no_subnet",
+            Self::NoAnswerDue => "no_answer_due",
             Self::NotABootClient => "not_a_boot_client",
             Self::NotApproved => "not_approved",
+            Self::NotStored => "not_stored",
             Self::OfferLimit => "offer_limit",
             Self::OtherLoader => "other_loader",
             Self::PoolExhausted => "pool_exhausted",
@@ -122,8 +130,12 @@ impl Reason {
                 "There is no memory test for its architecture and firmware: import one."
             }
             Self::NoSubnet => "No configured subnet holds the place it asks from: add the subnet.",
+            Self::NoAnswerDue => "Such a message gets no answer.",
             Self::NotABootClient => "It does not ask to boot from the network.",
             Self::NotApproved => "The machine waits for approval: approve it to start its work.",
+            Self::NotStored => {
+                "Its lease could not be stored: look at the disk and the database."
+            }
             Self::OfferLimit => {
                 "Too many clients hold offers they have not taken up: look for a flood of requests."
             }

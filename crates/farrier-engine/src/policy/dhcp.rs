@@ -143,6 +143,12 @@ fn rules(
         format!("{lately} loaders sent within a minute."),
     );
 
+    let mut facts = facts.clone();
+    if facts.protocol == Protocol::Bootp && facts.arch.is_none() {
+        // RFC 951 has no word for it; what is known of the machine counts.
+        facts.arch = known.machine.and_then(|machine| machine.arch);
+        facts.firmware = known.machine.and_then(|machine| machine.firmware);
+    }
     let (Some(arch), firmware) = (facts.arch, facts.firmware) else {
         told.matched("architecture", Reason::ArchitectureUnknown.sentence());
         return Err(Reason::ArchitectureUnknown);
@@ -153,7 +159,7 @@ fn rules(
     );
     told.passed("architecture", format!("{arch}, {shown}."));
 
-    match snapshot.catalogue.choose(facts, &policy) {
+    match snapshot.catalogue.choose(&facts, &policy) {
         Ok(loader) => {
             told.matched("loader", format!("{} {} fits.", loader.id, loader.version));
             let file = LoaderFile::from(loader);

@@ -239,6 +239,34 @@ fn dhcp_decisions() {
 }
 
 #[test]
+fn rfc951_a_bootp_client_boots_by_what_is_known_of_it() {
+    let message = Message::request(Xid(1), MacAddr([0x52, 0x54, 0, 0, 0, 1]));
+    let facts = BootFacts::from_dhcp(&message).unwrap();
+    let told = Machine {
+        arch: Some(Arch::X86_64),
+        firmware: Some(FirmwareKind::Bios),
+        ..machine(Registration::Approved)
+    };
+    let untold = machine(Registration::Approved);
+    for (machine, expected) in [
+        (&told, tftp("undionly")),
+        (
+            &untold,
+            DhcpAction::AddressOnly(Reason::ArchitectureUnknown),
+        ),
+    ] {
+        let known = Known {
+            machine: Some(machine),
+            ..Known::default()
+        };
+        assert_eq!(
+            decide_dhcp(&facts, Service::Dhcp, &known, &snapshot(), NOW).action,
+            expected
+        );
+    }
+}
+
+#[test]
 fn strangers_by_policy() {
     let ignore = Snapshot {
         site: Settings {
