@@ -133,9 +133,7 @@ impl Reason {
             Self::NoAnswerDue => "Such a message gets no answer.",
             Self::NotABootClient => "It does not ask to boot from the network.",
             Self::NotApproved => "The machine waits for approval: approve it to start its work.",
-            Self::NotStored => {
-                "Its lease could not be stored: look at the disk and the database."
-            }
+            Self::NotStored => "Its lease could not be stored: look at the disk and the database.",
             Self::OfferLimit => {
                 "Too many clients hold offers they have not taken up: look for a flood of requests."
             }

@@ -18,6 +18,8 @@ pub(super) enum Part<'a> {
     Url(&'a Url),
     /// The URL, and the parameters set before sent along as a form.
     UrlWithParams(&'a Url),
+    /// The URL, and a query that iPXE fills in.
+    UrlWithFacts(&'a Url),
     Argument(&'a Argument),
     Millis(Duration),
 }
@@ -42,6 +44,12 @@ impl Ipxe {
                     self.0.push_str(url.as_str());
                     self.0.push_str("##params");
                 }
+                Part::UrlWithFacts(url) => {
+                    self.0.push_str(url.as_str());
+                    self.0
+                        .push(if url.as_str().contains('?') { '&' } else { '?' });
+                    self.0.push_str(FACTS_QUERY);
+                }
                 Part::Argument(argument) => self.0.push_str(argument.as_str()),
                 Part::Millis(time) => self.0.push_str(&time.as_millis().to_string()),
             }
@@ -59,3 +67,7 @@ impl Ipxe {
         self.0
     }
 }
+
+/// `uristring` makes iPXE percent-encode what the machine's maker wrote.
+const FACTS_QUERY: &str = "mac=${netX/mac:hexhyp}&uuid=${uuid}&serial=${serial:uristring}\
+    &platform=${platform}&buildarch=${buildarch}";

@@ -58,8 +58,19 @@ pub enum LocalDisk {
 #[must_use]
 pub fn first(script: &Url) -> String {
     let mut ipxe = Ipxe::new();
+    // A loader that came by TFTP has its address from the firmware, but no open interface yet.
+    ipxe.line([Part::Fixed("ifopen ||")]);
     ipxe.line([Part::Fixed("isset ${ip} || dhcp || goto failed")]);
+    ipxe.line([Part::Fixed("params || goto plain")]);
     ask_again(&mut ipxe, script, None);
+    // Builds without forms put the main facts into the URL.
+    ipxe.label("plain");
+    let chain = Part::Fixed("chain --replace --autofree");
+    ipxe.line([
+        chain,
+        Part::UrlWithFacts(script),
+        Part::Fixed("|| goto failed"),
+    ]);
     ipxe.label("failed");
     ipxe.line([Part::Fixed(
         "echo Farrier: the server did not answer. The machine goes on to its next boot entry.",
