@@ -86,7 +86,7 @@ impl Db {
 
     /// Notes that the agent was heard; false if its session has ended.
     pub async fn agent_heard(&self, key: KeyFingerprint, at: WallTime) -> Result<bool, DbError> {
-        self.write(move |conn| {
+        self.write_statement(move |conn| {
             Box::pin(async move {
                 let done =
                     sqlx::query("UPDATE agent_session SET heard = max(heard, ?2) WHERE key = ?1")

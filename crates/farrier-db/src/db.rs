@@ -100,6 +100,17 @@ impl Db {
     {
         self.writer.write(work).await
     }
+
+    /// [`Self::write`] for work that is one statement.
+    pub(crate) async fn write_statement<T, F>(&self, work: F) -> Result<T, DbError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, DbError>>
+            + Send
+            + 'static,
+    {
+        self.writer.write_statement(work).await
+    }
 }
 
 impl fmt::Debug for Db {

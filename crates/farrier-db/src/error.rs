@@ -161,7 +161,8 @@ pub(crate) fn classify(error: &sqlx::Error) -> Fault {
         _ => return Fault::Io,
     };
     match code.map(|code| code & 0xff) {
-        Some(5 | 6) => Fault::Busy,
+        // 7 and 9, out of memory and interrupted, pass by themselves as well.
+        Some(5 | 6 | 7 | 9) => Fault::Busy,
         Some(8) => Fault::ReadOnly,
         Some(11 | 26) => Fault::Corrupt,
         Some(13) => Fault::Full,

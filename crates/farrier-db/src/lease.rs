@@ -24,7 +24,7 @@ impl Db {
     /// Stores a lease in place of what was known of its address. Send the DHCPACK after this returns.
     pub async fn save_lease(&self, lease: &Lease) -> Result<(), DbError> {
         let lease = lease.clone();
-        self.write(move |conn| {
+        self.write_statement(move |conn| {
             Box::pin(async move {
                 sqlx::query(
                     "INSERT INTO lease (ip, mac, client_id, hostname, state, starts, ends)

@@ -43,7 +43,7 @@ impl Db {
                 .bind(&row.doc)
                 .execute(&mut *conn)
                 .await
-                .map_err(DbError::taken("store the machine", WHAT, row.label()))?;
+                .map_err(DbError::taken("store the machine", WHAT, row.label))?;
                 store_macs(conn, &machine).await?;
                 Ok(machine)
             })
@@ -77,7 +77,7 @@ impl Db {
                 .bind(signed(read))
                 .execute(&mut *conn)
                 .await
-                .map_err(DbError::taken("store the machine", WHAT, row.label()))?;
+                .map_err(DbError::taken("store the machine", WHAT, row.label))?;
                 if done.rows_affected() == 0 {
                     return Err(conflict_or_missing(conn, machine.id).await);
                 }
@@ -213,12 +213,13 @@ struct MachineRow {
     uuid: Option<[u8; 16]>,
     search: String,
     doc: String,
-    shown: String,
+    /// What a message calls it: its name, else its id.
+    label: String,
 }
 
 impl MachineRow {
     fn of(machine: &Machine) -> Result<Self, DbError> {
-        let shown = machine
+        let label = machine
             .name
             .as_ref()
             .map_or_else(|| machine.id.to_string(), ToString::to_string);
@@ -232,13 +233,8 @@ impl MachineRow {
             uuid: machine.uuid.map(Uuid::into_bytes),
             search: search_text(machine),
             doc: to_doc(WHAT, machine)?,
-            shown,
+            label,
         })
-    }
-
-    /// What a message calls it: its name, else its id.
-    fn label(&self) -> String {
-        self.shown.clone()
     }
 }
 

@@ -16,7 +16,7 @@ const WHAT: &str = "timeline entry";
 type Row = (i64, String);
 
 impl Db {
-    /// How many entries of a machine are kept at least; up to [`PRUNE_EVERY`] more may be there.
+    /// How many entries of a machine are kept at least; a few more may be there.
     pub const TIMELINE_KEPT: u32 = 2000;
 
     /// Appends entries in their order and returns how many were stored: those of machines that are

@@ -242,11 +242,14 @@ async fn a_foreign_database_is_refused_and_left_alone() {
     );
 }
 
+/// Harms a file, whose pages have the size given.
+type Damage = fn(&mut Vec<u8>, usize);
+
 #[tokio::test]
 async fn a_corrupt_file_is_refused_with_what_to_do() {
     let good = fs::read(&filled().await.path).unwrap();
     let page = 4096;
-    let damages: [(&str, fn(&mut Vec<u8>, usize)); 4] = [
+    let damages: [(&str, Damage); 4] = [
         ("text instead of a database", |bytes, _| {
             *bytes = b"once upon a time ".repeat(1000)
         }),

@@ -1,10 +1,11 @@
 use std::sync::{Arc, Mutex};
 
-use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection, Executor};
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
-use super::Writer;
+use super::{BoxFuture, Writer};
 use crate::{DbError, Fault};
 
 /// A writer over an empty table `t (n UNIQUE, fill)`.
@@ -23,19 +24,23 @@ async fn writer(folder: &tempfile::TempDir) -> Writer {
 }
 
 async fn insert(writer: &Writer, n: i64, fill: i64) -> Result<i64, DbError> {
-    writer
-        .write(move |conn| {
-            Box::pin(async move {
-                sqlx::query("INSERT INTO t VALUES (?1, zeroblob(?2))")
-                    .bind(n)
-                    .bind(fill)
-                    .execute(conn)
-                    .await
-                    .map_err(DbError::taken("insert", "number", n))?;
-                Ok(n)
-            })
-        })
-        .await
+    writer.write(move |conn| insert_on(conn, n, fill)).await
+}
+
+fn insert_on(
+    conn: &mut SqliteConnection,
+    n: i64,
+    fill: i64,
+) -> BoxFuture<'_, Result<i64, DbError>> {
+    Box::pin(async move {
+        sqlx::query("INSERT INTO t VALUES (?1, zeroblob(?2))")
+            .bind(n)
+            .bind(fill)
+            .execute(conn)
+            .await
+            .map_err(DbError::taken("insert", "number", n))?;
+        Ok(n)
+    })
 }
 
 async fn numbers(folder: &tempfile::TempDir) -> Vec<i64> {
@@ -72,13 +77,32 @@ async fn hold(writer: &Writer) -> oneshot::Sender<()> {
 }
 
 async fn gather(writer: &Writer, requests: &[(i64, i64)]) -> Vec<Result<i64, DbError>> {
+    gather_with(writer, requests, |writer, n, fill| {
+        tokio::spawn(async move { writer.write(move |conn| insert_on(conn, n, fill)).await })
+    })
+    .await
+}
+
+async fn gather_statements(writer: &Writer, requests: &[(i64, i64)]) -> Vec<Result<i64, DbError>> {
+    gather_with(writer, requests, |writer, n, fill| {
+        tokio::spawn(async move {
+            writer
+                .write_statement(move |conn| insert_on(conn, n, fill))
+                .await
+        })
+    })
+    .await
+}
+
+async fn gather_with(
+    writer: &Writer,
+    requests: &[(i64, i64)],
+    ask: impl Fn(Writer, i64, i64) -> JoinHandle<Result<i64, DbError>>,
+) -> Vec<Result<i64, DbError>> {
     let release = hold(writer).await;
     let waiting: Vec<_> = requests
         .iter()
-        .map(|&(n, fill)| {
-            let writer = writer.clone();
-            tokio::spawn(async move { insert(&writer, n, fill).await })
-        })
+        .map(|&(n, fill)| ask(writer.clone(), n, fill))
         .collect();
     tokio::task::yield_now().await;
     release.send(()).unwrap();
@@ -136,6 +160,41 @@ async fn a_failing_request_leaves_the_rest_of_its_batch() {
         "{results:?}"
     );
     assert_eq!(numbers(&folder).await, [1, 2, 5]);
+}
+
+#[tokio::test]
+async fn a_failing_statement_leaves_the_rest_of_its_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let writer = writer(&folder).await;
+    insert(&writer, 5, 0).await.unwrap();
+    let results = gather_statements(&writer, &[(1, 0), (5, 0), (2, 0)]).await;
+    assert!(
+        matches!(
+            results.as_slice(),
+            [Ok(1), Err(DbError::Taken { .. }), Ok(2)]
+        ),
+        "{results:?}"
+    );
+    assert_eq!(numbers(&folder).await, [1, 2, 5]);
+}
+
+/// R4, without savepoints to tell whether the transaction is still there.
+#[tokio::test]
+async fn r4_a_transaction_lost_by_a_statement_is_told_to_everybody_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let writer = writer(&folder).await;
+    insert(&writer, 100, 0).await.unwrap();
+    set_page_limit(&writer, "PRAGMA max_page_count = 8").await;
+    let results = gather_statements(&writer, &[(1, 0), (2, 1 << 20), (3, 0)]).await;
+    assert!(
+        results
+            .iter()
+            .all(|r| r.as_ref().is_err_and(|e| e.fault() == Some(Fault::Full))),
+        "{results:?}"
+    );
+    assert_eq!(numbers(&folder).await, [100]);
+    insert(&writer, 200, 0).await.unwrap();
+    assert_eq!(numbers(&folder).await, [100, 200]);
 }
 
 #[tokio::test]
