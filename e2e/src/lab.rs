@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -86,6 +87,22 @@ impl Lab {
             .with_context(|| format!("cannot lock {}", path.display()))?;
         Ok(Lock { _file: file })
     }
+}
+
+/// How long to wait for what takes `timeout` at most on a machine with nothing else to do.
+///
+/// An emulator gets only its share of a loaded machine, so the time grows with the load per core, sixfold at most.
+#[must_use]
+pub fn patience(timeout: Duration) -> Duration {
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load: f64 = load
+        .split(' ')
+        .next()
+        .and_then(|word| word.parse().ok())
+        .unwrap_or(1.0);
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let share = load / f64::from(u32::try_from(cores).unwrap_or(1));
+    timeout.mul_f64(share.clamp(1.0, 6.0))
 }
 
 /// Held while one process or thread makes something in the lab folder that others wait for.

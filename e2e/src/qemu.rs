@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::{
     command::{command, last_lines, run},
+    lab::patience,
     net::Lan,
 };
 
@@ -413,7 +414,7 @@ impl Vm {
     /// # Errors
     /// As [`Vm::wait_for`].
     pub fn wait_for_any(&mut self, markers: &[&str], timeout: Duration) -> Result<usize> {
-        let deadline = Instant::now() + timeout;
+        let started = Instant::now();
         loop {
             let text = self.console();
             let new = text.get(self.read..).unwrap_or_default();
@@ -440,7 +441,7 @@ impl Vm {
                     self.tail()
                 );
             }
-            if Instant::now() > deadline {
+            if started.elapsed() > patience(timeout) {
                 bail!(
                     "{} did not show {markers:?} within {timeout:?}:\n{}",
                     self.name,
@@ -515,14 +516,14 @@ impl Vm {
     /// # Errors
     /// When it does not in time.
     pub fn wait_for_power_off(&mut self, timeout: Duration) -> Result<()> {
-        let deadline = Instant::now() + timeout;
+        let started = Instant::now();
         while self
             .child
             .try_wait()
             .context("cannot wait for QEMU")?
             .is_none()
         {
-            if Instant::now() > deadline {
+            if started.elapsed() > patience(timeout) {
                 bail!(
                     "{} did not turn itself off within {timeout:?}:\n{}",
                     self.name,

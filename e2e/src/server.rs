@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{command::last_lines, net::Host};
+use crate::{command::last_lines, lab::patience, net::Host};
 
 const POLL: Duration = Duration::from_millis(50);
 
@@ -81,7 +81,7 @@ impl Program {
         timeout: Duration,
         ready: impl Fn(&Self) -> bool,
     ) -> Result<()> {
-        let deadline = Instant::now() + timeout;
+        let started = Instant::now();
         while !ready(self) {
             if !self.is_running() {
                 bail!(
@@ -90,7 +90,7 @@ impl Program {
                     last_lines(&self.log(), 20)
                 );
             }
-            if Instant::now() > deadline {
+            if started.elapsed() > patience(timeout) {
                 bail!(
                     "{} did not reach {what} in {timeout:?}:\n{}",
                     self.name,
