@@ -191,6 +191,14 @@ impl LeaseBook {
             .find_map(|pages| pages.address_of(now, mac))
     }
 
+    /// Who holds `ip` by an active lease at `now`. This is how a request by address becomes a machine.
+    #[must_use]
+    pub fn holder(&self, now: WallTime, ip: Ipv4Addr) -> Option<MacAddr> {
+        let pages = self.subnets.iter().find(|p| p.subnet.contains(ip))?;
+        let lease = pages.lease_of(ip)?;
+        (lease.state == LeaseState::Active && lease.ends > now).then_some(lease.mac)
+    }
+
     /// Every lease on record, run out ones included, in no order.
     pub fn leases(&self) -> impl Iterator<Item = &Lease> {
         self.subnets.iter().flat_map(Pages::leases)

@@ -92,6 +92,10 @@ impl Pages {
             .map(|_| ip)
     }
 
+    pub(super) fn lease_of(&self, ip: Ipv4Addr) -> Option<&Lease> {
+        self.slots.get(&ip)?.lease.as_ref()
+    }
+
     pub(super) fn leases(&self) -> impl Iterator<Item = &Lease> {
         self.slots.values().filter_map(|slot| slot.lease.as_ref())
     }
@@ -334,12 +338,13 @@ impl Pages {
             LeaseState::Declined if lease.ends > now => Taken::Declined(lease.ends),
             _ => Taken::Free,
         };
-        // At start the rows come in any order: an old one must not take the place of a running one.
-        let is_stale = self
+        // At start the rows come in any order, and after a crash there can be two for one client, of
+        // which it may use either: both stay lent, and the one that ends later is the one it is known by.
+        let is_older = self
             .by_mac
             .get(&lease.mac)
             .is_some_and(|other| *other != ip && self.slots[other].taken.until() > taken.until());
-        if is_stale || lease.state == LeaseState::Declined {
+        if is_older || lease.state == LeaseState::Declined {
             self.slot(ip, lease.mac, known);
             if self.by_mac.get(&lease.mac) == Some(&ip) {
                 self.by_mac.remove(&lease.mac);
@@ -347,7 +352,7 @@ impl Pages {
         } else {
             self.own(ip, lease.mac, known);
         }
-        self.set_taken(ip, if is_stale { Taken::Free } else { taken });
+        self.set_taken(ip, taken);
         if let Some(slot) = self.slots.get_mut(&ip) {
             slot.lease = Some(lease);
         }
@@ -395,10 +400,12 @@ impl Pages {
         Ok(lease)
     }
 
-    /// Makes `mac` the owner of `ip`, and of nothing else.
+    /// Makes `ip` the address that `mac` is known by. Another one it was offered becomes free; one it
+    /// was lent stays so until the end, since it may still use it.
     fn own(&mut self, ip: Ipv4Addr, mac: MacAddr, known: bool) {
         if let Some(other) = self.by_mac.insert(mac, ip)
             && other != ip
+            && matches!(self.slots[&other].taken, Taken::Held(_))
         {
             self.set_taken(other, Taken::Free);
         }

@@ -16,10 +16,11 @@ pub(super) enum Part<'a> {
     Fixed(&'static str),
     Text(&'a Text),
     Url(&'a Url),
-    /// The URL, and the parameters set before sent along as a form.
-    UrlWithParams(&'a Url),
-    /// The URL, and a query that iPXE fills in.
-    UrlWithFacts(&'a Url),
+    /// The URL, and a query that says what was chosen and what iPXE knows of the machine.
+    Ask {
+        script: &'a Url,
+        choice: Option<&'static str>,
+    },
     Argument(&'a Argument),
     Millis(Duration),
 }
@@ -40,21 +41,27 @@ impl Ipxe {
                 Part::Fixed(text) => self.0.push_str(text),
                 Part::Text(text) => self.0.push_str(text.as_str()),
                 Part::Url(url) => self.0.push_str(url.as_str()),
-                Part::UrlWithParams(url) => {
-                    self.0.push_str(url.as_str());
-                    self.0.push_str("##params");
-                }
-                Part::UrlWithFacts(url) => {
-                    self.0.push_str(url.as_str());
-                    self.0
-                        .push(if url.as_str().contains('?') { '&' } else { '?' });
-                    self.0.push_str(FACTS_QUERY);
-                }
+                Part::Ask { script, choice } => self.ask(script, choice),
                 Part::Argument(argument) => self.0.push_str(argument.as_str()),
                 Part::Millis(time) => self.0.push_str(&time.as_millis().to_string()),
             }
         }
         self.0.push('\n');
+    }
+
+    fn ask(&mut self, script: &Url, choice: Option<&'static str>) {
+        self.0.push_str(script.as_str());
+        self.0.push(if script.as_str().contains('?') {
+            '&'
+        } else {
+            '?'
+        });
+        if let Some(choice) = choice {
+            self.0.push_str("choice=");
+            self.0.push_str(choice);
+            self.0.push('&');
+        }
+        self.0.push_str(FACTS_QUERY);
     }
 
     pub(super) fn label(&mut self, name: &'static str) {
@@ -68,6 +75,9 @@ impl Ipxe {
     }
 }
 
-/// `uristring` makes iPXE percent-encode what the machine's maker wrote.
+/// What the machine says of itself. iPXE fills it in after the line was split into words and commands,
+/// so a value is always a part of this one word; `uristring` makes it percent-encode what the maker of
+/// the machine wrote.
 const FACTS_QUERY: &str = "mac=${netX/mac:hexhyp}&uuid=${uuid}&serial=${serial:uristring}\
-    &platform=${platform}&buildarch=${buildarch}";
+    &manufacturer=${manufacturer:uristring}&product=${product:uristring}\
+    &platform=${platform}&buildarch=${buildarch}&version=${version:uristring}";

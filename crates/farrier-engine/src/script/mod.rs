@@ -53,24 +53,15 @@ pub enum LocalDisk {
 }
 
 /// The first script, the same for all machines: gets an address if iPXE has none yet, then asks for
-/// the machine's own script and says who it is. The values are sent as a form (POST), so that they
-/// need no quoting.
+/// the machine's own script and says who it is, in the query: the ROMs that Debian's QEMU carries have
+/// no `params` command for a form.
 #[must_use]
 pub fn first(script: &Url) -> String {
     let mut ipxe = Ipxe::new();
     // A loader that came by TFTP has its address from the firmware, but no open interface yet.
     ipxe.line([Part::Fixed("ifopen ||")]);
     ipxe.line([Part::Fixed("isset ${ip} || dhcp || goto failed")]);
-    ipxe.line([Part::Fixed("params || goto plain")]);
     ask_again(&mut ipxe, script, None);
-    // Builds without forms put the main facts into the URL.
-    ipxe.label("plain");
-    let chain = Part::Fixed("chain --replace --autofree");
-    ipxe.line([
-        chain,
-        Part::UrlWithFacts(script),
-        Part::Fixed("|| goto failed"),
-    ]);
     ipxe.label("failed");
     ipxe.line([Part::Fixed(
         "echo Farrier: the server did not answer. The machine goes on to its next boot entry.",
@@ -212,16 +203,10 @@ pub fn choice(name: &str) -> Option<MenuEntry> {
 }
 
 fn ask_again(ipxe: &mut Ipxe, script: &Url, choice: Option<&'static str>) {
-    ipxe.line([Part::Fixed("params")]);
-    for parameter in PARAMETERS {
-        ipxe.line([Part::Fixed("param"), Part::Fixed(parameter)]);
-    }
-    if let Some(choice) = choice {
-        ipxe.line([Part::Fixed("param choice"), Part::Fixed(choice)]);
-    }
+    let chain = Part::Fixed("chain --replace --autofree");
     ipxe.line([
-        Part::Fixed("chain --replace --autofree"),
-        Part::UrlWithParams(script),
+        chain,
+        Part::Ask { script, choice },
         Part::Fixed("|| goto failed"),
     ]);
 }
@@ -244,21 +229,6 @@ fn start_disk(ipxe: &mut Ipxe, method: &LocalDisk) {
         }
     }
 }
-
-/// What the client says of itself: name, then the setting iPXE fills in. The setting is filled in
-/// after the line was split into words and commands, so its value is always one argument.
-const PARAMETERS: [&str; 10] = [
-    "mac ${netX/mac:hexhyp}",
-    "uuid ${uuid}",
-    "serial ${serial}",
-    "asset ${asset}",
-    "manufacturer ${manufacturer}",
-    "product ${product}",
-    "platform ${platform}",
-    "buildarch ${buildarch}",
-    "version ${version}",
-    "hostname ${hostname}",
-];
 
 /// How long the offer of a menu waits for a key.
 const PROMPT: Duration = Duration::from_secs(3);

@@ -39,23 +39,11 @@ fn the_first_script() {
     assert_eq!(
         script,
         "#!ipxe\n\
+         ifopen ||\n\
          isset ${ip} || dhcp || goto failed\n\
-         params || goto plain\n\
-         params\n\
-         param mac ${netX/mac:hexhyp}\n\
-         param uuid ${uuid}\n\
-         param serial ${serial}\n\
-         param asset ${asset}\n\
-         param manufacturer ${manufacturer}\n\
-         param product ${product}\n\
-         param platform ${platform}\n\
-         param buildarch ${buildarch}\n\
-         param version ${version}\n\
-         param hostname ${hostname}\n\
-         chain --replace --autofree http://10.0.0.1:8080/boot/script##params || goto failed\n\
-         :plain\n\
          chain --replace --autofree http://10.0.0.1:8080/boot/script?mac=${netX/mac:hexhyp}&uuid=${uuid}\
-         &serial=${serial:uristring}&platform=${platform}&buildarch=${buildarch} || goto failed\n\
+         &serial=${serial:uristring}&manufacturer=${manufacturer:uristring}&product=${product:uristring}\
+         &platform=${platform}&buildarch=${buildarch}&version=${version:uristring} || goto failed\n\
          :failed\n\
          echo Farrier: the server did not answer. The machine goes on to its next boot entry.\n\
          sleep 5\n\
@@ -111,10 +99,14 @@ fn the_menu() {
         "item --key l local_disk Start from the local disk",
         "choose --default local_disk --timeout 10000 chosen || goto local_disk",
         "goto ${chosen}",
-        "param choice register",
-        "param choice memory_test",
     ] {
         assert!(always.lines().any(|l| l == line), "{line} in\n{always}");
+    }
+    for choice in ["register", "memory_test"] {
+        let ask = format!(
+            ":{choice}\nchain --replace --autofree http://10.0.0.1:8080/boot/script?choice={choice}&mac="
+        );
+        assert!(always.contains(&ask), "{ask} in\n{always}");
     }
     assert!(!always.contains("prompt"));
     let on_key = a_menu(&title, MenuEntry::MemoryTest, true);
@@ -354,10 +346,9 @@ proptest! {
         ];
         for url in built.into_iter().flatten() {
             let script = first(&url);
-            let chains: Vec<_> = commands(&script).into_iter().filter(|c| c.name() == "chain").collect();
-            prop_assert_eq!(chains.len(), 2);
-            prop_assert_eq!(&chains[0].words[3], &format!("{}##params", url.as_str()));
-            prop_assert!(chains.iter().all(|c| c.words.len() == 4));
+            let chain = commands(&script).into_iter().find(|c| c.name() == "chain").unwrap();
+            prop_assert!(chain.words[3].starts_with(url.as_str()));
+            prop_assert_eq!(chain.words.len(), 4);
             let (bones, _) = shape(&script);
             prop_assert_eq!(bones, shape(&first(&server("s"))).0);
         }
