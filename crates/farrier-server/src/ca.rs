@@ -232,7 +232,7 @@ fn open_image_key(folder: &Path) -> Result<SigningKey, CaError> {
     let path = folder.join("images.key");
     if !path.exists() {
         let key = SigningKey::generate().map_err(make)?;
-        write_secret(&path, &key.to_pkcs8())?;
+        write_secret(&path, &key.to_pkcs8().map_err(make)?)?;
     }
     SigningKey::from_pkcs8(&read(&path)?).map_err(|e| damaged(&path, e))
 }

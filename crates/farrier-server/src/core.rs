@@ -6,18 +6,23 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use farrier_db::{Db, DbError};
 use farrier_engine::WallTime;
-use farrier_engine::model::MachineId;
-use farrier_engine::policy::Settings;
+use farrier_engine::identity::{Evidence, Identity, identify};
+use farrier_engine::model::{Arch, Machine, MachineId};
+use farrier_engine::policy::{Known, Policy, Settings, Snapshot, resolve};
+use farrier_engine::task::Task;
 use farrier_engine::timeline::{Entry, Kind};
 use farrier_image::store::Store;
+use farrier_proto::MacAddr;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use crate::ca::Ca;
 use crate::config::Config;
+use crate::counters::Counters;
 use crate::fleet::{Change, Fleet};
 use crate::leases::Leases;
 use crate::loaders::Loaders;
+use crate::sightings::Sightings;
 use crate::timeline::Recorder;
 
 /// The running server, without its listeners.
@@ -32,6 +37,10 @@ pub struct Core {
     pub loaders: Loaders,
     /// The site's settings as they are now. Change them with [`Core::set_site`].
     pub site: ArcSwap<Settings>,
+    /// What decisions rest on: the site's settings, the catalogue, whether there is an agent.
+    pub snapshot: ArcSwap<Snapshot>,
+    pub sightings: Sightings,
+    pub counters: Counters,
     pub timeline: Recorder,
     pub changes: broadcast::Sender<Change>,
     pub started: WallTime,
@@ -43,8 +52,44 @@ impl Core {
         let current = self.db.site_settings().await?;
         self.db.set_site_settings(&settings, current.revision).await?;
         self.site.store(Arc::new(settings));
-        self.tell(Change::Site);
+        self.refresh();
         Ok(())
+    }
+
+    /// Makes decisions rest on the settings, loaders and agent as they are now.
+    pub fn refresh(&self) {
+        self.snapshot.store(Arc::new(snapshot(&self.site.load(), &self.loaders)));
+        self.tell(Change::Site);
+    }
+
+    /// Every value of a machine's policy.
+    #[must_use]
+    pub fn policy_of(&self, machine: &Machine) -> Policy {
+        resolve(&self.site.load(), Some(machine)).policy
+    }
+
+    /// Whose request or inventory this is.
+    #[must_use]
+    pub fn recognise(&self, evidence: &Evidence) -> Recognised {
+        let candidates = self.fleet.candidates(&evidence.macs, evidence.uuid);
+        match identify(evidence, candidates.iter().map(AsRef::as_ref)) {
+            Identity::Match { machine, .. } => {
+                let machine = candidates.into_iter().find(|candidate| candidate.id == machine);
+                let due = machine.as_ref().and_then(|machine| self.fleet.queue(machine.id).into_iter().next());
+                Recognised { machine, due, conflict: Vec::new(), why: String::new() }
+            }
+            Identity::New => Recognised::default(),
+            Identity::Conflict { machines, why } => Recognised { conflict: machines, why, ..Recognised::default() },
+        }
+    }
+
+    /// Tells of what somebody with this hardware address did: on the machine's timeline, or, for a
+    /// stranger, in the bounded memory of [`Sightings`].
+    pub fn tell_of(&self, mac: MacAddr, machine: Option<&Machine>, entry: impl FnOnce(MachineId) -> Entry) {
+        match machine {
+            Some(machine) => self.note_entry(entry(machine.id)),
+            None => self.sightings.note(mac, entry(MachineId(Uuid::nil()))),
+        }
     }
 
     /// Puts a sentence on a machine's timeline.
@@ -63,6 +108,38 @@ impl Core {
     pub fn tell(&self, change: Change) {
         let _ = self.changes.send(change);
     }
+}
+
+/// Who sent a request, as far as we can tell.
+#[derive(Clone, Debug, Default)]
+pub struct Recognised {
+    pub machine: Option<Arc<Machine>>,
+    /// The machine's oldest unfinished task.
+    pub due: Option<Arc<Task>>,
+    /// Machines that the evidence fits about equally well.
+    pub conflict: Vec<MachineId>,
+    pub why: String,
+}
+
+impl Recognised {
+    /// The same, as decisions take it.
+    #[must_use]
+    pub fn known<'a>(&'a self, recent_loads: &'a [WallTime]) -> Known<'a> {
+        Known {
+            machine: self.machine.as_deref(),
+            due: self.due.as_deref(),
+            recent_loads,
+            conflict: !self.conflict.is_empty(),
+        }
+    }
+}
+
+/// What decisions rest on.
+#[must_use]
+pub fn snapshot(site: &Settings, loaders: &Loaders) -> Snapshot {
+    // The agent is built for PCs only so far.
+    let agents = loaders.agent().is_some().then_some(Arch::X86_64).into_iter().collect();
+    Snapshot { site: site.clone(), catalogue: (*loaders.catalogue()).clone(), agents }
 }
 
 /// The clock of this machine, the only place in the server where it is read for the domain.

@@ -187,10 +187,11 @@ impl Fleet {
     ) -> Result<Result<(Arc<Task>, R), E>, FleetError> {
         for _ in 0..CONFLICTS {
             let current = self.task(id).ok_or(FleetError::NoTask(id))?;
-            let (changed, result) = match change(&current) {
+            let (mut changed, result) = match change(&current) {
                 Ok(changed) => changed,
                 Err(refused) => return Ok(Err(refused)),
             };
+            changed.revision = current.revision;
             match self.db.update_task(&changed).await {
                 Ok(stored) => {
                     let stored = Arc::new(stored);

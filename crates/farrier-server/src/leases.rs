@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::sync::{Mutex, PoisonError};
 
 use farrier_db::{Db, DbError};
-use farrier_engine::lease::{CommitError, Lease, LeaseBook, LeaseState, SubnetError};
+use farrier_engine::lease::{CommitError, Lease, LeaseBook, SubnetError};
 use farrier_engine::{Reason, WallTime};
 use farrier_proto::MacAddr;
 use tokio::sync::broadcast;
@@ -103,10 +103,7 @@ impl Leases {
     /// Who holds `ip` now. This is how a TFTP or HTTP request becomes a machine.
     #[must_use]
     pub fn holder(&self, ip: Ipv4Addr, now: WallTime) -> Option<MacAddr> {
-        self.with_book(|book| {
-            let mut leases = book.leases();
-            leases.find(|l| l.ip == ip && l.state == LeaseState::Active && l.ends > now).map(|l| l.mac)
-        })
+        self.with_book(|book| book.holder(now, ip))
     }
 
     fn tell(&self) {

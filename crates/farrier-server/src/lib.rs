@@ -9,11 +9,27 @@
 //! for firmware), agent (mutual TLS) and admin (TLS, for people and programs).
 #![forbid(unsafe_code)]
 
+pub mod agent_image;
+pub mod auth;
+pub mod bind;
+pub mod boot;
+pub mod boot_tree;
 pub mod ca;
 pub mod config;
 pub mod core;
+pub mod counters;
+pub mod deb;
 pub mod fleet;
 pub mod http;
 pub mod leases;
 pub mod loaders;
+pub mod run;
+pub mod script;
+pub mod service;
+pub mod sightings;
+pub mod tasks;
 pub mod timeline;
+pub mod transfer;
+
+pub use run::run;
+pub mod ui;

@@ -11,7 +11,8 @@
 //!   long, put off the retransmission both wait for.
 //! - In lock step a duplicate ACK sends nothing (RFC 1123 section 4.2.3.1, the Sorcerer's Apprentice). With a
 //!   window it may be the news that the window's first block was lost, so it is heeded once, and only for
-//!   a window that began with a clean ACK: a spurious repetition can then not bring about the next.
+//!   a window that began with a clean ACK: a spurious repetition can then not bring about the next. An ACK
+//!   inside the window is treated alike, since edk2 sends one for every block it did not expect.
 //! - Until the first ACK the request may be forged, so at most four single packets leave.
 
 mod plan;
@@ -298,15 +299,17 @@ impl TftpTransfer {
     }
 
     /// Progress: blocks up to `position` have arrived. If that is not the whole window, what follows
-    /// was lost and is sent again at once (RFC 7440 section 4).
+    /// was lost and is sent again at once (RFC 7440 section 4) - but only once per window, as a client
+    /// reports the copies this makes as further gaps. After that only new blocks leave, and the timer
+    /// finds what is truly missing.
     fn advance(&mut self, now: Instant, position: u64) {
         let State::Sending(sending) = &mut self.state else {
             return;
         };
         let last = self.plan.last_block();
-        let repeated = sending.sent - position;
+        let missing = sending.sent - position;
         self.retransmission
-            .progress(now, !sending.resent, repeated == 0);
+            .progress(now, !sending.resent, missing == 0);
         if position == last {
             let duration = now.since(self.started);
             let retransmits = self.resent_blocks;
@@ -317,20 +320,22 @@ impl TftpTransfer {
             });
             return;
         }
+        let repeated = if sending.resent { 0 } else { missing };
+        let first = sending.sent - repeated + 1;
         let sent = last.min(position + u64::from(self.plan.windowsize));
         *sending = Sending {
             acked: position,
             sent,
-            resent: repeated > 0,
-            heed_duplicate: repeated == 0 && !sending.resent,
+            resent: missing > 0,
+            heed_duplicate: missing == 0 && !sending.resent,
         };
-        self.resent_blocks = self
-            .resent_blocks
-            .saturating_add(u32::try_from(repeated).unwrap_or(u32::MAX));
-        self.pending = Some(Pending::Blocks {
-            first: position + 1,
-            count: sent - position,
-        });
+        self.count_resent(repeated);
+        if first <= sent {
+            self.pending = Some(Pending::Blocks {
+                first,
+                count: sent + 1 - first,
+            });
+        }
     }
 
     fn handle_duplicate(&mut self) {
@@ -378,6 +383,11 @@ impl TftpTransfer {
             .resent_blocks
             .saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
         self.pending = Some(Pending::Blocks { first, count });
+    }
+
+    fn count_resent(&mut self, blocks: u64) {
+        let blocks = u32::try_from(blocks).unwrap_or(u32::MAX);
+        self.resent_blocks = self.resent_blocks.saturating_add(blocks);
     }
 
     fn phase(&self) -> Phase {

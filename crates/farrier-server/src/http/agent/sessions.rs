@@ -1,0 +1,131 @@
+//! Which agents are let in now. A session is one key, made in the memory of one boot.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::extract::{Extension, FromRequestParts};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use farrier_db::{AgentSession, Db, DbError, KeyFingerprint};
+use farrier_engine::WallTime;
+use farrier_engine::model::{Machine, MachineId, Registration};
+
+use super::Plane;
+use crate::core::now;
+use crate::http::failure::Failure;
+use crate::http::serve::Peer;
+
+/// The agent that sent a request: its machine and its key. As an argument of a handler it is proof that
+/// the request came with a certificate of ours whose session is live.
+#[derive(Clone, Debug)]
+pub struct Session {
+    pub machine: Arc<Machine>,
+    pub key: KeyFingerprint,
+}
+
+impl FromRequestParts<Arc<Plane>> for Session {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, plane: &Arc<Plane>) -> Result<Self, Failure> {
+        let refused = |why: &str| {
+            Failure::new(StatusCode::UNAUTHORIZED, "not_enrolled", why.to_owned())
+                .hint("Boot the machine from the network again: each boot enrols anew.")
+        };
+        let Extension(peer) = Extension::<Peer>::from_request_parts(parts, plane)
+            .await
+            .map_err(|_| refused("The connection is not known."))?;
+        let agent = peer.agent.ok_or_else(|| refused("This needs the certificate that enrolment gave."))?;
+        let key = KeyFingerprint(agent.key);
+        let id = plane.sessions.live(key).await?.ok_or_else(|| refused("This agent's session has ended."))?;
+        let machine = plane.core.fleet.machine(id).ok_or_else(|| refused("This machine was deleted."))?;
+        if id.0 != agent.machine || machine.registration != Registration::Approved {
+            return Err(refused("This machine is not approved."));
+        }
+        plane.sessions.heard(id, key, now()).await;
+        Ok(Self { machine, key })
+    }
+}
+
+/// Sessions, with a cache that spares the database a read for each request.
+#[derive(Debug)]
+pub struct Sessions {
+    db: Db,
+    live: Mutex<HashMap<KeyFingerprint, Live>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Live {
+    machine: MachineId,
+    heard: WallTime,
+    stored: WallTime,
+}
+
+impl Sessions {
+    #[must_use]
+    pub fn new(db: Db) -> Self {
+        Self { db, live: Mutex::default() }
+    }
+
+    /// The machine of a key that may act.
+    pub async fn live(&self, key: KeyFingerprint) -> Result<Option<MachineId>, DbError> {
+        if let Some(live) = self.cached(key) {
+            return Ok(Some(live.machine));
+        }
+        let stored = self.db.agent_session(key).await?.filter(|session| !session.serial.is_empty());
+        Ok(stored.map(|session| {
+            self.cache(key, Live { machine: session.machine, heard: session.heard, stored: session.heard });
+            session.machine
+        }))
+    }
+
+    /// Another agent of this machine that was heard a moment ago: one of the two is not what it says.
+    pub async fn rival(&self, machine: MachineId, own: KeyFingerprint, now: WallTime) -> Result<bool, DbError> {
+        let mut others = self.db.agent_sessions(machine).await?;
+        others.retain(|session| session.key != own && !session.serial.is_empty());
+        Ok(others.iter().any(|session| {
+            let heard = self.cached(session.key).map_or(session.heard, |live| live.heard);
+            now.since(heard) < SILENT
+        }))
+    }
+
+    /// Makes `session` the only one of its machine.
+    pub async fn begin(&self, session: &AgentSession) -> Result<(), DbError> {
+        for other in self.db.agent_sessions(session.machine).await? {
+            if other.key != session.key {
+                self.db.end_agent_session(other.key).await?;
+                self.live.lock().unwrap_or_else(PoisonError::into_inner).remove(&other.key);
+            }
+        }
+        self.db.save_agent_session(session).await
+    }
+
+    /// Ends a session: the agent has left, and the next boot need not wait for its silence.
+    pub async fn end(&self, key: KeyFingerprint) -> Result<(), DbError> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        self.db.end_agent_session(key).await.map(drop)
+    }
+
+    async fn heard(&self, machine: MachineId, key: KeyFingerprint, now: WallTime) {
+        let last = self.cached(key).map_or(WallTime::default(), |live| live.stored);
+        let store = now.since(last) >= STORE_EVERY;
+        let stored = if store { now } else { last };
+        self.cache(key, Live { machine, heard: now, stored });
+        // The cache is what counts while we run; the stored time is for the next start.
+        if store && let Err(error) = self.db.agent_heard(key, now).await {
+            tracing::debug!(%error, "the agent's last sign of life could not be stored");
+        }
+    }
+
+    fn cached(&self, key: KeyFingerprint) -> Option<Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied()
+    }
+
+    fn cache(&self, key: KeyFingerprint, live: Live) {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner).insert(key, live);
+    }
+}
+
+/// An agent speaks at least every twenty seconds (its long poll).
+pub(super) const SILENT: Duration = Duration::from_secs(45);
+const STORE_EVERY: Duration = Duration::from_secs(10);

@@ -1,0 +1,245 @@
+//! Handing out work, hearing how it goes, and how it ended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use farrier_api::agent as wire;
+use farrier_engine::model::TaskId;
+use farrier_engine::task::{
+    Bottleneck, DiskSelector, Event, Outcome, Progress, Refused, State as TaskState, Task, Then, Work,
+};
+use farrier_engine::timeline::Kind;
+use farrier_image::chunk::ChunkId;
+use farrier_image::manifest::ImageName;
+use farrier_image::store::Which;
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::{Plane, Session};
+use crate::core::now;
+use crate::fleet::{Change, FleetError};
+use crate::http::failure::Failure;
+use crate::tasks::TaskError;
+
+#[derive(Deserialize)]
+pub(super) struct Wait {
+    #[serde(default)]
+    wait: u64,
+}
+
+pub(super) async fn work(
+    State(plane): State<Arc<Plane>>,
+    session: Session,
+    Query(wait): Query<Wait>,
+) -> Result<Json<wire::Order>, Failure> {
+    let mut changes = plane.core.changes.subscribe();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(wait.wait.min(MAX_WAIT));
+    loop {
+        let queue = plane.core.fleet.queue(session.machine.id);
+        for task in queue.iter().filter(|task| task.is_due(now())) {
+            if let Some(order) = claim(&plane, task).await? {
+                return Ok(Json(order));
+            }
+        }
+        if plane.core.fleet.queue(session.machine.id).is_empty() {
+            return leave(&plane, &session).await.map(Json);
+        }
+        if tokio::time::timeout_at(deadline, changes.recv()).await.is_err() {
+            return Ok(Json(wire::Order::Wait));
+        }
+    }
+}
+
+/// Claims a task for the agent. None if the claim ended it instead, or the image is not there.
+async fn claim(plane: &Plane, task: &Task) -> Result<Option<wire::Order>, Failure> {
+    let task = match plane.core.apply(task.id, Event::Claim).await {
+        Ok(task) if task.state == TaskState::Running => task,
+        Ok(_) | Err(TaskError::Refused(_) | TaskError::Fleet(FleetError::NoTask(_))) => return Ok(None),
+        Err(TaskError::Fleet(error)) => return Err(error.into()),
+    };
+    match order(plane, &task).await {
+        Ok(work) => Ok(Some(wire::Order::Run { task: task.id.0, fence: task.fence, work })),
+        Err(reason) => {
+            let outcome = Outcome::Failed { reason, may_retry: false };
+            let _ = plane.core.apply(task.id, Event::Finished { fence: task.fence, outcome }).await;
+            Ok(None)
+        }
+    }
+}
+
+/// The work in the agent's words, with the image's version and root hash as they are now.
+async fn order(plane: &Plane, task: &Task) -> Result<wire::Work, String> {
+    Ok(match &task.work {
+        Work::Inventory => wire::Work::Inventory,
+        Work::Capture { image, disk } => wire::Work::Capture { image: image.clone(), disk: selector(disk) },
+        Work::Deploy { image, version, disk } => {
+            let (version, root) = version_of(plane, image, *version).await?;
+            wire::Work::Deploy { image: image.clone(), version, root, disk: selector(disk) }
+        }
+        Work::Repair { image, version, disk } => {
+            let (version, root) = version_of(plane, image, *version).await?;
+            wire::Work::Repair { image: image.clone(), version, root, disk: selector(disk) }
+        }
+    })
+}
+
+async fn version_of(plane: &Plane, image: &str, version: Option<u32>) -> Result<(u32, String), String> {
+    let name: ImageName = image.parse().map_err(|e| format!("{image:?}: {e}"))?;
+    let which = version.map_or(Which::Latest, Which::Version);
+    let opened = plane.core.store.manifest(&name, which).await.map_err(|e| e.to_string())?;
+    Ok((opened.manifest.version, opened.root.to_string()))
+}
+
+/// Nothing is left to do. The session ends with it, so that the next boot is let in at once.
+async fn leave(plane: &Plane, session: &Session) -> Result<wire::Order, Failure> {
+    let id = session.machine.id;
+    let last = plane.core.db.tasks(&farrier_db::TaskQuery { machine: Some(id), ..Default::default() }, None, 1).await?;
+    let just_ended = last.first().filter(|task| task.ended.is_some_and(|at| now().since(at) < JUST_NOW));
+    let how = match just_ended.map(|task| task.then) {
+        Some(Then::PowerOff) => wire::Leave::PowerOff,
+        Some(Then::Reboot) => wire::Leave::Reboot,
+        Some(Then::LocalBoot) | None => wire::Leave::LocalBoot,
+    };
+    let text = match how {
+        wire::Leave::LocalBoot => "The agent leaves: the local disk starts next.",
+        wire::Leave::PowerOff => "The agent leaves: the machine is switched off.",
+        wire::Leave::Reboot => "The agent leaves: the machine restarts.",
+    };
+    plane.core.note(id, Kind::Agent, text);
+    plane.sessions.end(session.key).await?;
+    Ok(wire::Order::Leave { how })
+}
+
+pub(super) async fn progress(
+    State(plane): State<Arc<Plane>>,
+    session: Session,
+    Path(id): Path<Uuid>,
+    Json(report): Json<wire::ProgressReport>,
+) -> Result<Json<wire::ProgressAnswer>, Failure> {
+    let Some(task) = own_task(&plane, &session, TaskId(id)) else {
+        let stop = "The task was cancelled, or has ended.".to_owned();
+        return Ok(Json(wire::ProgressAnswer { stop: Some(stop) }));
+    };
+    if task.fence != report.fence {
+        return Err(stale());
+    }
+    if task.state == TaskState::Lost {
+        plane.core.apply(task.id, Event::Resume { fence: report.fence }).await.map_err(refused)?;
+    }
+    plane.core.fleet.show_progress(task.id, |task| {
+        task.heard = Some(now());
+        task.progress = Progress {
+            phase: report.phase.chars().filter(|c| !c.is_control()).take(80).collect(),
+            done_bytes: report.done_bytes,
+            total_bytes: report.total_bytes,
+            bytes_per_second: report.bytes_per_second,
+            bottleneck: report.bottleneck.map(|bottleneck| match bottleneck {
+                wire::Bottleneck::Cpu => Bottleneck::Cpu,
+                wire::Bottleneck::Disk => Bottleneck::Disk,
+                wire::Bottleneck::Network => Bottleneck::Network,
+            }),
+        };
+    });
+    Ok(Json(wire::ProgressAnswer { stop: None }))
+}
+
+pub(super) async fn result(
+    State(plane): State<Arc<Plane>>,
+    session: Session,
+    Path(id): Path<Uuid>,
+    Json(report): Json<wire::ResultReport>,
+) -> Result<StatusCode, Failure> {
+    // An answer that was lost is sent again; the task has ended then, and that is well.
+    let Some(task) = own_task(&plane, &session, TaskId(id)) else { return Ok(StatusCode::NO_CONTENT) };
+    let outcome = match report.outcome {
+        wire::Outcome::Done { root, disk, read_bytes, written_bytes, moved_bytes } => {
+            let done = proven(&plane, &task, root.as_deref()).await;
+            if matches!(done, Outcome::Done) {
+                let disk = disk.map(|disk| format!(" on {}", printable(&disk))).unwrap_or_default();
+                let mib = |bytes: u64| bytes / (1 << 20);
+                plane.core.note(
+                    session.machine.id,
+                    Kind::Task,
+                    format!(
+                        "Done{disk}: {} MiB read, {} MiB written, {} MiB over the network.",
+                        mib(read_bytes),
+                        mib(written_bytes),
+                        mib(moved_bytes)
+                    ),
+                );
+            }
+            done
+        }
+        wire::Outcome::Failed { reason, retry } => {
+            Outcome::Failed { reason: explained(&plane, &printable(&reason)).await, may_retry: retry }
+        }
+    };
+    plane.core.apply(task.id, Event::Finished { fence: report.fence, outcome }).await.map_err(refused)?;
+    plane.core.tell(Change::Machine(session.machine.id));
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A deployment is done when the disk was proven to hold the image, and not before.
+async fn proven(plane: &Plane, task: &Task, root: Option<&str>) -> Outcome {
+    let (Work::Deploy { image, version, .. } | Work::Repair { image, version, .. }) = &task.work else {
+        return Outcome::Done;
+    };
+    match version_of(plane, image, *version).await {
+        Ok((_, expected)) if Some(expected.as_str()) == root => Outcome::Done,
+        Ok(_) => Outcome::Failed {
+            reason: "The disk was proven to hold something else than the newest version of the image; try again."
+                .to_owned(),
+            may_retry: true,
+        },
+        Err(reason) => Outcome::Failed { reason, may_retry: false },
+    }
+}
+
+/// A failure that names a chunk is looked into: is it the store's, and which images need it?
+async fn explained(plane: &Plane, reason: &str) -> String {
+    let named = reason.split(|c: char| !c.is_ascii_hexdigit()).find_map(|word| word.parse::<ChunkId>().ok());
+    let Some(id) = named else { return reason.to_owned() };
+    match plane.core.store.chunk(id).await {
+        Ok(_) => reason.to_owned(),
+        Err(error) => format!("{reason} In the store: {error}"),
+    }
+}
+
+fn own_task(plane: &Plane, session: &Session, id: TaskId) -> Option<Arc<Task>> {
+    plane.core.fleet.task(id).filter(|task| task.machine == session.machine.id)
+}
+
+fn refused(error: TaskError) -> Failure {
+    match error {
+        TaskError::Refused(Refused::StaleFence | Refused::NotRunning | Refused::Ended) => stale(),
+        TaskError::Refused(other) => Failure::new(StatusCode::CONFLICT, "refused", other.to_string()),
+        TaskError::Fleet(error) => error.into(),
+    }
+}
+
+fn stale() -> Failure {
+    Failure::new(StatusCode::CONFLICT, "stale", "Another attempt at this task has begun since.")
+}
+
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(1000).collect()
+}
+
+fn selector(disk: &DiskSelector) -> wire::DiskSelector {
+    wire::DiskSelector {
+        serial: disk.serial.clone(),
+        wwn: disk.wwn.clone(),
+        bus: disk.bus.clone(),
+        min_bytes: disk.min_bytes,
+        max_bytes: disk.max_bytes,
+        model: disk.model.clone(),
+        allow_removable: disk.allow_removable,
+    }
+}
+
+const MAX_WAIT: u64 = 30;
+/// A task that ended this recently is why the agent is still here.
+const JUST_NOW: Duration = Duration::from_secs(120);

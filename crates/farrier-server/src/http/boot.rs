@@ -1,0 +1,225 @@
+//! The boot listener: plain HTTP for firmware and loaders, by the rules firmware needs.
+//!
+//! HEAD and GET alike, exact lengths, ranges, no redirects, no compression, connections kept open also after
+//! a 404 (edk2#9714, edk2#9920). Nothing here is secret, and nothing here reaches another plane.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Extension, Form, Query, State};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use bytes::Bytes;
+use farrier_engine::timeline::{Entry, Transfer, TransferEnd};
+use farrier_proto::wire::tftp::clean_name;
+
+use crate::boot_tree::{Asker, BootTree, Missing, Served};
+use crate::core::{Core, now};
+use crate::http::serve::Peer;
+use crate::script;
+
+/// What the handlers share.
+#[derive(Clone, Debug)]
+pub struct BootHttp {
+    pub core: Arc<Core>,
+    pub tree: Arc<BootTree>,
+}
+
+/// The routes of the boot listener.
+pub fn router(boot: BootHttp) -> Router {
+    Router::new()
+        .route("/boot/script", get(script_by_query).post(script_by_form))
+        .fallback(any(serve_file))
+        .with_state(boot)
+}
+
+/// What a loader says of itself.
+type Parameters = Vec<(String, String)>;
+
+async fn script_by_form(
+    State(boot): State<BootHttp>,
+    Extension(peer): Extension<Peer>,
+    Form(parameters): Form<Parameters>,
+) -> Response {
+    serve_script(&boot, &peer, &parameters).await
+}
+
+/// For iPXE builds without forms.
+async fn script_by_query(
+    State(boot): State<BootHttp>,
+    Extension(peer): Extension<Peer>,
+    Query(parameters): Query<Parameters>,
+) -> Response {
+    serve_script(&boot, &peer, &parameters).await
+}
+
+async fn serve_script(boot: &BootHttp, peer: &Peer, parameters: &Parameters) -> Response {
+    let Some(asker) = asker(peer) else { return StatusCode::NOT_FOUND.into_response() };
+    if !boot.tree.may_ask(asker.ip) {
+        boot.tree.ignored_stranger(asker.ip);
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    let text = script::render(&boot.core, asker, parameters).await;
+    ([(header::CONTENT_TYPE, "text/plain")], text).into_response()
+}
+
+async fn serve_file(
+    State(boot): State<BootHttp>,
+    Extension(peer): Extension<Peer>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let Some(asker) = asker(&peer) else { return not_found("IPv4 only.") };
+    if !boot.tree.may_ask(asker.ip) {
+        boot.tree.ignored_stranger(asker.ip);
+        return not_found("Not one of the served networks.");
+    }
+    if method != Method::GET && method != Method::HEAD {
+        return StatusCode::METHOD_NOT_ALLOWED.into_response();
+    }
+    // Cleaned here instead of redirected: firmware follows no redirects (smee#229).
+    let Some(name) = percent_decoded(uri.path()).and_then(|path| clean_name(&path).ok()) else {
+        return not_found(&Missing::NoSuchName.to_string());
+    };
+    match boot.tree.resolve(&name, asker).await {
+        Ok(served) => {
+            let response = ranged(&served, &headers);
+            if method == Method::GET {
+                record(&boot.tree, asker, &served, &response);
+            }
+            response
+        }
+        Err(missing) => {
+            boot.tree.missed(&name, asker, &missing);
+            not_found(&missing.to_string())
+        }
+    }
+}
+
+fn asker(peer: &Peer) -> Option<Asker> {
+    Some(Asker { ip: v4(peer.addr.ip())?, server: v4(peer.local.ip())? })
+}
+
+fn v4(ip: IpAddr) -> Option<Ipv4Addr> {
+    match ip {
+        IpAddr::V4(ip) => Some(ip),
+        IpAddr::V6(ip) => ip.to_ipv4_mapped(),
+    }
+}
+
+/// All of it, or the one range that was asked for (RFC 9110 section 14).
+fn ranged(served: &Served, headers: &HeaderMap) -> Response {
+    let len = served.content.len();
+    let asked = headers.get(header::RANGE).and_then(|value| value.to_str().ok());
+    let (status, body) = match asked.map(|range| parse_range(range, len)) {
+        None | Some(Range::Ignored) => (StatusCode::OK, served.content.clone()),
+        Some(Range::Part { start, end }) => (StatusCode::PARTIAL_CONTENT, served.content.slice(start..end)),
+        Some(Range::Unsatisfiable) => (StatusCode::RANGE_NOT_SATISFIABLE, Bytes::new()),
+    };
+    let mut response = Response::builder()
+        .status(status)
+        .header(header::CONTENT_TYPE, served.content_type)
+        .header(header::CONTENT_LENGTH, body.len())
+        .header(header::ACCEPT_RANGES, "bytes");
+    if let Some(Range::Part { start, end }) = asked.map(|range| parse_range(range, len)) {
+        response = response.header(header::CONTENT_RANGE, format!("bytes {start}-{}/{len}", end - 1));
+    } else if status == StatusCode::RANGE_NOT_SATISFIABLE {
+        response = response.header(header::CONTENT_RANGE, format!("bytes */{len}"));
+    }
+    response.body(Body::from(body)).unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Range {
+    /// From `start` up to, not including, `end`; never empty.
+    Part { start: usize, end: usize },
+    Unsatisfiable,
+    /// Not understood or several ranges: the whole is a right answer (RFC 9110 14.2).
+    Ignored,
+}
+
+fn parse_range(text: &str, len: usize) -> Range {
+    let Some((first, last)) = text.trim().strip_prefix("bytes=").and_then(|r| r.split_once('-')) else {
+        return Range::Ignored;
+    };
+    let number = |text: &str| text.trim().parse::<usize>().ok();
+    let (start, end) = match (number(first), number(last)) {
+        (Some(start), None) if last.trim().is_empty() => (start, len),
+        (Some(start), Some(last)) if start <= last => (start, last.saturating_add(1).min(len)),
+        (None, Some(suffix)) if first.trim().is_empty() => (len.saturating_sub(suffix), len),
+        _ => return Range::Ignored,
+    };
+    if start < end { Range::Part { start, end } } else { Range::Unsatisfiable }
+}
+
+fn not_found(text: &str) -> Response {
+    (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "text/plain")], format!("{text}\n")).into_response()
+}
+
+/// Whole files are told once; the pieces that loaders fetch by range would be noise.
+fn record(tree: &BootTree, asker: Asker, served: &Served, response: &Response) {
+    if response.status() != StatusCode::OK {
+        return;
+    }
+    if served.loader {
+        tree.loaded(asker);
+    }
+    let transfer = Transfer {
+        by: "HTTP",
+        name: &served.name,
+        bytes: served.content.len() as u64,
+        took: std::time::Duration::ZERO,
+        end: TransferEnd::Done,
+        said: None,
+    };
+    tree.record(asker, |machine| Entry::transfer(machine, now(), &transfer));
+}
+
+fn percent_decoded(path: &str) -> Option<Vec<u8>> {
+    let mut bytes = path.bytes();
+    let mut decoded = Vec::with_capacity(path.len());
+    while let Some(byte) = bytes.next() {
+        decoded.push(if byte == b'%' { hex(bytes.next()?)? << 4 | hex(bytes.next()?)? } else { byte });
+    }
+    Some(decoded)
+}
+
+fn hex(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Range, parse_range, percent_decoded};
+
+    #[test]
+    fn rfc9110_14_ranges() {
+        for (text, expected) in [
+            ("bytes=0-", Range::Part { start: 0, end: 10 }),
+            ("bytes=2-4", Range::Part { start: 2, end: 5 }),
+            ("bytes=9-99", Range::Part { start: 9, end: 10 }),
+            ("bytes=-3", Range::Part { start: 7, end: 10 }),
+            ("bytes=-99", Range::Part { start: 0, end: 10 }),
+            ("bytes=10-", Range::Unsatisfiable),
+            ("bytes=-0", Range::Unsatisfiable),
+            ("bytes=4-2", Range::Ignored),
+            ("bytes=0-1,3-4", Range::Ignored),
+            ("lines=1-2", Range::Ignored),
+            ("bytes=", Range::Ignored),
+            ("bytes=18446744073709551615-18446744073709551615", Range::Unsatisfiable),
+        ] {
+            assert_eq!(parse_range(text, 10), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn t7_percent_signs_hide_nothing() {
+        assert_eq!(percent_decoded("/%2e%2e/x").unwrap(), b"/../x");
+        assert_eq!(percent_decoded("/%"), None);
+        assert_eq!(percent_decoded("/%zz"), None);
+    }
+}

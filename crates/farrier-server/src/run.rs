@@ -1,0 +1,165 @@
+//! Starting and stopping: everything is opened before anything is served.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use farrier_db::Db;
+use farrier_image::store::{Store, StoreKeys, StoreOptions};
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinSet;
+
+use crate::bind::{self, BOOT_SERVER_PORT, Bound, DHCP_PORT, Link};
+use crate::boot::BootPort;
+use crate::boot_tree::BootTree;
+use crate::ca::{self, Ca};
+use crate::config::{Config, Faults};
+use crate::core::{CHANGES, Core, now, snapshot};
+use crate::counters::Counters;
+use crate::fleet::Fleet;
+use crate::http::boot::BootHttp;
+use crate::http::serve::{Limits, serve};
+use crate::http::{admin, agent, boot as boot_http};
+use crate::leases::Leases;
+use crate::service::first_start;
+use crate::loaders::Loaders;
+use crate::sightings::Sightings;
+use crate::tasks;
+use crate::timeline::Recorder;
+use crate::transfer::{TftpServer, Transfers};
+
+/// Runs the server until it is told to stop (SIGINT or SIGTERM).
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    install_crypto();
+    let bound = bind::bind(&config).await.map_err(|faults| Faults { file: "the configuration".into(), faults })?;
+    let (core, storing) = open(config).await?;
+    let (stop, stopped) = watch::channel(false);
+    let mut listeners = start(&core, bound, &stopped)?;
+    announce(&core).await?;
+    tracing::info!(admin = %core.config.admin, machines = core.fleet.machine_count(), "serving");
+    wait_for_signal().await?;
+    tracing::info!("stopping");
+    let _ = stop.send(true);
+    while listeners.join_next().await.is_some() {}
+    close(core, storing).await;
+    Ok(())
+}
+
+/// One provider for all TLS in the process.
+pub fn install_crypto() {
+    // An error means that it is installed already, by a test in the same process.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+/// Opens everything in the data folder.
+pub async fn open(config: Config) -> anyhow::Result<(Arc<Core>, tokio::task::JoinHandle<()>)> {
+    std::fs::create_dir_all(&config.data_dir)
+        .with_context(|| format!("the data folder {} cannot be made", config.data_dir.display()))?;
+    let ca = Ca::open(&config.keys())?;
+    let db = Db::open(&config.database(), farrier_db::Options::default()).await?;
+    let signing = farrier_image::key::SigningKey::from_pkcs8(&ca.image_key().to_pkcs8()?)?;
+    let keys = StoreKeys { trusted: vec![ca.image_verifying_key()], signing: Some(signing) };
+    let store = Store::open_local(&config.image_store(), keys, StoreOptions::default()).await?;
+    let loaders = Loaders::open(config.loaders(), config.agent_files()).context("the loaders cannot be read")?;
+    let (changes, _) = broadcast::channel(CHANGES);
+    let fleet = Fleet::load(db.clone(), changes.clone()).await?;
+    let leases = Leases::load(db.clone(), config.subnets.clone(), changes.clone(), now()).await?;
+    let site = db.site_settings().await?.settings;
+    let (timeline, storing) = Recorder::start(db.clone());
+    let core = Core {
+        snapshot: ArcSwap::from_pointee(snapshot(&site, &loaders)),
+        site: ArcSwap::from_pointee(site),
+        sightings: Sightings::default(),
+        counters: Counters::default(),
+        config,
+        db,
+        store,
+        ca,
+        fleet,
+        leases,
+        loaders,
+        timeline,
+        changes,
+        started: now(),
+    };
+    Ok((Arc::new(core), storing))
+}
+
+/// Starts every listener.
+fn start(core: &Arc<Core>, bound: Bound, stop: &watch::Receiver<bool>) -> anyhow::Result<JoinSet<()>> {
+    let mut tasks = JoinSet::new();
+    let networks = bound.links.iter().flat_map(|link| {
+        link.interface.addresses.iter().map(|(address, prefix)| {
+            (farrier_net::interface::network(*address, *prefix), *prefix)
+        })
+    });
+    let tree = Arc::new(BootTree::new(Arc::clone(core), networks.collect()));
+    let transfers = Arc::new(Transfers::default());
+    let addresses: Vec<IpAddr> = bound.links.iter().map(|link| IpAddr::V4(link.address)).collect();
+    let agent_tls = core.ca.agent_tls(&ca::names(addresses, &[]))?;
+    for link in bound.links {
+        let Link { interface, address, mode, dhcp, boot_server, tftp, http, agent, sender } = link;
+        let sender = Arc::new(sender);
+        let ports = dhcp.map(|socket| (socket, DHCP_PORT)).into_iter().chain([(boot_server, BOOT_SERVER_PORT)]);
+        for (socket, port) in ports {
+            let port = BootPort { core: Arc::clone(core), socket, port, mode, address, sender: Arc::clone(&sender) };
+            tasks.spawn(port.run(stop.clone()));
+        }
+        let (tree, transfers) = (Arc::clone(&tree), Arc::clone(&transfers));
+        let boot = BootHttp { core: Arc::clone(core), tree: Arc::clone(&tree) };
+        tasks.spawn(TftpServer { socket: tftp, interface: interface.name, address, tree, transfers }.run(stop.clone()));
+        tasks.spawn(serve(http, None, boot_http::router(boot), BOOT_LIMITS, stop.clone()));
+        let plane = agent::router(Arc::clone(core));
+        tasks.spawn(serve(agent, Some(Arc::clone(&agent_tls)), plane, AGENT_LIMITS, stop.clone()));
+    }
+    let names = ca::names([core.config.admin.ip(), IpAddr::from([127, 0, 0, 1])], &admin_names(&core.config));
+    let admin_tls = core.ca.admin_tls(&names)?;
+    tasks.spawn(serve(bound.admin, Some(admin_tls), admin::router(Arc::clone(core)), ADMIN_LIMITS, stop.clone()));
+    tasks.spawn(tasks::keep_time(Arc::clone(core), stop.clone()));
+    Ok(tasks)
+}
+
+fn admin_names(config: &Config) -> Vec<String> {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned());
+    let own = host.ok().filter(|name| !name.is_empty());
+    config.admin_names.iter().cloned().chain(own).chain(["localhost".to_owned()]).collect()
+}
+
+/// Tells how to get in when nobody can yet.
+async fn announce(core: &Core) -> anyhow::Result<()> {
+    let token = first_start(core).await.map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
+    if let Some(token) = token {
+        let admin = core.config.admin;
+        tracing::warn!("there is no administrator yet: open https://{admin}/setup and use this token once: {token}");
+    }
+    Ok(())
+}
+
+async fn wait_for_signal() -> anyhow::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        done = tokio::signal::ctrl_c() => done?,
+    }
+    Ok(())
+}
+
+/// Stores what is still queued, then closes the database.
+async fn close(core: Arc<Core>, storing: tokio::task::JoinHandle<()>) {
+    let db = core.db.clone();
+    let others = Arc::strong_count(&core) - 1;
+    drop(core);
+    if others == 0 {
+        let _ = storing.await;
+        db.close().await;
+    } else {
+        tracing::debug!(others, "requests are still open; the database is closed by the end of the process");
+        storing.abort();
+    }
+}
+
+/// Ten thousand machines behind a few relays and NATs.
+const BOOT_LIMITS: Limits = Limits { total: 8192, per_address: 1024 };
+const AGENT_LIMITS: Limits = Limits { total: 8192, per_address: 256 };
+const ADMIN_LIMITS: Limits = Limits { total: 1024, per_address: 256 };

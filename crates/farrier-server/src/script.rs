@@ -1,0 +1,218 @@
+//! A loader says who it is and gets its script: facts -> gather -> decide -> render.
+
+use farrier_db::{BootToken, DbError};
+use farrier_engine::facts::BootFacts;
+use farrier_engine::identity::Evidence;
+use farrier_engine::model::{Machine, MachineId, Registration, TaskId};
+use farrier_engine::policy::{AgentPurpose, LocalBoot, ScriptAction, Settings, decide_script};
+use farrier_engine::script::{self, AgentScript, Argument, LocalDisk, MenuScript, NotRepresentable, Text};
+use farrier_engine::timeline::Entry;
+use farrier_engine::{Reason, WallTime};
+
+use crate::boot_tree::{self, Asker, Urls};
+use crate::core::{Core, Recognised, new_id, now};
+use crate::fleet::FleetError;
+use crate::http::agent::token_hash;
+
+/// The script for whoever sent `parameters`. There is always one: what cannot be done is said on the
+/// machine's screen, and its local disk starts.
+pub async fn render(core: &Core, asker: Asker, parameters: &[(String, String)]) -> String {
+    let pairs = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let facts = match BootFacts::from_http(pairs) {
+        Ok(facts) => facts,
+        Err(error) => {
+            tracing::debug!(%error, ip = %asker.ip, "a script request that names no machine");
+            return script::message(Reason::Malformed, &LocalDisk::Exit);
+        }
+    };
+    let choice = parameters.iter().find(|(name, _)| name == "choice").and_then(|(_, value)| script::choice(value));
+    let who = known(core, &facts).await;
+    let now = now();
+    let decision = decide_script(&facts, choice, &who.known(&[]), &core.snapshot.load(), now);
+    if let Some(machine) = &who.machine {
+        core.sightings.went_on(facts.mac);
+        core.fleet.saw_machine(machine.id, now);
+        core.note_entry(Entry::script_served(machine.id, now, &decision.action).with("address", asker.ip));
+    }
+    for machine in &who.conflict {
+        core.note_entry(Entry::conflict(*machine, now, &who.why));
+    }
+    let page = Page { core, facts: &facts, asker, urls: Urls { server: asker.server, port: core.config.boot_http_port } };
+    match page.render(&decision.action, who.machine.as_deref(), now).await {
+        Ok(text) => text,
+        Err(error) => {
+            tracing::warn!(mac = %facts.mac, %error, "a script could not be made");
+            script::message(Reason::NotStored, &page.local_disk(&LocalBoot::Exit))
+        }
+    }
+}
+
+/// The machine that asks; a stranger that came this far becomes one, since it runs a loader of ours.
+async fn known(core: &Core, facts: &BootFacts) -> Recognised {
+    let evidence = Evidence::of_facts(facts);
+    let who = core.recognise(&evidence);
+    let done = match &who.machine {
+        Some(machine) => update(core, machine, facts).await,
+        None if who.conflict.is_empty() => add(core, facts).await,
+        None => return who,
+    };
+    match done {
+        Ok(()) => core.recognise(&evidence),
+        Err(error) => {
+            tracing::warn!(mac = %facts.mac, %error, "a machine could not be stored; it boots all the same");
+            who
+        }
+    }
+}
+
+async fn add(core: &Core, facts: &BootFacts) -> Result<(), FleetError> {
+    let machine = Machine {
+        id: MachineId(new_id()),
+        name: None,
+        registration: Registration::Seen,
+        macs: vec![facts.mac],
+        uuid: facts.usable_uuid(),
+        firmware: facts.firmware,
+        arch: facts.arch,
+        settings: Settings::default(),
+        inventory: None,
+        first_seen: now(),
+        last_seen: now(),
+        revision: 0,
+    };
+    let machine = core.fleet.add_machine(machine).await?;
+    for entry in core.sightings.take(facts.mac) {
+        core.note_entry(Entry { machine: machine.id, ..entry });
+    }
+    Ok(())
+}
+
+async fn update(core: &Core, machine: &Machine, facts: &BootFacts) -> Result<(), FleetError> {
+    let changed = core.fleet.change_machine(machine.id, |machine| {
+        machine.firmware = facts.firmware.or(machine.firmware);
+        machine.arch = facts.arch.or(machine.arch);
+        machine.uuid = machine.uuid.or(facts.usable_uuid());
+    });
+    changed.await.map(drop)
+}
+
+/// A script could not be made.
+#[derive(Debug, thiserror::Error)]
+enum PageError {
+    #[error(transparent)]
+    Db(#[from] DbError),
+    #[error(transparent)]
+    Value(#[from] NotRepresentable),
+    #[error("no random numbers")]
+    Random,
+}
+
+struct Page<'a> {
+    core: &'a Core,
+    facts: &'a BootFacts,
+    asker: Asker,
+    urls: Urls,
+}
+
+impl Page<'_> {
+    async fn render(&self, action: &ScriptAction, machine: Option<&Machine>, now: WallTime) -> Result<String, PageError> {
+        Ok(match action {
+            ScriptAction::Agent(purpose) => match machine {
+                Some(machine) => self.agent(machine, *purpose, now).await?,
+                // Not stored just now: without a row there is no token.
+                None => script::message(Reason::NotStored, &self.local_disk(&LocalBoot::Exit)),
+            },
+            ScriptAction::Menu { default, timeout, on_key, local_disk } => {
+                let name = machine.and_then(|machine| machine.name.as_ref()).map(ToString::to_string);
+                let title = Text::new(&name.unwrap_or_else(|| self.facts.mac.to_string()))?;
+                script::menu(&MenuScript {
+                    title: &title,
+                    default: *default,
+                    timeout: *timeout,
+                    on_key: *on_key,
+                    script: &self.urls.url(boot_tree::SCRIPT),
+                    local_disk: &self.local_disk(local_disk),
+                })
+            }
+            ScriptAction::LocalDisk(method) => script::local_disk(&self.local_disk(method)),
+            ScriptAction::MemoryTest(file) => {
+                let program = self.urls.url(&boot_tree::loader_path(file));
+                script::memory_test(&program, &self.local_disk(&LocalBoot::Exit))
+            }
+            ScriptAction::Message { reason, local_disk } => script::message(*reason, &self.local_disk(local_disk)),
+        })
+    }
+
+    async fn agent(&self, machine: &Machine, purpose: AgentPurpose, now: WallTime) -> Result<String, PageError> {
+        let agent = self.core.loaders.agent();
+        let Some(agent) = agent.as_ref() else {
+            return Ok(script::message(Reason::NoAgent, &self.local_disk(&LocalBoot::Exit)));
+        };
+        let token = self.token(machine, purpose, now).await?;
+        let server = format!("https://{}:{}", self.asker.server, self.core.config.agent_port);
+        let mut arguments = vec![
+            Argument::flag("quiet"),
+            // The last one named becomes /dev/console; the agent writes to both.
+            Argument::new("console", "ttyS0,115200")?,
+            Argument::new("console", "tty0")?,
+            // A kernel that stops must not stop for ever.
+            Argument::new("panic", "30")?,
+            Argument::new("farrier.server", &server)?,
+            Argument::new("farrier.ca", &self.core.ca.fingerprint())?,
+            Argument::new("farrier.token", &token)?,
+            Argument::new("farrier.mac", &self.facts.mac.to_string())?,
+            Argument::new("farrier.time", &(now.0 / 1000).to_string())?,
+        ];
+        if let Some(address) = self.address() {
+            arguments.push(Argument::new("farrier.address", &address)?);
+        }
+        let path = |file: &str| format!("boot/agent/{}/{file}", agent.tag);
+        Ok(script::agent(&AgentScript {
+            kernel: &self.urls.url(&path("vmlinuz")),
+            initrd: &self.urls.url(&path("agent.img")),
+            arguments: &arguments,
+            local_disk: &self.local_disk(&LocalBoot::Exit),
+        }))
+    }
+
+    /// The address we lent, so that the agent need not ask again. Beside another DHCP server it asks that.
+    fn address(&self) -> Option<String> {
+        self.core.leases.holder(self.asker.ip, now()).filter(|mac| *mac == self.facts.mac)?;
+        let subnet = self.core.leases.subnet_of(self.asker.ip)?;
+        let gateway = subnet.routers.first().map(|router| format!(",{router}")).unwrap_or_default();
+        Some(format!("{}/{}{gateway}", self.asker.ip, subnet.subnet.prefix))
+    }
+
+    /// A token that is good for one enrolment of this machine. Only its hash is kept.
+    async fn token(&self, machine: &Machine, purpose: AgentPurpose, now: WallTime) -> Result<String, PageError> {
+        let mut bytes = [0; 16];
+        aws_lc_rs::rand::fill(&mut bytes).map_err(|_| PageError::Random)?;
+        let token: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+        let (task, intent): (Option<TaskId>, _) = match purpose {
+            AgentPurpose::Task(task) => (Some(task), "task"),
+            AgentPurpose::Register => (None, "register"),
+        };
+        let stored = BootToken {
+            hash: token_hash(&token),
+            machine: machine.id,
+            task,
+            intent: intent.to_owned(),
+            created: now,
+            expires: now + TOKEN_LIFE,
+        };
+        self.core.db.create_boot_token(&stored).await?;
+        Ok(token)
+    }
+
+    fn local_disk(&self, method: &LocalBoot) -> LocalDisk {
+        match method {
+            LocalBoot::Exit => LocalDisk::Exit,
+            LocalBoot::Sanboot => LocalDisk::Sanboot,
+            LocalBoot::SanbootFile => LocalDisk::SanbootFile,
+            LocalBoot::Program(file) => LocalDisk::Program(self.urls.url(&boot_tree::loader_path(file))),
+        }
+    }
+}
+
+/// From the script to the agent's first words: loading over a slow line, and a kernel's start.
+const TOKEN_LIFE: std::time::Duration = std::time::Duration::from_secs(900);

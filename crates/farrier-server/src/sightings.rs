@@ -1,0 +1,141 @@
+//! What strangers did, until they become machines.
+//!
+//! Anybody can send packets under invented hardware addresses, so a stranger costs no database row before
+//! it has fetched something from us. What it did until then is kept here, bounded, and moved to its
+//! timeline when it gets one.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use farrier_engine::WallTime;
+use farrier_engine::timeline::Entry;
+use farrier_proto::MacAddr;
+
+/// Stories of hardware addresses that are no machine yet, and loader downloads of all.
+#[derive(Debug, Default)]
+pub struct Sightings {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    stories: HashMap<MacAddr, Vec<Entry>>,
+    /// Oldest first; the order in which stories are forgotten.
+    order: VecDeque<MacAddr>,
+    loads: HashMap<MacAddr, VecDeque<WallTime>>,
+}
+
+impl Sightings {
+    /// Keeps what a stranger did; the entry's machine is not looked at.
+    pub fn note(&self, mac: MacAddr, entry: Entry) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if !inner.stories.contains_key(&mac) {
+            if inner.order.len() >= MAX_STRANGERS
+                && let Some(oldest) = inner.order.pop_front()
+            {
+                inner.stories.remove(&oldest);
+            }
+            inner.order.push_back(mac);
+        }
+        let story = inner.stories.entry(mac).or_default();
+        if story.len() < MAX_STORY {
+            story.push(entry);
+        }
+    }
+
+    /// Takes what is known of a stranger that is one no longer.
+    pub fn take(&self, mac: MacAddr) -> Vec<Entry> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.order.retain(|other| *other != mac);
+        inner.stories.remove(&mac).unwrap_or_default()
+    }
+
+    /// Addresses seen of late that are no machine, with the last thing each did.
+    #[must_use]
+    pub fn strangers(&self) -> Vec<(MacAddr, Entry)> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest_first = inner.order.iter().rev();
+        newest_first.filter_map(|mac| Some((*mac, inner.stories.get(mac)?.last()?.clone()))).collect()
+    }
+
+    /// A loader went out whole to this address.
+    pub fn loaded(&self, mac: MacAddr, now: WallTime) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.loads.len() >= MAX_STRANGERS {
+            inner.loads.retain(|_, times| times.back().is_some_and(|last| now.since(*last) < LOADS_KEPT));
+        }
+        let times = inner.loads.entry(mac).or_default();
+        times.push_back(now);
+        if times.len() > MAX_LOADS {
+            times.pop_front();
+        }
+    }
+
+    /// When loaders went out to this address of late, oldest first: what the loop detector looks at.
+    #[must_use]
+    pub fn recent_loads(&self, mac: MacAddr, now: WallTime) -> Vec<WallTime> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let times = inner.loads.get(&mac).into_iter().flatten();
+        times.copied().filter(|at| now.since(*at) < LOADS_KEPT).collect()
+    }
+
+    /// The machine got past its loader: the next boot starts counting anew.
+    pub fn went_on(&self, mac: MacAddr) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).loads.remove(&mac);
+    }
+}
+
+const MAX_STRANGERS: usize = 4096;
+const MAX_STORY: usize = 32;
+const MAX_LOADS: usize = 8;
+const LOADS_KEPT: Duration = Duration::from_secs(120);
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use farrier_engine::WallTime;
+    use farrier_engine::model::MachineId;
+    use farrier_engine::timeline::{Entry, Kind};
+    use farrier_proto::MacAddr;
+
+    use super::{MAX_STORY, MAX_STRANGERS, Sightings};
+
+    fn mac(n: usize) -> MacAddr {
+        let [.., a, b, c] = n.to_be_bytes();
+        MacAddr([2, 0, 0, a, b, c])
+    }
+
+    fn seen(n: i64) -> Entry {
+        Entry::new(MachineId(uuid::Uuid::nil()), WallTime(n), Kind::Seen, n.to_string())
+    }
+
+    #[test]
+    fn t10_invented_addresses_push_out_one_another_and_nothing_grows() {
+        let sightings = Sightings::default();
+        for n in 0..2 * MAX_STRANGERS {
+            sightings.note(mac(n), seen(0));
+        }
+        for n in 0..2 * MAX_STORY {
+            sightings.note(mac(MAX_STRANGERS * 2 - 1), seen(i64::try_from(n).unwrap()));
+        }
+        assert_eq!(sightings.strangers().len(), MAX_STRANGERS);
+        assert!(sightings.take(mac(0)).is_empty());
+        assert_eq!(sightings.take(mac(MAX_STRANGERS * 2 - 1)).len(), MAX_STORY);
+        assert_eq!(sightings.strangers().len(), MAX_STRANGERS - 1);
+    }
+
+    #[test]
+    fn loads_count_until_the_machine_goes_on() {
+        let sightings = Sightings::default();
+        let start = WallTime(0);
+        for s in [0, 10, 20] {
+            sightings.loaded(mac(1), start + Duration::from_secs(s));
+        }
+        assert_eq!(sightings.recent_loads(mac(1), start + Duration::from_secs(30)).len(), 3);
+        assert_eq!(sightings.recent_loads(mac(1), start + Duration::from_secs(125)).len(), 2);
+        sightings.went_on(mac(1));
+        assert!(sightings.recent_loads(mac(1), start + Duration::from_secs(30)).is_empty());
+    }
+}

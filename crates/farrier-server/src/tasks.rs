@@ -1,0 +1,68 @@
+//! Events of tasks: applied by the engine's rules, stored, told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use farrier_engine::model::TaskId;
+use farrier_engine::task::{Event, Refused, State, Task, apply};
+use farrier_engine::timeline::Entry;
+use tokio::sync::watch;
+
+use crate::core::{Core, now};
+use crate::fleet::FleetError;
+
+/// The event changed nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum TaskError {
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
+}
+
+impl Core {
+    /// Applies an event to an unfinished task and puts what happened on the machine's timeline.
+    pub async fn apply(&self, task: TaskId, event: Event) -> Result<Arc<Task>, TaskError> {
+        let changed = self
+            .fleet
+            .change_task(task, |task| {
+                let applied = apply(task, event.clone(), now())?;
+                Ok::<_, Refused>((applied.task, applied.said))
+            })
+            .await??;
+        let (task, said) = changed;
+        for text in said {
+            self.note_entry(Entry::task(task.machine, now(), task.id, &text));
+        }
+        Ok(task)
+    }
+}
+
+/// Watches the clock for all tasks: agents that fell silent, tasks nobody started in time.
+pub async fn keep_time(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            _ = stop.changed() => return,
+        }
+        for task in core.fleet.unfinished() {
+            let Some(event) = overdue(&task) else { continue };
+            if let Err(error) = core.apply(task.id, event).await {
+                tracing::debug!(task = %task.id, %error, "the clock's event did not fit");
+            }
+        }
+    }
+}
+
+fn overdue(task: &Task) -> Option<Event> {
+    let silent = |heard| now().since(heard) > SILENT;
+    match task.state {
+        State::Running if silent(task.heard.unwrap_or(task.created)) => Some(Event::Silent),
+        State::Queued | State::Lost if now() > task.expires => Some(Event::Expire),
+        _ => None,
+    }
+}
+
+const EVERY: Duration = Duration::from_secs(5);
+/// Agents report every second; a server restart or a pulled cable is bridged.
+const SILENT: Duration = Duration::from_secs(60);

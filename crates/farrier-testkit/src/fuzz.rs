@@ -1,0 +1,278 @@
+//! The bodies of the fuzz targets: each takes arbitrary bytes and panics if a promise is broken.
+//!
+//! `fuzz/` wraps each for the fuzzer; `tests/fuzz_bodies.rs` runs each over its corpus and over random
+//! input, so that the promises are also kept where no fuzzer runs.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use farrier_proto::Instant;
+use farrier_proto::reply::{self, BootFile, BootStyle, Lend};
+use farrier_proto::session::tftp_transfer::{Limits, TftpTransfer, Transmit};
+use farrier_proto::wire::dhcpv4::{MIN_LEN, Message};
+use farrier_proto::wire::option;
+use farrier_proto::wire::pxe::PxeVendorOptions;
+use farrier_proto::wire::tftp::{self, Packet, ReadRequest};
+
+/// A target: its name in `fuzz/` and its body.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets, by the names of their corpora.
+pub const TARGETS: &[Target] = &[
+    ("dhcpv4_decode", dhcpv4_decode),
+    ("option43_decode", option43_decode),
+    ("reply_builder", reply_builder),
+    ("tftp_packet", tftp_packet),
+    ("tftp_session", tftp_session),
+];
+
+/// What is decoded and written again reads the same, whatever was odd about it.
+pub fn dhcpv4_decode(bytes: &[u8]) {
+    let Ok(mut message) = Message::decode(bytes) else {
+        return;
+    };
+    let _ = farrier_proto::wire::text::render(&message);
+    let _ = (
+        message.vendor_class().map(|class| class.arch()),
+        message.client_system_architecture(),
+    );
+    let _ = message.user_class().map(|class| class.classes());
+    let _ = message.client_machine_identifier().map(|id| id.uuid());
+    let _ = message
+        .relay_agent_information()
+        .map(|info| info.sub_options().count());
+    let encoded = message.encode();
+    assert_eq!(encoded.len(), message.encoded_len());
+    let mut again = Message::decode(&encoded).expect("what was encoded can be decoded");
+    // Oddities of the first encoding are gone, those of the values stay.
+    message.oddities.clear();
+    again.oddities.clear();
+    assert_eq!(again, message);
+}
+
+/// What is decoded and written again reads the same.
+pub fn option43_decode(bytes: &[u8]) {
+    let Ok(options) = PxeVendorOptions::decode(bytes) else {
+        return;
+    };
+    let again =
+        PxeVendorOptions::decode(&options.encode()).expect("what was encoded can be decoded");
+    assert_eq!(again, options);
+}
+
+/// Every reply to every request echoes what must be echoed, can be decoded, and is not longer than the
+/// client takes unless what must be echoed alone is.
+pub fn reply_builder(bytes: &[u8]) {
+    let Some((&choice, bytes)) = bytes.split_first() else {
+        return;
+    };
+    let Ok(request) = Message::decode(bytes) else {
+        return;
+    };
+    let server = Ipv4Addr::new(10, 0, 0, 1);
+    let lend = Lend {
+        server_id: server,
+        yiaddr: Ipv4Addr::new(10, 0, 0, 77),
+        subnet_mask: Ipv4Addr::new(255, 255, 255, 0),
+        routers: vec![server],
+        dns: vec![server],
+        domain: Some("boot.example".to_owned()),
+        lease_s: 3600,
+        t1_s: 1800,
+        t2_s: 3150,
+        extra: vec![(42, vec![10, 0, 0, 1]), (119, vec![7; 300]), (53, vec![1])],
+    };
+    let style = [
+        BootStyle::Plain,
+        BootStyle::PxeFinal,
+        BootStyle::AskPort4011,
+        BootStyle::HttpUrl,
+        BootStyle::Ipxe {
+            no_proxy_wait: true,
+        },
+    ][usize::from(choice % 5)];
+    let name = if choice & 0x80 == 0 {
+        "ipxe.efi".to_owned()
+    } else {
+        "u".repeat(200)
+    };
+    let boot = BootFile {
+        next_server: server,
+        name,
+        style,
+    };
+    let boot = Some(&boot).filter(|_| choice & 0x40 == 0);
+    let mut replies = vec![
+        reply::dhcp::offer(&request, &lend, boot),
+        reply::dhcp::ack(&request, &lend, boot),
+        reply::dhcp::inform_ack(&request, &lend, boot),
+        reply::dhcp::nak(&request, server, "the address is not on this network"),
+        reply::bootp::reply(&request, &lend, boot, choice & 0x20 != 0),
+    ];
+    if let Some(boot) = boot {
+        replies.push(reply::proxy_dhcp::offer(&request, server, boot));
+        replies.push(reply::boot_server::ack(&request, server, boot));
+    }
+    for reply in replies {
+        check_reply(&request, &reply);
+    }
+}
+
+fn check_reply(request: &Message, reply: &Message) {
+    let encoded = reply.encode();
+    assert!(encoded.len() >= MIN_LEN);
+    let mut decoded = Message::decode(&encoded).expect("our replies can be decoded");
+    // An echoed value that breaks its definition is odd in the reply too.
+    decoded.oddities.clear();
+    assert_eq!(&decoded, reply);
+    assert_eq!(
+        (reply.xid, reply.chaddr, reply.giaddr),
+        (request.xid, request.chaddr, request.giaddr)
+    );
+    if reply.cookie {
+        let last = reply.options.iter().next_back().map(|(code, _)| code);
+        let relay = request.options.get(option::RELAY_AGENT_INFORMATION);
+        assert_eq!(reply.options.get(option::RELAY_AGENT_INFORMATION), relay);
+        assert!(
+            relay.is_none() || last == Some(option::RELAY_AGENT_INFORMATION),
+            "82 comes last"
+        );
+    }
+    let echoed: usize = [61, 82, 97]
+        .iter()
+        .filter_map(|&code| request.options.get(code))
+        .map(<[u8]>::len)
+        .sum();
+    // 256: the options a reply has by rule; 208: a long name; pieces of long values add two bytes each.
+    let by_rule = MIN_LEN + 256 + 208 + echoed + echoed / 64;
+    assert!(
+        encoded.len() <= request.reply_limit().max(by_rule),
+        "{} bytes",
+        encoded.len()
+    );
+    let source = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68);
+    let _ = reply::destination(request, reply, source, 67).addr();
+    let _ = reply::destination(request, reply, source, 4011).addr();
+}
+
+/// What is decoded and written again reads the same, and a clean name stays clean.
+pub fn tftp_packet(bytes: &[u8]) {
+    let Ok(packet) = Packet::decode(bytes) else {
+        return;
+    };
+    let encoded = packet.encode();
+    assert_eq!(Packet::decode(&encoded).as_ref(), Ok(&packet));
+    if let Packet::ReadRequest(request) | Packet::WriteRequest(request) = packet
+        && let Ok(name) = tftp::clean_name(&request.name)
+    {
+        assert_eq!(tftp::clean_name(name.as_bytes()), Ok(name.clone()));
+        assert!(!name.starts_with('/') && !name.split('/').any(|part| part == ".."));
+    }
+}
+
+/// Any sequence of packets and waits: never a block outside the file, never more than four single packets
+/// before the first ACK, never a timer in the past, and over within a minute of silence.
+pub fn tftp_session(bytes: &[u8]) {
+    let Some((setup, mut script)) = bytes.split_first_chunk::<8>() else {
+        return;
+    };
+    let content_len = u64::from(u32::from_le_bytes([setup[0], setup[1], setup[2] & 0x0f, 0]));
+    let options = tftp::TransferOptions {
+        blksize: (setup[3] & 1 != 0).then(|| 8 + u16::from(setup[4]) * 8),
+        tsize: (setup[3] & 2 != 0).then_some(0),
+        timeout: (setup[3] & 4 != 0).then_some(setup[5].max(1)),
+        windowsize: (setup[3] & 8 != 0).then(|| u16::from(setup[6]).max(1)),
+    };
+    let request = ReadRequest {
+        name: b"x".to_vec(),
+        options,
+        ..ReadRequest::default()
+    };
+    let limits = Limits {
+        first_block_after_wrap: u16::from(setup[7] & 1),
+        ..Limits::default()
+    };
+    let mut now = Instant(0);
+    let mut transfer = TftpTransfer::new(now, &request, content_len, limits);
+    let mut opening_packets = 0;
+    let mut acked = false;
+    while let Some((&operation, rest)) = script.split_first() {
+        script = rest;
+        drain(&mut transfer, content_len, acked, &mut opening_packets);
+        match operation {
+            0..=0x9f => {
+                let block = match operation {
+                    0..=0x7f => u16::from(operation),
+                    _ => u16::MAX - u16::from(operation & 0x1f),
+                };
+                acked = true;
+                let _ = transfer.handle(now, &Packet::Ack { block }.encode());
+            }
+            0xa0..=0xef => {
+                now = Instant(now.0 + u64::from(operation - 0x9f) * 10);
+                transfer.handle_timeout(now);
+            }
+            0xf0..=0xfe => {
+                if let Some(wake) = transfer.poll_timeout() {
+                    now = now.max(wake);
+                    transfer.handle_timeout(now);
+                    assert!(
+                        transfer.poll_timeout().is_none_or(|next| next > now),
+                        "the timer moves on"
+                    );
+                }
+            }
+            0xff => {
+                let end = script.len().min(6);
+                let _ = transfer.handle(now, &script[..end]);
+                script = &script[end..];
+                acked = true;
+            }
+        }
+    }
+    drain(&mut transfer, content_len, acked, &mut opening_packets);
+    let silent_since = now;
+    while let Some(wake) = transfer.poll_timeout() {
+        now = now.max(wake);
+        transfer.handle_timeout(now);
+        drain(&mut transfer, content_len, acked, &mut opening_packets);
+        assert!(
+            now.since(silent_since).as_secs() < 60,
+            "state is freed within a minute"
+        );
+    }
+    assert!(transfer.is_over());
+}
+
+fn drain(transfer: &mut TftpTransfer, content_len: u64, acked: bool, opening_packets: &mut u32) {
+    while let Some(transmit) = transfer.poll_transmit() {
+        if !acked {
+            *opening_packets += 1;
+            assert!(
+                *opening_packets <= 4,
+                "T8: four packets before the first ACK"
+            );
+        }
+        let Transmit::Blocks {
+            first_block,
+            offset,
+            blksize,
+            count,
+            last_len,
+        } = transmit
+        else {
+            continue;
+        };
+        assert!((1..=64).contains(&count) && (acked || count == 1));
+        assert!(
+            first_block.checked_add(count - 1).is_some(),
+            "numbers do not wrap within a run"
+        );
+        let end = offset + u64::from(count - 1) * u64::from(blksize) + u64::from(last_len);
+        assert!(end <= content_len && last_len <= blksize);
+        assert!(
+            last_len == blksize || end == content_len,
+            "only the end of the file is short"
+        );
+    }
+    let _ = transfer.poll_event();
+}
