@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use super::pin::{CaPin, Identity, client_config};
 use crate::agent::{
-    EnrolAnswer, EnrolRequest, Inventory, LogLines, Order, ProgressAnswer, ProgressReport, ResultReport,
-    read_frame, write_frame,
+    EnrolAnswer, EnrolRequest, Inventory, LogLines, Order, ProgressAnswer, ProgressReport,
+    ResultReport, read_frame, write_frame,
 };
 use crate::error::ErrorBody;
 
@@ -31,7 +31,11 @@ impl FromStr for ServerAddress {
 
     fn from_str(text: &str) -> Result<Self, ServerAddressError> {
         let rest = text.strip_prefix("https://").ok_or(ServerAddressError)?;
-        rest.strip_suffix('/').unwrap_or(rest).parse().map(Self).map_err(|_| ServerAddressError)
+        rest.strip_suffix('/')
+            .unwrap_or(rest)
+            .parse()
+            .map(Self)
+            .map_err(|_| ServerAddressError)
     }
 }
 
@@ -52,15 +56,27 @@ pub struct AgentClient {
 #[derive(Debug, thiserror::Error)]
 pub enum AgentClientError {
     #[error("cannot prepare TLS")]
-    Prepare { source: Box<dyn std::error::Error + Send + Sync> },
+    Prepare {
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The other side is not who it must be. Trying again does not help, unless it changes.
     #[error("{server} is not the server this machine was told to trust: {cause}")]
-    Untrusted { server: ServerAddress, cause: String },
+    Untrusted {
+        server: ServerAddress,
+        cause: String,
+    },
     #[error("cannot reach the server {server}: {cause}")]
-    Unreachable { server: ServerAddress, cause: String },
+    Unreachable {
+        server: ServerAddress,
+        cause: String,
+    },
     /// The server answered, with a refusal.
     #[error("the server said no ({status}): {message}")]
-    Refused { status: u16, code: String, message: String },
+    Refused {
+        status: u16,
+        code: String,
+        message: String,
+    },
     #[error("the server's answer makes no sense: {cause}")]
     Nonsense { cause: String },
 }
@@ -91,8 +107,14 @@ const MAX_ANSWER: usize = 1 << 20;
 
 impl AgentClient {
     /// A client that trusts the pinned authority; `identity` is missing only before enrolment.
-    pub fn new(server: ServerAddress, ca: CaPin, identity: Option<Identity>) -> Result<Self, AgentClientError> {
-        let tls = client_config(ca, identity).map_err(|source| AgentClientError::Prepare { source: source.into() })?;
+    pub fn new(
+        server: ServerAddress,
+        ca: CaPin,
+        identity: Option<Identity>,
+    ) -> Result<Self, AgentClientError> {
+        let tls = client_config(ca, identity).map_err(|source| AgentClientError::Prepare {
+            source: source.into(),
+        })?;
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             // HTTP/1.1: the bulk is chunks, and its framing costs least.
@@ -105,7 +127,9 @@ impl AgentClient {
             .tcp_nodelay(true)
             .tcp_keepalive(Duration::from_secs(15))
             .build()
-            .map_err(|source| AgentClientError::Prepare { source: source.into() })?;
+            .map_err(|source| AgentClientError::Prepare {
+                source: source.into(),
+            })?;
         Ok(Self { http, server })
     }
 
@@ -124,12 +148,18 @@ impl AgentClient {
         json(self.send(self.http.get(self.url(&path))).await?).await
     }
 
-    pub async fn progress(&self, task: Uuid, report: &ProgressReport) -> Result<ProgressAnswer, AgentClientError> {
+    pub async fn progress(
+        &self,
+        task: Uuid,
+        report: &ProgressReport,
+    ) -> Result<ProgressAnswer, AgentClientError> {
         json(self.post(&format!("tasks/{task}/progress"), report).await?).await
     }
 
     pub async fn result(&self, task: Uuid, report: &ResultReport) -> Result<(), AgentClientError> {
-        self.post(&format!("tasks/{task}/result"), report).await.map(drop)
+        self.post(&format!("tasks/{task}/result"), report)
+            .await
+            .map(drop)
     }
 
     pub async fn log(&self, lines: &LogLines) -> Result<(), AgentClientError> {
@@ -154,7 +184,9 @@ impl AgentClient {
         for (id, frame) in chunks {
             write_frame(&mut body, id, frame);
         }
-        self.send(self.http.post(self.url("store/chunks")).body(body.freeze())).await.map(drop)
+        self.send(self.http.post(self.url("store/chunks")).body(body.freeze()))
+            .await
+            .map(drop)
     }
 
     /// Publishes an image; the answer is the signed manifest.
@@ -167,33 +199,63 @@ impl AgentClient {
     ) -> Result<Vec<u8>, AgentClientError> {
         let path = format!("store/commit?task={task}&fence={fence}");
         // Signing waits for every pack to be durable, so this may take as long as the store's disk does.
-        let request = self.http.post(self.url(&path)).body(manifest).timeout(Duration::from_secs(600));
+        let request = self
+            .http
+            .post(self.url(&path))
+            .body(manifest)
+            .timeout(Duration::from_secs(600));
         whole(self.send(request).await?, max).await.map(Into::into)
     }
 
     /// The signed manifest of an image's version.
-    pub async fn manifest(&self, image: &str, version: u32, max: usize) -> Result<Vec<u8>, AgentClientError> {
+    pub async fn manifest(
+        &self,
+        image: &str,
+        version: u32,
+        max: usize,
+    ) -> Result<Vec<u8>, AgentClientError> {
         let path = format!("store/manifests/{image}/{version}");
-        whole(self.send(self.http.get(self.url(&path))).await?, max).await.map(Into::into)
+        whole(self.send(self.http.get(self.url(&path))).await?, max)
+            .await
+            .map(Into::into)
     }
 
     /// Asks for chunks; they come as a stream of frames, none larger than `max`.
-    pub async fn fetch_chunks(&self, ids: &[[u8; 32]], max: usize) -> Result<ChunkStream, AgentClientError> {
+    pub async fn fetch_chunks(
+        &self,
+        ids: &[[u8; 32]],
+        max: usize,
+    ) -> Result<ChunkStream, AgentClientError> {
         let request = self.http.post(self.url("store/fetch")).body(ids.concat());
         let response = self.send(request).await?;
-        Ok(ChunkStream { response, buffer: BytesMut::new(), max, server: self.server })
+        Ok(ChunkStream {
+            response,
+            buffer: BytesMut::new(),
+            max,
+            server: self.server,
+        })
     }
 
     fn url(&self, path: &str) -> String {
         format!("{}/agent/v1/{path}", self.server)
     }
 
-    async fn post(&self, path: &str, body: &impl Serialize) -> Result<reqwest::Response, AgentClientError> {
+    async fn post(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<reqwest::Response, AgentClientError> {
         self.send(self.http.post(self.url(path)).json(body)).await
     }
 
-    async fn send(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, AgentClientError> {
-        let response = request.send().await.map_err(|error| transport(self.server, &error))?;
+    async fn send(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> Result<reqwest::Response, AgentClientError> {
+        let response = request
+            .send()
+            .await
+            .map_err(|error| transport(self.server, &error))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -201,9 +263,19 @@ impl AgentClient {
         let text = whole(response, MAX_ANSWER).await.unwrap_or_default();
         let (code, message) = match serde_json::from_slice::<ErrorBody>(&text) {
             Ok(body) => (body.code.clone(), body.to_string()),
-            Err(_) => (String::new(), status.canonical_reason().unwrap_or("no reason given").to_owned()),
+            Err(_) => (
+                String::new(),
+                status
+                    .canonical_reason()
+                    .unwrap_or("no reason given")
+                    .to_owned(),
+            ),
         };
-        Err(AgentClientError::Refused { status: status.as_u16(), code, message })
+        Err(AgentClientError::Refused {
+            status: status.as_u16(),
+            code,
+            message,
+        })
     }
 }
 
@@ -221,7 +293,9 @@ impl ChunkStream {
     pub async fn next(&mut self) -> Result<Option<([u8; 32], Bytes)>, AgentClientError> {
         loop {
             let frame = read_frame(&mut self.buffer, self.max);
-            if let Some(frame) = frame.map_err(|error| AgentClientError::Nonsense { cause: error.to_string() })? {
+            if let Some(frame) = frame.map_err(|error| AgentClientError::Nonsense {
+                cause: error.to_string(),
+            })? {
                 return Ok(Some(frame));
             }
             match self.response.chunk().await {
@@ -229,7 +303,10 @@ impl ChunkStream {
                 Ok(None) if self.buffer.is_empty() => return Ok(None),
                 Ok(None) => {
                     let cause = "the answer ended inside a chunk".to_owned();
-                    return Err(AgentClientError::Unreachable { server: self.server, cause });
+                    return Err(AgentClientError::Unreachable {
+                        server: self.server,
+                        cause,
+                    });
                 }
                 Err(error) => return Err(transport(self.server, &error)),
             }
@@ -239,18 +316,24 @@ impl ChunkStream {
 
 async fn json<T: DeserializeOwned>(response: reqwest::Response) -> Result<T, AgentClientError> {
     let body = whole(response, MAX_ANSWER).await?;
-    serde_json::from_slice(&body).map_err(|error| AgentClientError::Nonsense { cause: error.to_string() })
+    serde_json::from_slice(&body).map_err(|error| AgentClientError::Nonsense {
+        cause: error.to_string(),
+    })
 }
 
 async fn whole(mut response: reqwest::Response, max: usize) -> Result<Bytes, AgentClientError> {
     let mut body = BytesMut::new();
     loop {
         let piece = response.chunk().await;
-        match piece.map_err(|error| AgentClientError::Nonsense { cause: chain(&error) })? {
+        match piece.map_err(|error| AgentClientError::Nonsense {
+            cause: chain(&error),
+        })? {
             None => return Ok(body.freeze()),
             Some(bytes) if body.len() + bytes.len() <= max => body.extend_from_slice(&bytes),
             Some(_) => {
-                return Err(AgentClientError::Nonsense { cause: format!("more than {max} bytes") });
+                return Err(AgentClientError::Nonsense {
+                    cause: format!("more than {max} bytes"),
+                });
             }
         }
     }
@@ -262,16 +345,28 @@ fn transport(server: ServerAddress, error: &reqwest::Error) -> AgentClientError 
     let mut source = std::error::Error::source(error);
     while let Some(inner) = source {
         let tls = inner.downcast_ref::<rustls::Error>().or_else(|| {
-            inner.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref()
+            inner
+                .downcast_ref::<std::io::Error>()?
+                .get_ref()?
+                .downcast_ref()
         });
         if let Some(rustls::Error::InvalidCertificate(reason)) = tls {
-            return AgentClientError::Untrusted { server, cause: format!("{reason}") };
+            return AgentClientError::Untrusted {
+                server,
+                cause: format!("{reason}"),
+            };
         }
         if let Some(rustls::Error::PeerIncompatible(reason)) = tls {
-            return AgentClientError::Untrusted { server, cause: format!("it does not speak TLS 1.3 ({reason:?})") };
+            return AgentClientError::Untrusted {
+                server,
+                cause: format!("it does not speak TLS 1.3 ({reason:?})"),
+            };
         }
         if let Some(rustls::Error::AlertReceived(rustls::AlertDescription::ProtocolVersion)) = tls {
-            return AgentClientError::Untrusted { server, cause: "it does not speak TLS 1.3".to_owned() };
+            return AgentClientError::Untrusted {
+                server,
+                cause: "it does not speak TLS 1.3".to_owned(),
+            };
         }
         source = inner.source();
     }
@@ -308,8 +403,18 @@ mod tests {
 
     #[test]
     fn r2_what_may_be_tried_again() {
-        let refused = |status| AgentClientError::Refused { status, code: String::new(), message: String::new() };
-        for (status, expected) in [(401, false), (403, false), (409, false), (503, true), (507, true)] {
+        let refused = |status| AgentClientError::Refused {
+            status,
+            code: String::new(),
+            message: String::new(),
+        };
+        for (status, expected) in [
+            (401, false),
+            (403, false),
+            (409, false),
+            (503, true),
+            (507, true),
+        ] {
             assert_eq!(refused(status).may_retry(), expected, "{status}");
         }
     }

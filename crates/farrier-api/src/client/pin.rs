@@ -13,7 +13,9 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 
 /// SHA-256 of the authority's certificate in DER.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,9 +46,16 @@ impl FromStr for CaPin {
         if pairs.len() != pin.len() || !rest.is_empty() {
             return Err(CaPinError);
         }
-        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let digit = |byte: u8| {
+            char::from(byte)
+                .to_digit(16)
+                .and_then(|digit| u8::try_from(digit).ok())
+        };
         for (byte, [high, low]) in pin.iter_mut().zip(pairs) {
-            *byte = digit(*high).zip(digit(*low)).map(|(high, low)| high << 4 | low).ok_or(CaPinError)?;
+            *byte = digit(*high)
+                .zip(digit(*low))
+                .map(|(high, low)| high << 4 | low)
+                .ok_or(CaPinError)?;
         }
         Ok(Self(pin))
     }
@@ -72,9 +81,15 @@ pub struct Identity {
 }
 
 /// TLS 1.3 only, the pinned authority only, no resumption: nothing of one boot is worth anything in another.
-pub fn client_config(pin: CaPin, identity: Option<Identity>) -> Result<ClientConfig, rustls::Error> {
+pub fn client_config(
+    pin: CaPin,
+    identity: Option<Identity>,
+) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier = Arc::new(PinnedCa { pin, provider: Arc::clone(&provider) });
+    let verifier = Arc::new(PinnedCa {
+        pin,
+        provider: Arc::clone(&provider),
+    });
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
@@ -102,8 +117,12 @@ impl ServerCertVerifier for PinnedCa {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let root = intermediates.iter().find(|certificate| CaPin::of(certificate) == self.pin);
-        let root = root.ok_or(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer))?;
+        let root = intermediates
+            .iter()
+            .find(|certificate| CaPin::of(certificate) == self.pin);
+        let root = root.ok_or(rustls::Error::InvalidCertificate(
+            CertificateError::UnknownIssuer,
+        ))?;
         let mut roots = RootCertStore::empty();
         roots.add(root.clone().into_owned())?;
         let provider = Arc::clone(&self.provider);
@@ -120,7 +139,9 @@ impl ServerCertVerifier for PinnedCa {
         _: &CertificateDer<'_>,
         _: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General("TLS 1.2 is not spoken here".to_owned()))
+        Err(rustls::Error::General(
+            "TLS 1.2 is not spoken here".to_owned(),
+        ))
     }
 
     fn verify_tls13_signature(
@@ -134,7 +155,9 @@ impl ServerCertVerifier for PinnedCa {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 
@@ -147,7 +170,14 @@ mod tests {
         let pin = CaPin([0xa5; 32]);
         assert_eq!(pin.to_string().parse(), Ok(pin));
         assert_eq!(pin.to_string().to_uppercase().parse(), Ok(pin));
-        for text in ["", "a5", &"g".repeat(64), &"a".repeat(63), &"a".repeat(65), &"é".repeat(32)] {
+        for text in [
+            "",
+            "a5",
+            &"g".repeat(64),
+            &"a".repeat(63),
+            &"a".repeat(65),
+            &"é".repeat(32),
+        ] {
             assert_eq!(text.parse::<CaPin>(), Err(CaPinError), "{text}");
         }
     }

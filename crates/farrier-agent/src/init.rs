@@ -1,0 +1,140 @@
+//! Being the first process: the mounts everything else needs, a clock that is not absurd, and never dying in
+//! silence. A PID 1 that ends takes the kernel with it.
+
+use std::fs;
+use std::panic;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use rustix::mount::{MountFlags, mount};
+use rustix::process::{WaitOptions, waitpid};
+use rustix::system::{RebootCommand, reboot};
+use rustix::time::{ClockId, Timespec, clock_settime};
+
+use crate::screen::Screen;
+
+/// How long a failure stays readable before the machine restarts, unless `panic=` says otherwise.
+const SHOW_FAILURE: Duration = Duration::from_secs(60);
+
+/// Mounts the kernel's file systems. Failures are returned as text for the screen, which needs `/proc`.
+pub fn mount_all() -> Vec<String> {
+    let plain = MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::NODEV;
+    let mounts = [
+        ("proc", "/proc", plain),
+        ("sysfs", "/sys", plain),
+        ("devtmpfs", "/dev", MountFlags::NOSUID | MountFlags::NOEXEC),
+        ("tmpfs", "/run", plain),
+    ];
+    let mut failures = Vec::new();
+    for (kind, place, flags) in mounts {
+        if let Err(error) = mount(kind, place, kind, flags, None) {
+            failures.push(format!("cannot mount {kind} on {place}: {error}"));
+        }
+    }
+    failures
+}
+
+/// Mounts the firmware's variables; the module must be loaded.
+pub fn mount_efivars() -> rustix::io::Result<()> {
+    let flags = MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::NODEV;
+    mount(
+        "efivarfs",
+        "/sys/firmware/efi/efivars",
+        "efivarfs",
+        flags,
+        None,
+    )
+}
+
+/// Keeps the kernel's chatter off the screen, makes a kernel panic end in a restart, and turns
+/// Ctrl-Alt-Del into a signal so that it cannot cut a disk write in half.
+pub fn tame_kernel() {
+    let _ = fs::write("/proc/sys/kernel/printk", "3 4 1 3");
+    if panic_timeout().is_zero() {
+        let _ = fs::write("/proc/sys/kernel/panic", SHOW_FAILURE.as_secs().to_string());
+    }
+    let _ = reboot(RebootCommand::CadOff);
+}
+
+fn panic_timeout() -> Duration {
+    let text = fs::read_to_string("/proc/sys/kernel/panic").unwrap_or_default();
+    Duration::from_secs(text.trim().parse().unwrap_or(0))
+}
+
+/// Sets the clock from the boot script if it is behind: certificates are not valid in 1970.
+pub fn fix_clock(script_time: Option<SystemTime>, screen: &Screen) {
+    let Some(time) = script_time.filter(|time| *time > SystemTime::now()) else {
+        return;
+    };
+    let Ok(since) = time.duration_since(SystemTime::UNIX_EPOCH) else {
+        return;
+    };
+    let Ok(tv_sec) = since.as_secs().try_into() else {
+        return;
+    };
+    match clock_settime(ClockId::Realtime, Timespec { tv_sec, tv_nsec: 0 }) {
+        Ok(()) => screen.say("the clock of this machine is behind; set from the server"),
+        Err(error) => screen.say(format!(
+            "the clock of this machine is behind and cannot be set: {error}"
+        )),
+    }
+}
+
+/// Takes in the children that the kernel gives to process 1. We start none ourselves.
+pub fn reap() {
+    thread::spawn(|| {
+        loop {
+            while let Ok(Some(_)) = waitpid(None, WaitOptions::NOHANG) {}
+            thread::sleep(Duration::from_secs(5));
+        }
+    });
+}
+
+/// Shows panics on the screen, whichever thread they happen in.
+pub fn show_panics(screen: &Arc<Screen>) {
+    let screen = Arc::clone(screen);
+    panic::set_hook(Box::new(move |info| {
+        screen.say(format!("this is a fault of the agent itself: {info}"))
+    }));
+}
+
+/// The end of an agent that cannot go on: leaves the reason readable, then restarts the machine.
+pub fn give_up(screen: &Screen, reason: &str) -> ! {
+    let wait = Some(panic_timeout())
+        .filter(|wait| !wait.is_zero())
+        .unwrap_or(SHOW_FAILURE);
+    screen.say(reason);
+    screen.say(format!("restarting in {} seconds", wait.as_secs()));
+    thread::sleep(wait);
+    restart(screen)
+}
+
+/// Restarts the machine.
+pub fn restart(screen: &Screen) -> ! {
+    end(RebootCommand::Restart, screen)
+}
+
+/// Switches the machine off.
+pub fn power_off(screen: &Screen) -> ! {
+    end(RebootCommand::PowerOff, screen)
+}
+
+fn end(command: RebootCommand, screen: &Screen) -> ! {
+    rustix::fs::sync();
+    loop {
+        if let Err(error) = reboot(command) {
+            screen.say(format!(
+                "the kernel did not {command:?}: {error}; switch the machine off by hand"
+            ));
+        }
+        thread::sleep(Duration::from_secs(60));
+    }
+}
+
+/// Whether the firmware is UEFI.
+#[must_use]
+pub fn is_uefi() -> bool {
+    Path::new("/sys/firmware/efi").exists()
+}
