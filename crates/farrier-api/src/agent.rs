@@ -136,9 +136,15 @@ pub struct Disk {
 pub enum Order {
     /// Nothing yet; ask again.
     Wait,
-    Run { task: Uuid, fence: u64, work: Work },
+    Run {
+        task: Uuid,
+        fence: u64,
+        work: Work,
+    },
     /// No more work: leave the machine so.
-    Leave { how: Leave },
+    Leave {
+        how: Leave,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,9 +159,22 @@ pub enum Leave {
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Work {
     Inventory,
-    Capture { image: String, disk: DiskSelector },
-    Deploy { image: String, version: u32, root: String, disk: DiskSelector },
-    Repair { image: String, version: u32, root: String, disk: DiskSelector },
+    Capture {
+        image: String,
+        disk: DiskSelector,
+    },
+    Deploy {
+        image: String,
+        version: u32,
+        root: String,
+        disk: DiskSelector,
+    },
+    Repair {
+        image: String,
+        version: u32,
+        root: String,
+        disk: DiskSelector,
+    },
 }
 
 /// All that is set must match, and exactly one disk must. Mounted disks never match; removable ones only
@@ -240,8 +259,13 @@ pub fn write_frame(out: &mut BytesMut, id: &[u8; 32], frame: &[u8]) {
 pub struct FrameTooLarge(pub usize);
 
 /// Takes the next whole chunk off the front of `buffer`, or nothing until more bytes came.
-pub fn read_frame(buffer: &mut BytesMut, max: usize) -> Result<Option<([u8; 32], Bytes)>, FrameTooLarge> {
-    let Some(head) = buffer.first_chunk::<36>() else { return Ok(None) };
+pub fn read_frame(
+    buffer: &mut BytesMut,
+    max: usize,
+) -> Result<Option<([u8; 32], Bytes)>, FrameTooLarge> {
+    let Some(head) = buffer.first_chunk::<36>() else {
+        return Ok(None);
+    };
     let mut id = [0; 32];
     id.copy_from_slice(&head[..32]);
     let len = u32::from_be_bytes([head[32], head[33], head[34], head[35]]) as usize;
@@ -282,6 +306,9 @@ mod tests {
     fn a_lying_length_is_refused_before_anything_is_kept() {
         let mut wire = BytesMut::from(&[0u8; 32][..]);
         wire.extend_from_slice(&u32::MAX.to_be_bytes());
-        assert_eq!(read_frame(&mut wire, 1 << 18), Err(FrameTooLarge(u32::MAX as usize)));
+        assert_eq!(
+            read_frame(&mut wire, 1 << 18),
+            Err(FrameTooLarge(u32::MAX as usize))
+        );
     }
 }

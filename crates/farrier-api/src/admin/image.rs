@@ -26,6 +26,10 @@ pub struct ImageVersion {
     pub disk_bytes: u64,
     /// How much of that disk is content.
     pub content_bytes: u64,
+    /// What its chunks take in the store, each counted once.
+    pub stored_bytes: u64,
+    /// What of that no other version needs.
+    pub own_bytes: u64,
     pub chunks: u64,
     /// Distinct chunks, since equal ones are kept once.
     pub distinct_chunks: u64,

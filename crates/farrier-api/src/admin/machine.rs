@@ -51,7 +51,9 @@ pub enum Registration {
 }
 
 /// Which machines.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, utoipa::IntoParams)]
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, utoipa::IntoParams,
+)]
 #[serde(default)]
 #[into_params(parameter_in = Query)]
 pub struct MachineQuery {
@@ -100,7 +102,9 @@ pub struct TimelineEntry {
 }
 
 /// Which part of a timeline.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, utoipa::IntoParams)]
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, utoipa::IntoParams,
+)]
 #[serde(default)]
 #[into_params(parameter_in = Query)]
 pub struct TimelineQuery {

@@ -80,7 +80,9 @@ pub struct EffectiveSetting {
 }
 
 /// Whom to explain.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, utoipa::IntoParams)]
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, utoipa::IntoParams,
+)]
 #[serde(default)]
 #[into_params(parameter_in = Query)]
 pub struct ExplainQuery {

@@ -114,7 +114,9 @@ pub struct TaskProgress {
 }
 
 /// Which tasks.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, utoipa::IntoParams)]
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, utoipa::IntoParams,
+)]
 #[serde(default)]
 #[into_params(parameter_in = Query)]
 pub struct TaskQuery {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use farrier_api::admin::{
-    ApiToken, AuditEntry, NewToken, NewUser, Page, TimelineQuery, TokenMade, User, UserChange,
+    ApiToken, AuditEntry, Me, NewToken, NewUser, Page, TimelineQuery, TokenMade, User, UserChange,
 };
 use farrier_engine::model::UserId;
 
@@ -13,6 +13,11 @@ use crate::auth::{Action, password, token};
 use crate::core::{new_id, now};
 
 impl Desk {
+    #[must_use]
+    pub fn me(&self) -> Me {
+        Me { name: self.who.name.clone(), role: self.who.role.like(), via: self.who.via.as_str().to_owned() }
+    }
+
     pub async fn users(&self) -> Result<Vec<User>, Refusal> {
         self.allow(Action::ManageUsers)?;
         Ok(self.core.db.users().await?.iter().map(user).collect())

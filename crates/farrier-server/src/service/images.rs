@@ -6,7 +6,7 @@ use farrier_api::agent::{read_frame, write_frame};
 use farrier_engine::task::Work;
 use farrier_image::chunk::{ChunkId, MAX_STORED_CHUNK, StoredChunk};
 use farrier_image::manifest::{ImageName, Manifest, MAX_PLAIN, Table, VolumeKind};
-use farrier_image::store::{Scope, Which};
+use farrier_image::store::{PrunePlan, Scope, VersionSummary, Which};
 
 use super::plan::{Draft, require};
 use super::tasks::{Content, parse_image};
@@ -17,21 +17,25 @@ use crate::fleet::Change;
 use crate::ui::text::bytes as human;
 
 impl Desk {
-    pub fn images(&self) -> Result<Images, Refusal> {
+    pub async fn images(&self) -> Result<Images, Refusal> {
         self.allow(Action::Look)?;
-        let store = &self.core.store;
-        let images = store
-            .images()
-            .into_iter()
-            .map(|image| ImageSummary { versions: self.versions(&image.name), name: image.name.to_string() })
-            .collect();
+        let mut images = Vec::new();
+        for image in self.core.store.images() {
+            images.push(ImageSummary { versions: self.versions(&image.name).await?, name: image.name.to_string() });
+        }
         Ok(Images { images, store: self.store_status() })
     }
 
-    pub fn image(&self, name: &str) -> Result<ImageSummary, Refusal> {
+    /// The names alone, for forms.
+    pub fn image_names(&self) -> Result<Vec<String>, Refusal> {
+        self.allow(Action::Look)?;
+        Ok(self.core.store.images().into_iter().map(|image| image.name.to_string()).collect())
+    }
+
+    pub async fn image(&self, name: &str) -> Result<ImageSummary, Refusal> {
         self.allow(Action::Look)?;
         let name = parse_image(name)?;
-        let versions = self.versions(&name);
+        let versions = self.versions(&name).await?;
         if versions.is_empty() {
             return Err(Refusal::missing("image", name));
         }
@@ -44,8 +48,8 @@ impl Desk {
         let name = parse_image(name)?;
         let opened = self.core.store.manifest(&name, parse_version(version)?).await?;
         let manifest = &opened.manifest;
-        let summary = self.versions(&name).into_iter().find(|v| v.version == manifest.version);
-        let version = summary.ok_or_else(|| Refusal::missing("image", &name))?;
+        let known = self.core.store.versions(&name).into_iter().find(|v| v.version == manifest.version);
+        let version = self.version(&name, known.ok_or_else(|| Refusal::missing("image", &name))?).await?;
         let table = match manifest.table {
             Table::None => "none",
             Table::Gpt { .. } => "gpt",
@@ -70,25 +74,25 @@ impl Desk {
             Which::Latest => Scope::Image(name),
             Which::Version(version) => Scope::Version(name, version),
         };
-        let report = self.core.store.verify(scope, &|_| {}).await?;
+        let report = self.core.store.verify(&scope, &|_| {}).await?;
         let bad_chunks = report.damaged.iter().map(|d| d.chunk.to_string()).collect();
         Ok(Verified { checked_chunks: report.chunks, bad_chunks })
     }
 
-    pub fn plan_delete_image(&self, name: &str, version: &str) -> Result<Plan, Refusal> {
+    pub async fn plan_delete_image(&self, name: &str, version: &str) -> Result<Plan, Refusal> {
         self.allow(Action::DeleteImage)?;
         let name = parse_image(name)?;
-        let plan = self.core.store.plan_delete(&name, parse_version(version)?)?;
+        let plan = self.core.store.plan_delete(&name, parse_version(version)?).await?;
         let using = self.tasks_that_need(&name);
         if using > 0 {
             return Err(Refusal::new(Code::ImageInUse, format!("{using} unfinished task(s) need the image {name}"))
                 .hint("cancel them first: farrier task list"));
         }
         Ok(Draft {
-            summary: format!("Delete the image {name}, version {}.", plan.version()),
+            summary: format!("Delete the image {name}, version {}.", plan.version.version),
             steps: vec![
                 "its manifest is removed: it can no longer be deployed".to_owned(),
-                format!("up to {} become free at the next prune", human(plan.frees_bytes())),
+                format!("up to {} become free at the next prune", human(plan.freed_bytes)),
             ],
             warnings: Vec::new(),
             destructive: true,
@@ -98,32 +102,24 @@ impl Desk {
     }
 
     pub async fn delete_image(&self, name: &str, version: &str, confirm: Option<&str>) -> Result<(), Refusal> {
-        let shown = self.plan_delete_image(name, version)?;
+        let shown = self.plan_delete_image(name, version).await?;
         require(&shown, confirm)?;
-        let plan = self.core.store.plan_delete(&parse_image(name)?, parse_version(version)?)?;
+        let plan = self.core.store.plan_delete(&parse_image(name)?, parse_version(version)?).await?;
         self.core.store.delete(&plan).await?;
         self.core.tell(Change::Images);
         self.audit(Action::DeleteImage, shown.summary).await;
         Ok(())
     }
 
-    pub fn plan_prune(&self) -> Result<Plan, Refusal> {
+    pub async fn plan_prune(&self) -> Result<Plan, Refusal> {
         self.allow(Action::DeleteImage)?;
-        let plan = self.core.store.plan_prune()?;
-        Ok(Draft {
-            summary: "Remove chunks that no image needs.".to_owned(),
-            steps: plan.to_string().lines().map(str::to_owned).collect(),
-            warnings: Vec::new(),
-            destructive: true,
-            touches: Vec::new(),
-        }
-        .finish())
+        Ok(prune_draft(&self.core.store.plan_prune().await?).finish())
     }
 
     pub async fn prune(&self, confirm: Option<&str>) -> Result<(), Refusal> {
-        let shown = self.plan_prune()?;
-        require(&shown, confirm)?;
-        let plan = self.core.store.plan_prune()?;
+        self.allow(Action::DeleteImage)?;
+        let plan = self.core.store.plan_prune().await?;
+        require(&prune_draft(&plan).finish(), confirm)?;
         self.core.store.prune(&plan).await?;
         self.core.tell(Change::Images);
         self.audit(Action::DeleteImage, "pruned the store").await;
@@ -169,25 +165,36 @@ impl Desk {
         StoreStatus {
             images: stats.images,
             versions: stats.versions,
-            content_bytes: stats.content_bytes,
-            stored_bytes: stats.stored_bytes,
-            free_bytes: stats.free_bytes,
+            content_bytes: stats.used_bytes,
+            stored_bytes: stats.pack_bytes,
+            free_bytes: free_bytes(&self.core.config.image_store()),
         }
     }
 
-    fn versions(&self, name: &ImageName) -> Vec<ImageVersion> {
-        let mut versions: Vec<_> = self.core.store.versions(name).into_iter().map(|v| ImageVersion {
+    /// All versions of an image, the newest first.
+    async fn versions(&self, name: &ImageName) -> Result<Vec<ImageVersion>, Refusal> {
+        let mut versions = Vec::new();
+        for known in self.core.store.versions(name).into_iter().rev() {
+            versions.push(self.version(name, known).await?);
+        }
+        versions.sort_by_key(|v| std::cmp::Reverse(v.version));
+        Ok(versions)
+    }
+
+    async fn version(&self, name: &ImageName, v: VersionSummary) -> Result<ImageVersion, Refusal> {
+        let stats = self.core.store.version_stats(name, Which::Version(v.version)).await?;
+        Ok(ImageVersion {
             version: v.version,
             created: v.created_ms,
             source: v.source,
             root: v.root.to_string(),
             disk_bytes: v.disk_bytes,
-            content_bytes: v.content_bytes,
-            chunks: v.chunks,
-            distinct_chunks: v.distinct_chunks,
-        }).collect();
-        versions.sort_by_key(|v| std::cmp::Reverse(v.version));
-        versions
+            content_bytes: stats.used_bytes,
+            stored_bytes: stats.stored_bytes,
+            own_bytes: stats.own_bytes,
+            chunks: stats.chunks,
+            distinct_chunks: stats.unique_chunks,
+        })
     }
 
     fn tasks_that_need(&self, name: &ImageName) -> usize {
@@ -237,6 +244,30 @@ impl ImageUpload<'_> {
         self.desk.audit(Action::WriteImage, format!("{name} version {}", committed.version)).await;
         Ok(committed.signed.bytes)
     }
+}
+
+fn prune_draft(plan: &PrunePlan) -> Draft {
+    let mut steps = vec![
+        format!("{} packs without any needed chunk are deleted", plan.drop.len()),
+        format!("{} packs are rewritten without what nobody needs", plan.rewrite.len()),
+        format!("{} become free", human(plan.freed_bytes())),
+    ];
+    if plan.waiting_bytes > 0 {
+        steps.push(format!("{} stay for now: a capture may still need them", human(plan.waiting_bytes)));
+    }
+    Draft {
+        summary: "Remove chunks that no image needs.".to_owned(),
+        steps,
+        warnings: Vec::new(),
+        destructive: true,
+        touches: vec![format!("{plan:?}")],
+    }
+}
+
+/// What is left on the disk that holds `path`, for whoever is not root.
+fn free_bytes(path: &std::path::Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(path).ok()?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 fn parse_ids(bytes: &[u8]) -> Result<Vec<ChunkId>, Refusal> {

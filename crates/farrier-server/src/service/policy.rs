@@ -1,11 +1,9 @@
 //! The site's settings, and what they come to for one machine.
 
-use std::collections::BTreeSet;
-
 use farrier_api::admin::{EffectiveSetting, ExplainQuery, Explained, ExplainedRule, Settings, SitePolicy};
 use farrier_engine::facts::BootFacts;
 use farrier_engine::model::FirmwareKind;
-use farrier_engine::policy::{self, Known, Origin, ScriptAction, Snapshot, decide_script, resolve};
+use farrier_engine::policy::{self, Known, Origin, ScriptAction, decide_script, resolve};
 use serde::Serialize;
 
 use super::machines::parse_mac;
@@ -51,7 +49,7 @@ impl Desk {
         let facts = BootFacts::from_http(said).map_err(|e| Refusal::bad(e.to_string()))?;
         let due = machine.and_then(|m| self.core.fleet.queue(m.id).into_iter().next());
         let known = Known { machine: machine.map(AsRef::as_ref), due: due.as_deref(), recent_loads: &[], conflict };
-        let snapshot = self.snapshot();
+        let snapshot = self.core.snapshot.load();
         let decision = decide_script(&facts, None, &known, &snapshot, now());
         let rules = decision.explanation.steps.into_iter();
         Ok(Explained {
@@ -61,11 +59,6 @@ impl Desk {
                 .collect(),
             effective: effective(&snapshot.site, machine.map(AsRef::as_ref)),
         })
-    }
-
-    fn snapshot(&self) -> Snapshot {
-        let catalogue = (*self.core.loaders.catalogue()).clone();
-        Snapshot { site: (**self.core.site.load()).clone(), catalogue, agents: BTreeSet::new() }
     }
 }
 

@@ -177,12 +177,11 @@ impl Desk {
             return vec![bad("loaders", "there are none".to_owned(), "import them: farrier loader import")];
         }
         let folder = &self.core.loaders;
-        let lost = catalogue.iter().filter(|l| !folder.file(&l.sha256).is_file()).map(|l| l.id.clone());
-        let lost: Vec<_> = lost.collect();
+        let lost: Vec<_> = catalogue.iter().filter(|l| folder.bytes(l).is_err()).map(|l| l.id.clone()).collect();
         if lost.is_empty() {
             return vec![good("loaders", format!("{} in the catalogue, all files there", catalogue.iter().count()))];
         }
-        vec![bad("loaders", format!("files are gone: {}", lost.join(", ")), "import them again: farrier loader import")]
+        vec![bad("loaders", format!("files are gone or changed: {}", lost.join(", ")), "import them again: farrier loader import")]
     }
 
     fn check_machines(&self) -> Check {
