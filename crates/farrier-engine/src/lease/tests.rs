@@ -882,7 +882,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(20000))]
+    #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
     fn no_two_clients_ever_hold_one_address(ops in prop::collection::vec(op(), 1..120)) {

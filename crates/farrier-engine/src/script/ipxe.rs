@@ -77,7 +77,8 @@ impl Ipxe {
 
 /// What the machine says of itself. iPXE fills it in after the line was split into words and commands,
 /// so a value is always a part of this one word; `uristring` makes it percent-encode what the maker of
-/// the machine wrote.
-const FACTS_QUERY: &str = "mac=${netX/mac:hexhyp}&uuid=${uuid}&serial=${serial:uristring}\
-    &manufacturer=${manufacturer:uristring}&product=${product:uristring}\
-    &platform=${platform}&buildarch=${buildarch}&version=${version:uristring}";
+/// the machine wrote. It leaves `&` and `+` alone, so texts come last: the first of a name counts, and
+/// a text cannot stand in for a fact.
+const FACTS_QUERY: &str = "mac=${netX/mac:hexhyp}&uuid=${uuid}&platform=${platform}&buildarch=${buildarch}\
+    &version=${version:uristring}&serial=${serial:uristring}\
+    &manufacturer=${manufacturer:uristring}&product=${product:uristring}";

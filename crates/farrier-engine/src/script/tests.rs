@@ -42,8 +42,9 @@ fn the_first_script() {
          ifopen ||\n\
          isset ${ip} || dhcp || goto failed\n\
          chain --replace --autofree http://10.0.0.1:8080/boot/script?mac=${netX/mac:hexhyp}&uuid=${uuid}\
-         &serial=${serial:uristring}&manufacturer=${manufacturer:uristring}&product=${product:uristring}\
-         &platform=${platform}&buildarch=${buildarch}&version=${version:uristring} || goto failed\n\
+         &platform=${platform}&buildarch=${buildarch}&version=${version:uristring}\
+         &serial=${serial:uristring}&manufacturer=${manufacturer:uristring}&product=${product:uristring} \
+         || goto failed\n\
          :failed\n\
          echo Farrier: the server did not answer. The machine goes on to its next boot entry.\n\
          sleep 5\n\

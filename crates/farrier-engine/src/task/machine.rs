@@ -103,7 +103,8 @@ impl Task {
 }
 
 /// Applies one event. A claim can also end the task (its time is over, or it was started too
-/// often): only a task that is [`State::Running`] afterwards may be handed to the agent.
+/// often): only a task that is [`State::Running`] afterwards may be handed to the agent. The revision
+/// is left as it was read; storing raises it.
 ///
 /// # Errors
 ///
@@ -113,7 +114,6 @@ pub fn apply(task: &Task, event: Event, now: WallTime) -> Result<Applied, Refuse
         return Err(Refused::Ended);
     }
     let mut next = task.clone();
-    next.revision += 1;
     let said = match event {
         Event::Claim => claim(&mut next, now),
         Event::Progress { fence, progress } => {
