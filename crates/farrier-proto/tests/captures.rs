@@ -140,7 +140,15 @@ fn client_packets_are_written_back_byte_for_byte() {
 /// What the measured table of firmware says of each family must be found by the accessors.
 #[test]
 fn accessors_read_what_each_firmware_sends() {
-    let rows: [(&str, &[u16], Option<&[u8]>, Option<u16>, bool); 6] = [
+    /// Capture, architectures, user class, message size, broadcast flag.
+    type Row = (
+        &'static str,
+        &'static [u16],
+        Option<&'static [u8]>,
+        Option<u16>,
+        bool,
+    );
+    let rows: [Row; 6] = [
         (
             "bios-virtio-nbp--dnsmasq",
             &[0],
