@@ -8,7 +8,7 @@
 //! - [`net`]: a switch and hosts, each a network namespace. Nothing is added to the machine's own network.
 //! - [`qemu`]: a machine with SeaBIOS or OVMF, its disks and its serial console.
 //! - [`golden`]: a Debian disk that boots on both firmwares, made without mounting anything.
-//! - [`server`], [`clients`]: programs that run on a host of the LAN, ours and foreign ones.
+//! - [`server`], [`clients`]: foreign programs that run on a host of the LAN; [`site`]: Farrier itself.
 //!
 //! Whatever is started is ended when its value is dropped, by process id and namespace name.
 #![forbid(unsafe_code)]
@@ -23,6 +23,7 @@ pub mod packages;
 pub mod qemu;
 pub mod report;
 pub mod server;
+pub mod site;
 
 pub use debs::{Debs, Suite};
 pub use lab::Lab;
@@ -30,3 +31,4 @@ pub use net::{Host, Lan};
 pub use qemu::{Bus, Disk, Firmware, Machine, Vm};
 pub use report::Steps;
 pub use server::Program;
+pub use site::{Mode, Site};

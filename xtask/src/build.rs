@@ -1,4 +1,4 @@
-//! Building the programs: Farrier as usual, the agent as one static file.
+//! Building the programs. Both are static and share one build, since they share most of their dependencies.
 
 use std::{
     path::{Path, PathBuf},
@@ -8,8 +8,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 use farrier_e2e::Lab;
 
-/// The target that the agent is built for. Naming it keeps the static switch away from build scripts and macros.
-const AGENT_TARGET: &str = "x86_64-unknown-linux-gnu";
+/// The target of both programs. Naming it keeps the static switch away from build scripts and macros.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// The built programs.
 #[derive(Debug, Clone)]
@@ -20,37 +20,18 @@ pub(crate) struct Programs {
     pub(crate) agent: PathBuf,
 }
 
-/// Builds both programs with the release profile.
+/// Builds both programs with the release profile, in a target folder of their own so that the static switch does
+/// not rebuild everything else.
 pub(crate) fn programs() -> Result<Programs> {
-    let target = target_folder()?;
-    cargo(&["build", "--release", "--package", "farrier"], |_| {})?;
-    Ok(Programs {
-        farrier: target.join("release/farrier"),
-        agent: agent()?,
-    })
-}
-
-/// Builds the agent as a static program, in a target folder of its own so that switches do not rebuild everything.
-pub(crate) fn agent() -> Result<PathBuf> {
     let target = target_folder()?.join("static");
-    cargo(
-        &[
-            "build",
-            "--release",
-            "--package",
-            "farrier-agent",
-            "--target",
-            AGENT_TARGET,
-        ],
-        |cargo| {
-            cargo
-                .env("CARGO_TARGET_DIR", &target)
-                .env("RUSTFLAGS", "-C target-feature=+crt-static");
-        },
-    )?;
-    let agent = target.join(AGENT_TARGET).join("release/farrier-agent");
-    check_static(&agent)?;
-    Ok(agent)
+    let packages = ["--package", "farrier", "--package", "farrier-agent"];
+    cargo(&[&["build", "--release", "--locked", "--target", TARGET], &packages[..]].concat(), |cargo| {
+        cargo.env("CARGO_TARGET_DIR", &target).env("RUSTFLAGS", "-C target-feature=+crt-static");
+    })?;
+    let built = target.join(TARGET).join("release");
+    let programs = Programs { farrier: built.join("farrier"), agent: built.join("farrier-agent") };
+    check_static(&programs.agent)?;
+    Ok(programs)
 }
 
 /// Runs cargo in the workspace, with its output shown.

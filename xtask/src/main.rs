@@ -39,8 +39,8 @@ enum Task {
     Layers,
     /// Fuzzes every decoder and session.
     Fuzz(fuzz::Options),
-    /// Builds the static agent.
-    Agent,
+    /// Builds the `farrier` command and the agent, both static.
+    Build,
     /// The virtual LAN by itself.
     Lab {
         #[command(subcommand)]
@@ -76,7 +76,9 @@ fn run(task: Task) -> Result<()> {
         }
         Task::Layers => layers::run(),
         Task::Fuzz(options) => fuzz::run(&options),
-        Task::Agent => build::agent().map(|path| say(&format!("the agent is {}", path.display()))),
+        Task::Build => build::programs().map(|built| {
+            say(&format!("built {} and {}", built.farrier.display(), built.agent.display()));
+        }),
         Task::Lab { what: Lab::Prepare } => prepare::run().map(drop),
         Task::Lab { what: Lab::Clean } => farrier_e2e::net::clean()
             .map(|count| say(&format!("removed {count} namespaces of ended labs"))),

@@ -1,0 +1,94 @@
+//! From power-on to the agent's inventory, on real firmware, in every way the server can stand on a network.
+
+use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
+
+use farrier_e2e::{Bus, Disk, Firmware, Lab, Lan, Machine, Mode, Program, Site, Vm, server::Dnsmasq};
+
+const BOOT: Duration = Duration::from_secs(150);
+const GIB: u64 = 1 << 30;
+
+struct Run {
+    folder: PathBuf,
+    lan: Lan,
+    site: Site,
+    _other: Vec<Program>,
+}
+
+fn run(name: &str, mode: Mode) -> Run {
+    let lab = Lab::open().unwrap();
+    let folder = lab.scratch(name).unwrap();
+    let lan = Lan::new().unwrap();
+    let host = lan.server().unwrap();
+    let mut other = Vec::new();
+    let (first, last) = (Ipv4Addr::new(10, 77, 0, 100), Ipv4Addr::new(10, 77, 0, 199));
+    match mode {
+        Mode::Dhcp => {}
+        Mode::Proxy => {
+            let elsewhere = lan.other().unwrap();
+            other.push(Dnsmasq::addresses(first, last).start(&elsewhere, &folder).unwrap());
+        }
+        Mode::Port4011 => {
+            let dhcp = Dnsmasq::addresses(first, last).with("--dhcp-option-force=60,PXEClient");
+            other.push(dhcp.start(&host, &folder).unwrap());
+        }
+    }
+    let site = Site::start(&lab, host, &folder, mode).unwrap();
+    Run { folder, lan, site, _other: other }
+}
+
+impl Run {
+    /// Powers a machine on, and waits until its agent has sent its inventory.
+    fn registers(&self, machine: &Machine) -> Vm {
+        let mut vm = machine.start(&self.lan, &self.folder).unwrap();
+        vm.wait_for("farrier-agent: ready", BOOT).unwrap();
+        vm.wait_for("farrier-agent: inventory sent", BOOT).unwrap();
+        let known = self.site.machine(machine.mac()).unwrap();
+        assert_eq!(known["registration"], "approved", "{known:#}");
+        let inventory = &known["inventory"];
+        assert_eq!(inventory["system"]["manufacturer"], "Farrier Lab", "{inventory:#}");
+        assert_eq!(inventory["nics"][0]["mac"], machine.mac(), "{inventory:#}");
+        vm
+    }
+}
+
+/// T1, T6, T7, Z17, F9: SeaBIOS, Farrier is the DHCP server.
+#[test]
+fn a_t1_bios_machine_registers_from_our_dhcp() {
+    let run = run("a-bios-dhcp", Mode::Dhcp);
+    let disk = Disk::blank(run.folder.join("disk.raw"), GIB, Bus::Virtio, "DISK-A").unwrap();
+    let machine = Machine::new("bios", Firmware::Bios, 11).disk(disk);
+    let _vm = run.registers(&machine);
+    let known = run.site.machine(machine.mac()).unwrap();
+    assert_eq!(known["inventory"]["disks"][0]["serial"], "DISK-A");
+    assert_eq!(known["inventory"]["uefi"], false);
+    let leases = run.site.get("leases").unwrap();
+    assert!(leases.to_string().contains(machine.mac()), "{leases}");
+}
+
+/// T10, Z4: OVMF, ProxyDHCP beside dnsmasq on another host.
+#[test]
+fn b_z4_uefi_machine_registers_beside_a_foreign_dhcp_server() {
+    let run = run("b-uefi-proxy", Mode::Proxy);
+    let disk = Disk::blank(run.folder.join("disk.raw"), GIB, Bus::Nvme, "DISK-B").unwrap();
+    let machine = Machine::new("uefi", Firmware::UefiPxe4, 12).disk(disk);
+    let _vm = run.registers(&machine);
+    assert_eq!(run.site.machine(machine.mac()).unwrap()["inventory"]["uefi"], true);
+}
+
+/// Z5: the DHCP server is on the same host, and the firmware asks again on port 4011.
+#[test]
+fn c_z5_port_4011_on_the_same_host() {
+    let run = run("c-port4011", Mode::Port4011);
+    let machine = Machine::new("uefi", Firmware::UefiPxe4, 13);
+    let _vm = run.registers(&machine);
+}
+
+/// T2: UEFI HTTP Boot.
+#[test]
+fn d_t2_uefi_http_boot() {
+    let run = run("d-http", Mode::Dhcp);
+    let machine = Machine::new("http", Firmware::UefiHttp4, 14);
+    let _vm = run.registers(&machine);
+    let told = run.site.timeline(machine.mac()).unwrap();
+    assert!(told.iter().any(|s| s.contains("by HTTP")), "{told:#?}");
+}
