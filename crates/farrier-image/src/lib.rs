@@ -24,4 +24,6 @@ pub mod pack;
 mod retry;
 pub mod store;
 mod tally;
+#[cfg(test)]
+mod testing;
 pub mod transport;

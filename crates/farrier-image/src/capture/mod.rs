@@ -262,6 +262,3 @@ fn manifest(plan: &CapturePlan, chunks: Vec<pipeline::ChunkList>) -> Manifest {
         volumes: volumes.collect(),
     }
 }
-
-#[cfg(test)]
-mod tests;
