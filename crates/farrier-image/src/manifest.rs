@@ -8,6 +8,14 @@ use uuid::Uuid;
 
 use crate::chunk::ChunkId;
 
+mod check;
+mod signed;
+#[cfg(test)]
+mod tests;
+
+pub use check::InvalidManifest;
+pub use signed::{MAX_PLAIN, ManifestError, plain_limit};
+
 /// The version of the format this code writes.
 pub const FORMAT: u16 = 1;
 
@@ -33,8 +41,12 @@ impl TryFrom<String> for ImageName {
     type Error = ImageNameError;
 
     fn try_from(text: String) -> Result<Self, ImageNameError> {
-        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
-        let good_start = text.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let allowed =
+            |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
+        let good_start = text
+            .bytes()
+            .next()
+            .is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
         if good_start && text.len() <= 64 && text.bytes().all(allowed) {
             Ok(Self(text))
         } else {
@@ -78,6 +90,24 @@ pub struct Manifest {
     pub table: Table,
     /// Regions of the disk in ascending order, not overlapping. What no region covers is not kept.
     pub volumes: Vec<Volume>,
+}
+
+impl Manifest {
+    /// Every stored chunk it names, in the order of the disk; one that is used twice comes twice.
+    pub fn chunk_ids(&self) -> impl Iterator<Item = ChunkId> + '_ {
+        self.volumes
+            .iter()
+            .flat_map(|v| v.chunks.iter().copied().flatten())
+    }
+
+    /// Bytes that matter on the disk: what its volumes use.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        self.volumes
+            .iter()
+            .map(Volume::used_bytes)
+            .fold(0, u64::saturating_add)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,6 +166,21 @@ pub struct Volume {
     /// One per [`CHUNK_SIZE`](crate::chunk::CHUNK_SIZE) of the volume, from its start; none stands for
     /// a chunk of zeros.
     pub chunks: Vec<Option<ChunkId>>,
+}
+
+impl Volume {
+    /// Bytes that matter in it.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        let blocks = self
+            .used
+            .iter()
+            .map(|r| r.count)
+            .fold(0, u64::saturating_add);
+        blocks
+            .saturating_mul(u64::from(self.block_bytes))
+            .min(self.len_bytes)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
