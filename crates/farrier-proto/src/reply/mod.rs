@@ -1,5 +1,5 @@
 //! Building the answer to a request. Plain functions: the request and a decision-shaped input in, the
-//! reply message out, and [`destination`] for where it must travel.
+//! reply message out, and [`destination()`] for where it must travel.
 //!
 //! Reading order: [`dhcp`] is the server that lends addresses, [`proxy_dhcp`] speaks beside a foreign
 //! one, [`boot_server`] is port 4011, [`bootp`] is for what came before DHCP. All of them say how to

@@ -83,7 +83,7 @@ impl Options {
         }
     }
 
-    /// How many bytes [`Self::encode_into`] appends.
+    /// How many bytes all options take on the wire, without END.
     #[must_use]
     pub fn encoded_len(&self) -> usize {
         self.0
