@@ -344,33 +344,30 @@ fn transport(server: ServerAddress, error: &reqwest::Error) -> AgentClientError 
     let cause = chain(error);
     let mut source = std::error::Error::source(error);
     while let Some(inner) = source {
-        let tls = inner.downcast_ref::<rustls::Error>().or_else(|| {
-            inner
-                .downcast_ref::<std::io::Error>()?
-                .get_ref()?
-                .downcast_ref()
-        });
-        if let Some(rustls::Error::InvalidCertificate(reason)) = tls {
-            return AgentClientError::Untrusted {
-                server,
-                cause: format!("{reason}"),
-            };
+        if let Some(cause) = inner.downcast_ref().and_then(distrust) {
+            return AgentClientError::Untrusted { server, cause };
         }
-        if let Some(rustls::Error::PeerIncompatible(reason)) = tls {
-            return AgentClientError::Untrusted {
-                server,
-                cause: format!("it does not speak TLS 1.3 ({reason:?})"),
-            };
-        }
-        if let Some(rustls::Error::AlertReceived(rustls::AlertDescription::ProtocolVersion)) = tls {
-            return AgentClientError::Untrusted {
-                server,
-                cause: "it does not speak TLS 1.3".to_owned(),
-            };
-        }
-        source = inner.source();
+        // The source of an I/O error skips the error it wraps, so that one is looked at by itself.
+        let wrapped = inner
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        source = wrapped
+            .map(|wrapped| wrapped as &(dyn std::error::Error + 'static))
+            .or_else(|| inner.source());
     }
     AgentClientError::Unreachable { server, cause }
+}
+
+/// Why the other side is not who it must be, if that is what the error says.
+fn distrust(error: &rustls::Error) -> Option<String> {
+    match error {
+        rustls::Error::InvalidCertificate(reason) => Some(reason.to_string()),
+        rustls::Error::PeerIncompatible(_)
+        | rustls::Error::AlertReceived(rustls::AlertDescription::ProtocolVersion) => {
+            Some("it does not speak TLS 1.3".to_owned())
+        }
+        _ => None,
+    }
 }
 
 /// The innermost reason says most; the outer ones repeat the URL.

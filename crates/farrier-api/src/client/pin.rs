@@ -12,6 +12,7 @@ use std::sync::Arc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
@@ -34,6 +35,14 @@ impl CaPin {
         let mut pin = [0; 32];
         pin.copy_from_slice(digest.as_ref());
         Self(pin)
+    }
+
+    /// The pin of the certificate in a PEM text; none when there is none.
+    #[must_use]
+    pub fn of_pem(text: &[u8]) -> Option<Self> {
+        CertificateDer::from_pem_slice(text)
+            .ok()
+            .map(|certificate| Self::of(&certificate))
     }
 }
 
