@@ -218,7 +218,7 @@ fn start_disk(ipxe: &mut Ipxe, method: &LocalDisk) {
             ipxe.line([Part::Fixed("sanboot --no-describe --drive 0x80 || exit")])
         }
         LocalDisk::SanbootFile => {
-            ipxe.line([Part::Fixed("sanboot --no-describe --drive 0 || exit")])
+            ipxe.line([Part::Fixed("sanboot --no-describe --drive 0 || sanboot --no-describe --drive 0x80 || exit 1")])
         }
         LocalDisk::Program(url) => {
             ipxe.line([

@@ -172,7 +172,7 @@ fn t11_every_way_to_the_disk_ends_in_exit() {
         ),
         (
             LocalDisk::SanbootFile,
-            "sanboot --no-describe --drive 0 || exit",
+            "sanboot --no-describe --drive 0 || sanboot --no-describe --drive 0x80 || exit 1",
         ),
         (
             LocalDisk::Program(server("local.efi")),
