@@ -8,7 +8,7 @@ use farrier_e2e::{
     server::{Dnsmasq, web_files},
 };
 
-const BOOT: Duration = Duration::from_secs(120);
+const BOOT: Duration = Duration::from_secs(60);
 
 fn pool() -> (Ipv4Addr, Ipv4Addr) {
     (Ipv4Addr::new(10, 77, 0, 50), Ipv4Addr::new(10, 77, 0, 99))
@@ -84,6 +84,8 @@ fn golden_boots(name: &str, firmware: Firmware, bus: Bus, number: u8) {
     vm.type_line("root").unwrap();
     vm.wait_for("Password:", BOOT).unwrap();
     vm.type_line(PASSWORD).unwrap();
+    // What is typed before the shell runs is thrown away.
+    vm.wait_for("root@golden:~#", BOOT).unwrap();
     vm.type_line("echo PRO-OF-$((6*7)) $([ -d /sys/firmware/efi ] && echo uefi || echo bios) $(findmnt -no FSTYPE /boot/efi)").unwrap();
     let mode = if firmware.is_uefi() {
         "PRO-OF-42 uefi"

@@ -84,6 +84,7 @@ impl BootPort {
         }
         let Ok(facts) = BootFacts::from_dhcp(&request) else { return Outcome::Ignore(Reason::Malformed) };
         let asked = Asked { port: self, request, source, who: self.core.recognise(&Evidence::of_facts(&facts)), facts, now: now() };
+        asked.record_request();
         let outcome = asked.answer().await;
         asked.record(&outcome);
         outcome
@@ -313,14 +314,22 @@ impl Asked<'_> {
         }
     }
 
-    /// Puts the packet and what came of it on the timeline. An operating system that renews its lease is
-    /// no news.
+    /// An operating system that renews its lease is no news.
+    fn is_news(&self) -> bool {
+        self.facts.stage != Stage::Os || self.facts.wants_boot()
+    }
+
+    fn record_request(&self) {
+        if self.is_news() {
+            self.tell(|machine| Entry::packet_seen(machine, self.now, self.message_name(), &self.facts));
+        }
+    }
+
     fn record(&self, outcome: &Outcome) {
-        if self.facts.stage == Stage::Os && !self.facts.wants_boot() {
+        if !self.is_news() {
             return;
         }
         let message = self.message_name();
-        self.tell(|machine| Entry::packet_seen(machine, self.now, message, &self.facts));
         match outcome {
             Outcome::Reply { reply, .. } if !reply.yiaddr.is_unspecified() => {
                 let sent = if reply.message_type() == Some(MessageType::Offer) { "DHCPOFFER" } else { "DHCPACK" };

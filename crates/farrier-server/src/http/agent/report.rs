@@ -21,7 +21,12 @@ pub(super) async fn inventory(
 ) -> Result<StatusCode, Failure> {
     let inventory = stored(reported);
     let uuid = inventory.system.uuid.filter(|uuid| !is_constant(*uuid));
-    let macs: Vec<MacAddr> = inventory.nics.iter().map(|nic| nic.mac.0).filter(|mac| !mac.is_unusable()).collect();
+    // An address that another machine has stays that machine's: a report must not draw it into a conflict.
+    let free = |mac: &MacAddr| {
+        let holders = plane.core.fleet.candidates(&[*mac], None);
+        !mac.is_unusable() && holders.iter().all(|holder| holder.id == session.machine.id)
+    };
+    let macs: Vec<MacAddr> = inventory.nics.iter().map(|nic| nic.mac.0).filter(free).collect();
     plane
         .core
         .fleet

@@ -59,6 +59,8 @@ struct Live {
     machine: MachineId,
     heard: WallTime,
     stored: WallTime,
+    /// It was told to leave: what it still says is heard, but nobody waits for its silence.
+    left: bool,
 }
 
 impl Sessions {
@@ -74,7 +76,8 @@ impl Sessions {
         }
         let stored = self.db.agent_session(key).await?.filter(|session| !session.serial.is_empty());
         Ok(stored.map(|session| {
-            self.cache(key, Live { machine: session.machine, heard: session.heard, stored: session.heard });
+            let (machine, heard) = (session.machine, session.heard);
+            self.cache(key, Live { machine, heard, stored: heard, left: false });
             session.machine
         }))
     }
@@ -84,8 +87,9 @@ impl Sessions {
         let mut others = self.db.agent_sessions(machine).await?;
         others.retain(|session| session.key != own && !session.serial.is_empty());
         Ok(others.iter().any(|session| {
-            let heard = self.cached(session.key).map_or(session.heard, |live| live.heard);
-            now.since(heard) < SILENT
+            let live = self.cached(session.key);
+            let heard = live.map_or(session.heard, |live| live.heard);
+            now.since(heard) < SILENT && !live.is_some_and(|live| live.left)
         }))
     }
 
@@ -100,17 +104,22 @@ impl Sessions {
         self.db.save_agent_session(session).await
     }
 
-    /// Ends a session: the agent has left, and the next boot need not wait for its silence.
-    pub async fn end(&self, key: KeyFingerprint) -> Result<(), DbError> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
-        self.db.end_agent_session(key).await.map(drop)
+    /// The agent was told to leave: its last words are still heard, but the next boot need not wait.
+    pub async fn leave(&self, key: KeyFingerprint) -> Result<(), DbError> {
+        if let Some(live) = self.cached(key) {
+            self.cache(key, Live { left: true, ..live });
+        }
+        // For a server that is restarted before the machine is back.
+        self.db.agent_heard(key, WallTime::default()).await.map(drop)
     }
 
     async fn heard(&self, machine: MachineId, key: KeyFingerprint, now: WallTime) {
-        let last = self.cached(key).map_or(WallTime::default(), |live| live.stored);
-        let store = now.since(last) >= STORE_EVERY;
-        let stored = if store { now } else { last };
-        self.cache(key, Live { machine, heard: now, stored });
+        let last = self.cached(key);
+        let stored = last.map_or(WallTime::default(), |live| live.stored);
+        let left = last.is_some_and(|live| live.left);
+        let store = now.since(stored) >= STORE_EVERY && !left;
+        let stored = if store { now } else { stored };
+        self.cache(key, Live { machine, heard: now, stored, left });
         // The cache is what counts while we run; the stored time is for the next start.
         if store && let Err(error) = self.db.agent_heard(key, now).await {
             tracing::debug!(%error, "the agent's last sign of life could not be stored");

@@ -93,7 +93,7 @@ async fn version_of(plane: &Plane, image: &str, version: Option<u32>) -> Result<
     Ok((opened.manifest.version, opened.root.to_string()))
 }
 
-/// Nothing is left to do. The session ends with it, so that the next boot is let in at once.
+/// Nothing is left to do. The next boot is then let in at once.
 async fn leave(plane: &Plane, session: &Session) -> Result<wire::Order, Failure> {
     let id = session.machine.id;
     let last = plane.core.db.tasks(&farrier_db::TaskQuery { machine: Some(id), ..Default::default() }, None, 1).await?;
@@ -109,7 +109,7 @@ async fn leave(plane: &Plane, session: &Session) -> Result<wire::Order, Failure>
         wire::Leave::Reboot => "The agent leaves: the machine restarts.",
     };
     plane.core.note(id, Kind::Agent, text);
-    plane.sessions.end(session.key).await?;
+    plane.sessions.leave(session.key).await?;
     Ok(wire::Order::Leave { how })
 }
 

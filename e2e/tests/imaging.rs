@@ -1,0 +1,232 @@
+//! Disks over the network: captured, deployed, started, broken and repaired; and what is refused.
+
+use std::{
+    fs,
+    io::{Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use farrier_e2e::{
+    Bus, Disk, Firmware, Lab, Lan, Machine, Mode, Site,
+    golden::{Golden, LOGIN},
+    report::say,
+};
+use serde_json::json;
+
+const BOOT: Duration = Duration::from_secs(150);
+const TASK: Duration = Duration::from_secs(300);
+const GIB: u64 = 1 << 30;
+const MIB: u64 = 1 << 20;
+const IMAGE: &str = "golden";
+
+struct Run {
+    golden: Golden,
+    folder: PathBuf,
+    lan: Lan,
+    site: Site,
+}
+
+fn run(name: &str) -> Run {
+    let lab = Lab::open().unwrap();
+    let golden = Golden::ensure(&lab).unwrap();
+    let folder = lab.scratch(name).unwrap();
+    let lan = Lan::new().unwrap();
+    let site = Site::start(&lab, lan.server().unwrap(), &folder, Mode::Dhcp).unwrap();
+    Run { golden, folder, lan, site }
+}
+
+impl Run {
+    /// A machine we know before it is switched on.
+    fn known(&self, machine: &Machine) {
+        self.site.post("machines", &json!({ "macs": [machine.mac()] })).unwrap();
+    }
+
+    /// Puts the golden disk into the store without a machine.
+    fn import(&self) {
+        let image = self.golden.image.display().to_string();
+        self.site.farrier(&["image", "import", "--name", IMAGE, &image]).unwrap();
+    }
+
+    fn blank(&self, name: &str, bytes: u64, bus: Bus) -> Disk {
+        Disk::blank(self.folder.join(format!("{name}.raw")), bytes, bus, name).unwrap()
+    }
+
+    fn deploy(serial: &str) -> serde_json::Value {
+        json!({ "kind": "deploy", "image": IMAGE, "disk": { "serial": serial } })
+    }
+}
+
+/// The main job (T18, T19, Z1-Z3, Z21, R16): a real Debian disk is captured on one machine, deployed to a blank
+/// NVMe disk of a UEFI machine, started from there; then broken, repaired and started again.
+#[test]
+fn e_t18_capture_deploy_boot_and_f_t19_repair() {
+    let run = run("e-main");
+
+    let source = Disk::overlay(&run.golden.image, run.folder.join("source.qcow2"), Bus::Virtio, "SOURCE").unwrap();
+    let teacher = Machine::new("teacher", Firmware::Bios, 21).disk(source);
+    run.known(&teacher);
+    let work = json!({ "kind": "capture", "image": IMAGE, "disk": { "serial": "SOURCE" } });
+    let task = run.site.order(teacher.mac(), &work, "power_off").unwrap();
+    let mut vm = teacher.start(&run.lan, &run.folder).unwrap();
+    run.site.wait_done(&task, TASK).unwrap_or_else(|e| panic!("{e:#}\n{}", vm.tail()));
+    vm.wait_for_power_off(BOOT).unwrap();
+    let image = run.site.get(&format!("images/{IMAGE}")).unwrap();
+    say(&format!("captured: {}", image["versions"][0]));
+
+    let target = run.blank("TARGET", 3 * GIB, Bus::Nvme);
+    let path = target.path().to_path_buf();
+    let pupil = Machine::new("pupil", Firmware::UefiPxe4, 22).disk(target);
+    run.known(&pupil);
+    let task = run.site.order(pupil.mac(), &Run::deploy("TARGET"), "local_boot").unwrap();
+    let mut vm = pupil.start(&run.lan, &run.folder).unwrap();
+    run.site.wait_done(&task, TASK).unwrap_or_else(|e| panic!("{e:#}\n{}", vm.tail()));
+    vm.wait_for(LOGIN, BOOT).unwrap();
+    vm.power_off().unwrap();
+
+    let broken = break_blocks(&path, 5, 77);
+    say(&format!("overwrote {} MiB of the disk with noise", broken / MIB));
+    let repair = json!({ "kind": "repair", "image": IMAGE, "disk": { "serial": "TARGET" } });
+    let task = run.site.order(pupil.mac(), &repair, "local_boot").unwrap();
+    let mut vm = pupil.start(&run.lan, &run.folder).unwrap();
+    run.site.wait_done(&task, TASK).unwrap_or_else(|e| panic!("{e:#}\n{}", vm.tail()));
+    vm.wait_for(LOGIN, BOOT).unwrap();
+    let told = run.site.timeline(pupil.mac()).unwrap();
+    let done = told.iter().rev().find(|s| s.starts_with("Done")).unwrap();
+    say(&format!("repair: {done}"));
+}
+
+/// The same image on the other firmware and bus: BIOS and SATA.
+#[test]
+fn e_t18_deploy_to_sata_on_bios_boots() {
+    let run = run("e-bios");
+    run.import();
+    let machine = Machine::new("bios", Firmware::Bios, 23).disk(run.blank("SATA", 3 * GIB, Bus::Ahci));
+    run.known(&machine);
+    let task = run.site.order(machine.mac(), &Run::deploy("SATA"), "local_boot").unwrap();
+    let mut vm = machine.start(&run.lan, &run.folder).unwrap();
+    run.site.wait_done(&task, TASK).unwrap_or_else(|e| panic!("{e:#}\n{}", vm.tail()));
+    vm.wait_for(LOGIN, BOOT).unwrap();
+}
+
+/// R2: the server is killed while a disk is being written; the agent waits and goes on.
+#[test]
+fn g_r2_the_server_is_killed_mid_deploy() {
+    let mut run = run("g-kill");
+    run.import();
+    let machine = Machine::new("killed", Firmware::Bios, 24).disk(run.blank("KILLED", 3 * GIB, Bus::Virtio));
+    run.known(&machine);
+    let task = run.site.order(machine.mac(), &Run::deploy("KILLED"), "power_off").unwrap();
+    let mut vm = machine.start(&run.lan, &run.folder).unwrap();
+    run.site.wait_for(machine.mac(), "The agent enrolled", BOOT).unwrap();
+    let started = std::time::Instant::now();
+    loop {
+        let task = run.site.get(&format!("tasks/{task}")).unwrap();
+        if task["progress"]["done_bytes"].as_u64().unwrap_or(0) > 10 * MIB {
+            break;
+        }
+        assert!(started.elapsed() < TASK, "the deployment does not begin: {task:#}\n{}", vm.tail());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    run.site.kill();
+    std::thread::sleep(Duration::from_secs(5));
+    run.site.resume().unwrap();
+    let done = run.site.wait_done(&task, TASK).unwrap_or_else(|e| panic!("{e:#}\n{}", vm.tail()));
+    vm.wait_for_power_off(BOOT).unwrap();
+    assert_eq!(done["attempts"], 1, "it went on instead of starting anew: {done:#}");
+}
+
+/// R18: two equal disks, and a disk that is too small, are refused before anything is written.
+#[test]
+fn h_r18_ambiguous_and_small_disks_are_refused() {
+    let run = run("h-refusals");
+    run.import();
+    let (one, two) = (run.blank("ONE", 3 * GIB, Bus::Virtio), run.blank("TWO", 3 * GIB, Bus::Virtio));
+    let small = run.blank("SMALL", 512 * MIB, Bus::Nvme);
+    let paths: Vec<PathBuf> = [&one, &two, &small].map(|disk| disk.path().to_path_buf()).to_vec();
+    let machine = Machine::new("disks", Firmware::Bios, 25).disk(one).disk(two).disk(small);
+    run.known(&machine);
+    let ambiguous = json!({ "kind": "deploy", "image": IMAGE, "disk": { "bus": "virtio" } });
+    let first = run.site.order(machine.mac(), &ambiguous, "local_boot").unwrap();
+    let second = run.site.order(machine.mac(), &Run::deploy("SMALL"), "power_off").unwrap();
+    let mut vm = machine.start(&run.lan, &run.folder).unwrap();
+    for (task, words) in [(first, "2 disks"), (second, "small")] {
+        let ended = run.site.wait_task(&task, TASK).unwrap_or_else(|e| panic!("{e:#}\n{}", vm.tail()));
+        assert_eq!(ended["state"], "failed", "{ended:#}");
+        let reason = ended["reason"].as_str().unwrap_or_default();
+        assert!(reason.contains(words), "{reason}");
+    }
+    vm.wait_for_power_off(BOOT).unwrap();
+    for path in paths {
+        assert!(is_blank(&path), "{} was written to", path.display());
+    }
+}
+
+/// T5, Z1, R14 of the capabilities: no task, so no agent is downloaded, and the local disk starts at once.
+fn local_disk_starts(name: &str, firmware: Firmware, number: u8, bus: Bus) {
+    let run = run(name);
+    run.site.put("policy", &json!({ "menu": "never", "unknown_machine": "menu" })).unwrap();
+    let disk = Disk::overlay(&run.golden.image, run.folder.join("disk.qcow2"), bus, "LOCAL").unwrap();
+    let machine = Machine::new("local", firmware, number).disk(disk);
+    let mut vm = machine.start(&run.lan, &run.folder).unwrap();
+    vm.wait_for("GRUB", BOOT).unwrap();
+    run.site.wait_for(machine.mac(), "start its local disk", BOOT).unwrap();
+    vm.wait_for(LOGIN, BOOT).unwrap();
+    let told = run.site.timeline(machine.mac()).unwrap();
+    assert!(!told.iter().any(|s| s.contains("agent")), "{told:#?}");
+    assert!(!vm.console().contains("farrier-agent"), "no agent ran");
+}
+
+#[test]
+fn i_z1_without_work_a_bios_machine_starts_its_disk() {
+    local_disk_starts("i-bios", Firmware::Bios, 26, Bus::Virtio);
+}
+
+#[test]
+fn i_z1_without_work_a_uefi_machine_starts_its_disk() {
+    local_disk_starts("i-uefi", Firmware::UefiPxe4, 27, Bus::Nvme);
+}
+
+/// Overwrites `percent` of all 4 KiB blocks that hold anything, boot files included, chosen by a seeded generator.
+fn break_blocks(path: &Path, percent: u64, seed: u64) -> u64 {
+    const BLOCK: usize = 4096;
+    let mut file = fs::File::options().read(true).write(true).open(path).unwrap();
+    let blocks = file.metadata().unwrap().len() / BLOCK as u64;
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state >> 33
+    };
+    let mut broken = 0;
+    let mut buffer = vec![0; BLOCK];
+    for block in 0..blocks {
+        if next() % 100 >= percent {
+            continue;
+        }
+        file.seek(SeekFrom::Start(block * BLOCK as u64)).unwrap();
+        file.read_exact(&mut buffer).unwrap();
+        if buffer.iter().all(|byte| *byte == 0) {
+            continue;
+        }
+        buffer.iter_mut().for_each(|byte| *byte = next().to_le_bytes()[0]);
+        file.seek(SeekFrom::Start(block * BLOCK as u64)).unwrap();
+        file.write_all(&buffer).unwrap();
+        broken += BLOCK as u64;
+    }
+    file.sync_all().unwrap();
+    broken
+}
+
+fn is_blank(path: &Path) -> bool {
+    let mut file = fs::File::open(path).unwrap();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let read = file.read(&mut buffer).unwrap();
+        if read == 0 {
+            return true;
+        }
+        if buffer[..read].iter().any(|byte| *byte != 0) {
+            return false;
+        }
+    }
+}
