@@ -1,4 +1,7 @@
-//! The side of people and programs: `/api/v1` with a bearer token, from an authority that is pinned.
+//! The side of people and programs: asks for a path of `/api/v1` and reads the answer.
+//!
+//! The paths are the documentation; wrapping each in a method would say everything twice. What has a form
+//! of its own, chunks and manifests, has methods in `store.rs`.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -16,20 +19,20 @@ use super::pin::{CaPin, client_config};
 use crate::admin::Page;
 use crate::error::ErrorBody;
 
-/// Where the admin plane listens: `https://host:port`.
+/// Where the server of people and programs is: `https://` with a name or an address, and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminAddress(Url);
 
-/// The text is not `https://host:port`.
+/// The text is not an address of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a server: write https:// with a host and a port")]
+#[error("not a server: write https:// with its name or address and port, as in https://127.0.0.1:8443")]
 pub struct AdminAddressError;
 
 impl FromStr for AdminAddress {
     type Err = AdminAddressError;
 
     fn from_str(text: &str) -> Result<Self, AdminAddressError> {
-        let url: Url = text.parse().map_err(|_| AdminAddressError)?;
+        let url: Url = text.trim().parse().map_err(|_| AdminAddressError)?;
         let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
         let anonymous = url.username().is_empty() && url.password().is_none();
         if url.scheme() == "https" && url.has_host() && bare && anonymous { Ok(Self(url)) } else { Err(AdminAddressError) }
@@ -45,13 +48,14 @@ impl fmt::Display for AdminAddress {
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminClientError {
-    #[error("cannot prepare TLS: {source}")]
+    #[error("cannot prepare TLS")]
     Prepare { source: Box<dyn std::error::Error + Send + Sync> },
     /// The other side is not who it must be.
-    #[error("{server} is not the server that was pinned: {cause}")]
+    #[error("{server} is not the server this command was told to trust: {cause}")]
     Untrusted { server: AdminAddress, cause: String },
     #[error("cannot reach the server {server}: {cause}")]
     Unreachable { server: AdminAddress, cause: String },
+    /// The server answered, with a refusal.
     #[error("{}", body.message)]
     Refused { status: u16, body: ErrorBody },
     #[error("the server's answer makes no sense: {cause}")]
@@ -70,18 +74,24 @@ impl AdminClientError {
     }
 }
 
-/// An answer as it came, and what it means.
-#[derive(Clone, Debug)]
+/// What the server said: its body as it came, and what it means.
+#[derive(Clone)]
 pub struct Answer<T> {
     pub body: Bytes,
     means: PhantomData<fn() -> T>,
 }
 
+impl<T> fmt::Debug for Answer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").field("len", &self.body.len()).finish()
+    }
+}
+
 impl<T: DeserializeOwned> Answer<T> {
-    /// An empty answer reads as `null`.
+    /// Reads the body. An empty one reads as `null`.
     pub fn read(&self) -> Result<T, AdminClientError> {
         let body: &[u8] = if self.body.is_empty() { b"null" } else { &self.body };
-        serde_json::from_slice(body).map_err(|error| AdminClientError::Nonsense { cause: error.to_string() })
+        serde_json::from_slice(body).map_err(|error| nonsense(&error))
     }
 }
 
@@ -100,11 +110,13 @@ impl fmt::Debug for AdminClient {
 }
 
 impl AdminClient {
+    /// A client that trusts the pinned authority; `token` is missing only for signing in.
     pub fn new(server: AdminAddress, ca: CaPin, token: Option<String>) -> Result<Self, AdminClientError> {
         let tls = client_config(ca, None).map_err(prepare)?;
         Ok(Self { http: http(tls)?, server, token })
     }
 
+    /// Reads what is at `path`, a list of segments below `/api/v1`.
     pub async fn get<T: DeserializeOwned>(&self, path: &[&str]) -> Result<Answer<T>, AdminClientError> {
         self.answer(self.http.get(self.url(path))).await
     }
@@ -115,25 +127,35 @@ impl AdminClient {
         path: &[&str],
         query: &impl Serialize,
     ) -> Result<Answer<T>, AdminClientError> {
-        self.answer(self.http.get(with_query(self.url(path), query))).await
+        let mut url = self.url(path);
+        add_query(&mut url, query)?;
+        self.answer(self.http.get(url)).await
     }
 
-    /// All pages of a list as one.
+    /// All pages of a list, as one. A list of one page keeps the body as it came.
     pub async fn every<T: DeserializeOwned>(
         &self,
         path: &[&str],
         query: &impl Serialize,
-    ) -> Result<Answer<Vec<T>>, AdminClientError> {
-        let nonsense = |error: serde_json::Error| AdminClientError::Nonsense { cause: error.to_string() };
-        let mut query = serde_json::to_value(query).map_err(nonsense)?;
-        let mut items: Vec<Value> = Vec::new();
-        loop {
-            let page: Page<Value> = self.ask(path, &query).await?.read()?;
-            items.extend(page.items);
-            let Some(next) = page.next else { break };
-            query["after"] = Value::String(next);
+    ) -> Result<Answer<Page<T>>, AdminClientError> {
+        let mut query = serde_json::to_value(query).map_err(|error| nonsense(&error))?;
+        let first: Answer<Page<Value>> = self.ask(path, &query).await?;
+        let mut all = first.read()?;
+        if all.next.is_none() {
+            return Ok(Answer { body: first.body, means: PhantomData });
         }
-        let body = serde_json::to_vec_pretty(&items).map_err(nonsense)?.into();
+        while let Some(after) = all.next.take() {
+            query["after"] = Value::String(after);
+            let more: Page<Value> = self.ask(path, &query).await?.read()?;
+            // A place that leads back to itself would never end.
+            if more.items.is_empty() {
+                break;
+            }
+            all.items.extend(more.items);
+            all.next = more.next;
+        }
+        all.total = all.total.max(all.items.len() as u64);
+        let body = serde_json::to_vec(&all).map_err(|error| nonsense(&error))?.into();
         Ok(Answer { body, means: PhantomData })
     }
 
@@ -161,13 +183,14 @@ impl AdminClient {
         self.answer(self.http.patch(self.url(path)).json(body)).await
     }
 
-    pub async fn delete<T: DeserializeOwned>(&self, path: &[&str]) -> Result<Answer<T>, AdminClientError> {
-        self.answer(self.http.delete(self.url(path))).await
+    pub async fn delete(&self, path: &[&str]) -> Result<(), AdminClientError> {
+        self.send(self.http.delete(self.url(path))).await.map(drop)
     }
 
-    /// The URL of a route; each part of the path is escaped by itself.
+    /// The address of `path`; each segment is escaped, whatever is in it.
     pub(super) fn url(&self, path: &[&str]) -> Url {
         let mut url = self.server.0.clone();
+        // Only addresses that cannot have a path, such as `mailto:`, refuse this; ours is https.
         if let Ok(mut parts) = url.path_segments_mut() {
             parts.clear().extend(["api", "v1"]).extend(path);
         }
@@ -184,11 +207,15 @@ impl AdminClient {
         if status.is_success() {
             return Ok(response);
         }
-        let body = whole(response, MAX_REFUSAL).await?;
-        match serde_json::from_slice(&body) {
-            Ok(body) => Err(AdminClientError::Refused { status: status.as_u16(), body }),
-            Err(_) => Err(AdminClientError::Nonsense { cause: format!("it said {status}") }),
-        }
+        let text = whole(response, MAX_REFUSAL).await.unwrap_or_default();
+        let body = serde_json::from_slice(&text).unwrap_or_else(|_| ErrorBody {
+            code: String::new(),
+            message: format!("the server said {status}"),
+            hint: Some("is this the address of Farrier's page and API? its default port is 8443".to_owned()),
+            retry: false,
+            request: String::new(),
+        });
+        Err(AdminClientError::Refused { status: status.as_u16(), body })
     }
 
     async fn answer<T>(&self, request: RequestBuilder) -> Result<Answer<T>, AdminClientError> {
@@ -216,7 +243,12 @@ pub(super) fn http(tls: ClientConfig) -> Result<reqwest::Client, AdminClientErro
         .tls_backend_preconfigured(tls)
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
+        .http1_only()
         .connect_timeout(Duration::from_secs(10))
+        // Verifying a large image answers when it is done; a server that vanished is noticed by keepalive.
+        .read_timeout(Duration::from_secs(3600))
+        .tcp_nodelay(true)
+        .tcp_keepalive(Duration::from_secs(15))
         .build()
         .map_err(prepare)
 }
@@ -231,7 +263,7 @@ pub(super) fn transport(server: &AdminAddress, error: &reqwest::Error) -> AdminC
     let mut cause: &(dyn std::error::Error + 'static) = error;
     loop {
         if let Some(rustls::Error::InvalidCertificate(why)) = cause.downcast_ref() {
-            return AdminClientError::Untrusted { server, cause: format!("{why:?}") };
+            return AdminClientError::Untrusted { server, cause: why.to_string() };
         }
         // The source of an I/O error skips the error it wraps, so that one is looked at by itself.
         let wrapped = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
@@ -242,19 +274,93 @@ pub(super) fn transport(server: &AdminAddress, error: &reqwest::Error) -> AdminC
     }
 }
 
-fn with_query(mut url: Url, query: &impl Serialize) -> Url {
-    if let Ok(Value::Object(fields)) = serde_json::to_value(query) {
-        for (name, value) in fields {
-            match value {
-                Value::Null => {}
-                Value::String(text) => drop(url.query_pairs_mut().append_pair(&name, &text)),
-                other => drop(url.query_pairs_mut().append_pair(&name, &other.to_string())),
-            }
+/// Puts the fields of `query` that are set behind the question mark.
+fn add_query(url: &mut Url, query: &impl Serialize) -> Result<(), AdminClientError> {
+    let Value::Object(fields) = serde_json::to_value(query).map_err(|error| nonsense(&error))? else {
+        return Ok(());
+    };
+    for (name, value) in fields {
+        match value {
+            Value::Null => {}
+            Value::String(text) => drop(url.query_pairs_mut().append_pair(&name, &text)),
+            other => drop(url.query_pairs_mut().append_pair(&name, &other.to_string())),
         }
     }
-    url
+    Ok(())
+}
+
+fn nonsense(error: &impl fmt::Display) -> AdminClientError {
+    AdminClientError::Nonsense { cause: error.to_string() }
 }
 
 /// Ten thousand machines with all that is known of them.
 const MAX_ANSWER: usize = 64 << 20;
 const MAX_REFUSAL: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::{AdminAddress, AdminClient, CaPin, add_query};
+    use crate::admin::{MachineQuery, Registration};
+
+    fn client() -> AdminClient {
+        AdminClient::new("https://boot.example:8443".parse().unwrap(), CaPin([1; 32]), None).unwrap()
+    }
+
+    #[test]
+    fn an_address_is_https_with_a_host_and_nothing_more() {
+        for (text, good) in [
+            ("https://127.0.0.1:8443", true),
+            ("https://boot.example:8443/", true),
+            ("https://[2001:db8::1]:8443", true),
+            ("http://127.0.0.1:8443", false),
+            ("127.0.0.1:8443", false),
+            ("https://127.0.0.1:8443/machines", false),
+            ("https://ada@127.0.0.1:8443", false),
+            ("https://127.0.0.1:8443?x", false),
+            ("", false),
+        ] {
+            assert_eq!(text.parse::<AdminAddress>().is_ok(), good, "{text}");
+        }
+        let address: AdminAddress = "https://boot.example:8443/".parse().unwrap();
+        assert_eq!(address.to_string(), "https://boot.example:8443");
+    }
+
+    #[test]
+    fn what_a_person_types_never_leaves_its_path_segment() {
+        for (typed, end) in [
+            ("lab-07", "lab-07"),
+            ("a/b?c#d", "a%2Fb%3Fc%23d"),
+            ("52:54:00:12:34:56", "52:54:00:12:34:56"),
+        ] {
+            let url = format!("https://boot.example:8443/api/v1/machines/{end}");
+            assert_eq!(client().url(&["machines", typed]).as_str(), url);
+        }
+    }
+
+    #[test]
+    fn only_what_is_set_is_asked() {
+        let mut url = client().url(&["machines"]);
+        add_query(&mut url, &MachineQuery::default()).unwrap();
+        assert_eq!(url.query(), None);
+        let query = MachineQuery {
+            search: Some("a b&c".to_owned()),
+            registration: Some(Registration::Seen),
+            limit: Some(5),
+            ..MachineQuery::default()
+        };
+        add_query(&mut url, &query).unwrap();
+        let pairs: Vec<_> = url.query_pairs().collect();
+        let expected = [("limit", "5"), ("registration", "seen"), ("search", "a b&c")];
+        assert_eq!(pairs.len(), expected.len());
+        for (name, value) in expected {
+            assert!(pairs.iter().any(|(n, v)| n == name && v == value), "{name}");
+        }
+    }
+
+    #[test]
+    fn t14_the_token_is_not_shown() {
+        let server = "https://boot.example:8443".parse().unwrap();
+        let client = AdminClient::new(server, CaPin([1; 32]), Some("farrier_canary".to_owned())).unwrap();
+        assert!(!format!("{client:?}").contains("canary"));
+    }
+}
