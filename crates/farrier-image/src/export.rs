@@ -10,6 +10,8 @@ use crate::manifest::ImageName;
 use crate::store::{Access, Committed, Store, StoreError, StoreKeys, StoreOptions, Which};
 
 mod raw;
+#[cfg(test)]
+mod tests;
 
 pub use raw::export_raw;
 

@@ -72,7 +72,8 @@ impl Manifest {
         self.to_body().map(|body| root_of(&body))
     }
 
-    fn to_body(&self) -> Result<Vec<u8>, ManifestError> {
+    /// The plain body, in canonical form.
+    pub fn to_body(&self) -> Result<Vec<u8>, ManifestError> {
         let body = postcard::to_allocvec(self).map_err(|e| ManifestError::Decode(e.to_string()))?;
         if body.len() > MAX_PLAIN {
             return Err(ManifestError::TooLarge);
@@ -80,7 +81,8 @@ impl Manifest {
         Ok(body)
     }
 
-    pub(super) fn from_body(body: &[u8]) -> Result<Self, ManifestError> {
+    /// Reads the plain body and checks its rules.
+    pub fn from_body(body: &[u8]) -> Result<Self, ManifestError> {
         // The format number comes first, so a newer one is named rather than misread.
         let (format, _) = postcard::take_from_bytes::<u16>(body)
             .map_err(|e| ManifestError::Decode(e.to_string()))?;

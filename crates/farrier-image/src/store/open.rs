@@ -107,7 +107,7 @@ impl Store {
         };
         let trailer_at = size
             .checked_sub(TRAILER as u64)
-            .ok_or(damaged(pack::PackError::Size))?;
+            .ok_or_else(|| damaged(pack::PackError::Size))?;
         // Most footers are shorter than this, so one read is enough.
         let guess = size.saturating_sub(64 * 1024);
         let mut tail = self.inner.medium.get_range(path, guess..size).await?;
@@ -116,7 +116,7 @@ impl Store {
         let len = pack::footer_len(&tail[trailer..]).map_err(damaged)? as u64;
         let start = size
             .checked_sub(len)
-            .ok_or(damaged(pack::PackError::Size))?;
+            .ok_or_else(|| damaged(pack::PackError::Size))?;
         if start < guess {
             tail = self.inner.medium.get_range(path, start..size).await?;
         }
