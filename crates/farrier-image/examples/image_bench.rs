@@ -16,7 +16,7 @@ use std::time::{Instant, SystemTime};
 
 use farrier_image::apply::{self, Applied, Mode, NoSource};
 use farrier_image::capture::{self, CaptureOptions};
-use farrier_image::device::{Access, BlockDevice, FileDevice};
+use farrier_image::device::{BlockDevice, FileDevice};
 use farrier_image::import;
 use farrier_image::key::SigningKey;
 use farrier_image::manifest::Manifest;

@@ -58,8 +58,8 @@ impl Run<'_> {
             if first >= units.len() {
                 break;
             }
-            for index in first..units.len().min(first + STRIDE) {
-                let unit = units[index];
+            for (unit, index) in units[first..].iter().take(STRIDE).zip(first..) {
+                let unit = *unit;
                 self.volumes[unit.volume].used_ranges(unit.chunk, &mut ranges);
                 self.read_unit(unit, &ranges, &mut content)?;
                 let expected = self.expected(unit);

@@ -153,7 +153,11 @@ fn a_real_disk_is_captured_deployed_changed_and_repaired() {
     // A damaged block: found, then fetched alone.
     let volume = &manifest.volumes[2];
     let named = |chunk: &u64| volume.chunks[*chunk as usize].is_some();
-    let chunk = masked(volume).used_chunks().into_iter().rfind(named).unwrap();
+    let chunk = masked(volume)
+        .used_chunks()
+        .into_iter()
+        .rfind(named)
+        .unwrap();
     let mut ranges = vec![];
     masked(volume).used_ranges(chunk, &mut ranges);
     let at = masked(volume).chunk_at(chunk) + ranges[0].start as u64;
@@ -207,7 +211,11 @@ fn overwriting_5_percent_of_random_blocks_fetches_below_10_percent() {
     for index in &order[..damaged] {
         let volume = &run.volumes[run.units[*index].volume];
         let chunk = run.units[*index].chunk;
-        disk.write_at(volume.chunk_at(chunk), &noise(*index as u64, volume.chunk_len(chunk))).unwrap();
+        disk.write_at(
+            volume.chunk_at(chunk),
+            &noise(*index as u64, volume.chunk_len(chunk)),
+        )
+        .unwrap();
     }
     let repaired = go(&disk, &manifest, Mode::Repair, &store).unwrap();
     assert!(repaired.proven);
@@ -281,7 +289,7 @@ fn t14_a_corrupt_chunk_never_reaches_the_disk_and_the_wire_gets_another_chance()
             .all(|(found, wanted)| found == wanted || found.iter().all(|b| *b == 0))
     );
     assert_eq!(
-        crate::disk::read(&target).unwrap().table,
+        disk::read(&target).unwrap().table,
         Table::None,
         "the disk does not look whole"
     );
@@ -306,7 +314,7 @@ fn r2_killed_at_any_write_then_repaired_is_proven() {
         assert!(result.unwrap_err().may_retry());
         if writes > 0 {
             assert_eq!(
-                crate::disk::read(&target).unwrap().table,
+                disk::read(&target).unwrap().table,
                 Table::None,
                 "after {writes} writes"
             );
@@ -333,7 +341,7 @@ fn a_disk_that_loses_writes_is_never_proven() {
         matches!(error, ApplyError::Unproven { chunks: 1, offset } if offset == 3 * MIB),
         "{error}"
     );
-    assert_eq!(crate::disk::read(&target).unwrap().table, Table::None);
+    assert_eq!(disk::read(&target).unwrap().table, Table::None);
     let target = MemDevice::new(8 * MIB);
     target.lose_writes(0, 512);
     let error = go(&target, &manifest, Mode::Deploy, &store).unwrap_err();
@@ -521,9 +529,12 @@ fn deployed_ext_volume_mounts_the_same_files_as_debugfs_sees() {
     }
 }
 
+/// Sectors skipped before it, its sectors, block size as a shift of 512, and runs as gap and length.
+type RandomVolume = (u64, u64, u32, Vec<(u64, u64)>);
+
 #[derive(Clone, Debug)]
 struct Layout {
-    volumes: Vec<(u64, u64, u32, Vec<(u64, u64)>)>,
+    volumes: Vec<RandomVolume>,
     seed: u64,
 }
 

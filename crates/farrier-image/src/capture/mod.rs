@@ -26,7 +26,8 @@ pub struct CaptureOptions {
     /// Where it comes from, for people.
     pub source: String,
     pub unclean: Unclean,
-    /// Worker threads; 0 stands for one more than there are cores, which hides the waiting.
+    /// Worker threads, each with some 25 MiB; 0 stands for one more than there are cores, which hides
+    /// the waiting, and 6 at most.
     pub threads: usize,
 }
 

@@ -230,7 +230,7 @@ fn entry(bpb: &Bpb, piece: &[u8], index: usize) -> Entry {
         Width::Fat12 => {
             let pair = u32::from(le16(piece, index * 3 / 2));
             (
-                if index % 2 == 0 {
+                if index.is_multiple_of(2) {
                     pair & 0xfff
                 } else {
                     pair >> 4
