@@ -4,15 +4,21 @@ use std::fs::File;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Subcommand;
+use farrier_image::key::SigningKey;
+use farrier_image::store::{Access, Store, StoreKeys, StoreOptions};
 use farrier_server::agent_image::{Ingredients, KernelPackage, build};
-use farrier_server::config::{Config, DEFAULT_DATA_DIR, EXAMPLE};
-use farrier_server::loaders::{read_loader, read_package, store};
+use farrier_server::ca::Ca;
+use farrier_server::config::{Config, EXAMPLE};
+use farrier_server::loaders::{read_loader, read_package, store as store_loaders};
 use tracing_subscriber::EnvFilter;
 
+use crate::exit::Failure;
+use crate::output;
+
 #[derive(Debug, Subcommand)]
-pub enum ConfigVerb {
+pub(crate) enum ConfigVerb {
     /// Report every fault of a configuration file.
     Check {
         #[arg(default_value = "/etc/farrier/farrier.toml")]
@@ -23,19 +29,7 @@ pub enum ConfigVerb {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum LoaderVerb {
-    /// Take the boot programs out of Debian packages (or single files named as there).
-    Import {
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
-        /// The server's data folder. A running server notices after `farrier loader reload` or a restart.
-        #[arg(long, env = "FARRIER_DATA", default_value = DEFAULT_DATA_DIR)]
-        data: PathBuf,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub enum AgentVerb {
+pub(crate) enum AgentVerb {
     /// Build the agent's kernel and initial RAM disk from a distribution's kernel package.
     Build {
         /// A Debian `linux-image-*` package, or the folder it was unpacked to.
@@ -47,12 +41,10 @@ pub enum AgentVerb {
         /// A folder with firmware files, as in /lib/firmware.
         #[arg(long)]
         firmware: Option<PathBuf>,
-        #[arg(long, env = "FARRIER_DATA", default_value = DEFAULT_DATA_DIR)]
-        data: PathBuf,
     },
 }
 
-pub fn serve(config: &Path) -> anyhow::Result<()> {
+pub(crate) fn serve(config: &Path) -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_env("FARRIER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -63,21 +55,19 @@ pub fn serve(config: &Path) -> anyhow::Result<()> {
     tokio::runtime::Runtime::new()?.block_on(farrier_server::run(config))
 }
 
-#[allow(clippy::print_stdout, reason = "data goes to stdout")]
-pub fn config(verb: &ConfigVerb) -> anyhow::Result<()> {
+pub(crate) fn config(verb: &ConfigVerb) -> anyhow::Result<()> {
     match verb {
         ConfigVerb::Check { file } => {
             let config = Config::load(file)?;
-            println!("{} is good: {} interfaces, {} subnets", file.display(), config.interfaces.len(), config.subnets.len());
+            let (interfaces, subnets) = (config.interfaces.len(), config.subnets.len());
+            output::data(&format!("{} is good: {interfaces} interfaces, {subnets} subnets", file.display()))
         }
-        ConfigVerb::Reference => print!("{EXAMPLE}"),
+        ConfigVerb::Reference => output::data(EXAMPLE),
     }
-    Ok(())
 }
 
-#[allow(clippy::print_stdout, reason = "data goes to stdout")]
-pub fn loader(verb: &LoaderVerb) -> anyhow::Result<()> {
-    let LoaderVerb::Import { files, data } = verb;
+/// Puts boot programs into the data folder.
+pub(crate) fn import_loaders(files: &[PathBuf], data: &Path) -> anyhow::Result<()> {
     for file in files {
         let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let opened = || File::open(file).with_context(|| format!("{} cannot be opened", file.display()));
@@ -87,33 +77,51 @@ pub fn loader(verb: &LoaderVerb) -> anyhow::Result<()> {
             let bytes = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
             vec![read_loader(name, "file", "unknown", bytes)?]
         };
-        store(&data.join("loaders"), &found).context("the loaders cannot be stored")?;
+        store_loaders(&data.join("loaders"), &found).context("the loaders cannot be stored")?;
         for (loader, _) in &found {
             let signer = loader.signer.as_deref().unwrap_or("unsigned");
-            println!("{}  {} {}  {signer}", loader.id, loader.file_name, loader.version);
+            output::data(&format!("{}  {} {}  {signer}", loader.id, loader.file_name, loader.version))?;
         }
     }
+    output::talk("a running server uses them after a restart");
     Ok(())
 }
 
-#[allow(clippy::print_stdout, reason = "data goes to stdout")]
-pub fn agent(verb: &AgentVerb) -> anyhow::Result<()> {
-    let AgentVerb::Build { kernel, agent, firmware, data } = verb;
+pub(crate) fn agent(verb: &AgentVerb, data: &Path) -> anyhow::Result<()> {
+    let AgentVerb::Build { kernel, agent, firmware } = verb;
     let agent = match agent {
         Some(agent) => agent.clone(),
         None => std::env::current_exe()?.with_file_name("farrier-agent"),
     };
     if !agent.is_file() {
-        bail!("there is no agent program at {}; name it with --agent", agent.display());
+        let message = format!("there is no agent program at {}", agent.display());
+        return Err(Failure::usage(message).hint("name it with --agent").into());
     }
     let kernel = KernelPackage::open(kernel)?;
     let image = build(&Ingredients { kernel, agent: &agent, firmware: firmware.as_deref() }, &data.join("agent"))?;
-    println!(
+    output::data(&format!(
         "agent built for Linux {}: kernel {} bytes, initial RAM disk {} bytes, {} modules",
         image.kernel_release,
         image.vmlinuz.bytes,
         image.initrd.bytes,
         image.modules.len()
-    );
-    Ok(())
+    ))
+}
+
+/// The image store in a server's data folder.
+pub(crate) async fn store(data: &Path, access: Access) -> anyhow::Result<Store> {
+    let keys = data.join("ca");
+    if !keys.is_dir() {
+        let message = format!("{} is not a server's data folder", data.display());
+        return Err(Failure::usage(message).hint("name it with --data").into());
+    }
+    let ca = Ca::open(&keys)?;
+    let signing = match access {
+        Access::Write => Some(SigningKey::from_pkcs8(&ca.image_key().to_pkcs8()?)?),
+        Access::Read => None,
+    };
+    let keys = StoreKeys { trusted: vec![ca.image_verifying_key()], signing };
+    let options = StoreOptions { access, ..StoreOptions::default() };
+    let opened = Store::open_local(&data.join("images"), keys, options).await;
+    opened.context("the image store cannot be opened; if a server uses it, stop that first")
 }

@@ -1,0 +1,50 @@
+//! `farrier doctor`: what is wrong and what to do.
+
+use farrier_api::admin::{Check, Doctor, Verdict};
+use farrier_api::client::Answer;
+use farrier_server::ui::text::shown;
+
+use crate::connection::Session;
+use crate::exit::Failure;
+
+pub(crate) async fn run(session: &Session) -> anyhow::Result<()> {
+    let answer: Answer<Doctor> = session.client.get(&["doctor"]).await?;
+    session.show(&answer, |doctor| doctor.checks.iter().map(said).collect())?;
+    match answer.read()?.checks.iter().filter(|check| check.verdict == Verdict::Bad).count() {
+        0 => Ok(()),
+        1 => Err(Failure::refused("one check found a fault").into()),
+        faults => Err(Failure::refused(format!("{faults} checks found faults")).into()),
+    }
+}
+
+fn said(check: &Check) -> String {
+    let verdict = match check.verdict {
+        Verdict::Good => "good   ",
+        Verdict::Warning => "warning",
+        Verdict::Bad => "BAD    ",
+    };
+    let mut text = format!("{verdict}  {}: {}\n", shown(&check.name), shown(&check.found));
+    if let Some(remedy) = &check.remedy {
+        text.push_str(&format!("         -> {}\n", shown(remedy)));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use farrier_api::admin::{Check, Verdict};
+
+    use super::said;
+
+    #[test]
+    fn a_fault_is_said_with_its_remedy_and_cannot_forge_another_check() {
+        let check = Check {
+            name: "network eth1".to_owned(),
+            verdict: Verdict::Bad,
+            found: "192.0.2.9 names \"x\ngood     all\"".to_owned(),
+            remedy: Some("switch it off".to_owned()),
+        };
+        let text = said(&check);
+        assert_eq!(text, "BAD      network eth1: 192.0.2.9 names \"x⟨U+000A⟩good     all\"\n         -> switch it off\n");
+    }
+}

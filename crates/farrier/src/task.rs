@@ -1,0 +1,301 @@
+//! `farrier task`: order work, watch it, stop it, repeat it.
+
+use clap::{Args, Subcommand, ValueEnum};
+use farrier_api::admin::{
+    NewTasks, Page, Plan, TaskQuery, TaskState, TaskSummary, TaskWork, TasksCreated, Then,
+};
+use farrier_api::agent::{Bottleneck, DiskSelector};
+use farrier_api::client::Answer;
+use farrier_server::service::describe_work;
+use farrier_server::ui::text::{bytes, shown};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::connection::Session;
+use crate::machine::MAX_PAGE;
+use crate::output::{self, Fields, Table, time};
+use crate::wait::wait;
+use crate::disk_choice;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Read the hardware of machines; nothing is changed.
+    Inventory {
+        #[command(flatten)]
+        order: Order,
+    },
+    /// Take a machine's disk as the next version of an image.
+    Capture {
+        #[arg(long)]
+        image: String,
+        #[arg(long, value_name = "CHOICE", value_parser = disk_choice::parse, help = disk_choice::HELP)]
+        disk: Option<DiskSelector>,
+        #[command(flatten)]
+        order: Order,
+    },
+    /// Overwrite the disk of machines with an image.
+    Deploy {
+        #[command(flatten)]
+        content: Content,
+        #[command(flatten)]
+        order: Order,
+    },
+    /// Bring the disk of machines back to an image, writing only what differs.
+    Repair {
+        #[command(flatten)]
+        content: Content,
+        #[command(flatten)]
+        order: Order,
+    },
+    /// List tasks, the newest first.
+    List {
+        /// Only of this machine (id, name or address).
+        #[arg(long)]
+        machine: Option<String>,
+        #[arg(long)]
+        state: Option<State>,
+        /// How many.
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+    },
+    /// Show a task.
+    Show { task: Uuid },
+    /// Wait until tasks have ended; the exit code is 4 if one did not succeed.
+    Wait {
+        #[arg(required = true)]
+        tasks: Vec<Uuid>,
+    },
+    /// Stop a task.
+    Cancel { task: Uuid },
+    /// Order the work of an ended task once more.
+    Retry {
+        task: Uuid,
+        #[command(flatten)]
+        way: Way,
+    },
+    /// Put a running or lost task back to the queue: its machine starts it anew.
+    Requeue { task: Uuid },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Order {
+    /// Machines: ids, names or addresses, repeated or separated by commas.
+    #[arg(long = "machine", required = true, value_delimiter = ',', value_name = "MACHINE")]
+    machines: Vec<String>,
+    /// What the machine does afterwards.
+    #[arg(long, default_value = "local-boot")]
+    then: After,
+    #[command(flatten)]
+    way: Way,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Content {
+    #[arg(long)]
+    image: String,
+    /// Which version; the newest when left out.
+    #[arg(long)]
+    version: Option<u32>,
+    #[arg(long, value_name = "CHOICE", value_parser = disk_choice::parse, help = disk_choice::HELP)]
+    disk: Option<DiskSelector>,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Way {
+    /// Do it; without this, what destroys something is only shown.
+    #[arg(long)]
+    yes: bool,
+    /// Stay until the work is done.
+    #[arg(long)]
+    wait: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum After {
+    LocalBoot,
+    PowerOff,
+    Reboot,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum State {
+    Cancelled,
+    Done,
+    Expired,
+    Failed,
+    Lost,
+    Queued,
+    Running,
+}
+
+pub(crate) async fn run(session: &Session, verb: Verb) -> anyhow::Result<()> {
+    let client = &session.client;
+    match verb {
+        Verb::Inventory { order } => create(session, order, TaskWork::Inventory).await,
+        Verb::Capture { image, disk, order } => {
+            create(session, order, TaskWork::Capture { image, disk: disk.unwrap_or_default() }).await
+        }
+        Verb::Deploy { content: Content { image, version, disk }, order } => {
+            create(session, order, TaskWork::Deploy { image, version, disk: disk.unwrap_or_default() }).await
+        }
+        Verb::Repair { content: Content { image, version, disk }, order } => {
+            create(session, order, TaskWork::Repair { image, version, disk: disk.unwrap_or_default() }).await
+        }
+        Verb::List { machine, state, limit } => {
+            let machine = match machine {
+                Some(named) => Some(session.machine(&named).await?.summary.id),
+                None => None,
+            };
+            let query = TaskQuery { machine, state: state.map(State::word), limit: Some(limit.min(MAX_PAGE)), after: None };
+            session.show(&client.ask(&["tasks"], &query).await?, list)
+        }
+        Verb::Show { task } => session.show(&client.get(&["tasks", &task.to_string()]).await?, show),
+        Verb::Wait { tasks } => wait(session, &tasks).await,
+        Verb::Cancel { task } => {
+            let answer = client.post(&["tasks", &task.to_string(), "cancel"], &Value::Null).await?;
+            session.show(&answer, line)
+        }
+        Verb::Requeue { task } => {
+            let answer = client.post(&["tasks", &task.to_string(), "requeue"], &Value::Null).await?;
+            session.show(&answer, line)
+        }
+        Verb::Retry { task, way } => {
+            let task = task.to_string();
+            let path = ["tasks", &task, "retry"];
+            let plan: Answer<Plan> = client.get(&path).await?;
+            let harmless = !plan.read()?.destructive;
+            let confirm = session.agree(&plan, way.yes || harmless)?;
+            created(session, &client.post(&path, &confirm).await?, way).await
+        }
+    }
+}
+
+/// Shows what would be done, and does it if that was confirmed or harms nothing.
+async fn create(session: &Session, order: Order, work: TaskWork) -> anyhow::Result<()> {
+    let mut machines = Vec::with_capacity(order.machines.len());
+    for named in &order.machines {
+        machines.push(session.machine(named).await?.summary.id);
+    }
+    let many = machines.len() > 1;
+    let mut new = NewTasks { machines, work, then: order.then.word(), confirm: None };
+    let plan: Answer<Plan> = session.client.post(&["tasks", "plan"], &new).await?;
+    let harmless = !plan.read()?.destructive && !many;
+    new.confirm = Some(session.agree(&plan, order.way.yes || harmless)?.confirm);
+    created(session, &session.client.post(&["tasks"], &new).await?, order.way).await
+}
+
+async fn created(session: &Session, answer: &Answer<TasksCreated>, way: Way) -> anyhow::Result<()> {
+    if !way.wait {
+        return session.show(answer, |created| created.tasks.iter().map(|task| line(task) + "\n").collect());
+    }
+    let tasks = answer.read()?.tasks;
+    for task in &tasks {
+        output::talk(&line(task));
+    }
+    wait(session, &tasks.iter().map(|task| task.id).collect::<Vec<_>>()).await
+}
+
+/// A task in one line.
+pub(crate) fn line(task: &TaskSummary) -> String {
+    let reason = task.reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));
+    let work = describe_work(&task.work);
+    shown(&format!("{}  {}: {work}, {}{reason}", task.id, task.machine_name, task.state.as_str()))
+}
+
+fn list(page: &Page<TaskSummary>) -> String {
+    let mut table = Table::new(["ID", "MACHINE", "WORK", "STATE", "PROGRESS", "CREATED"]);
+    for task in &page.items {
+        table.row([
+            task.id.to_string(),
+            task.machine_name.clone(),
+            describe_work(&task.work),
+            task.state.as_str().to_owned(),
+            if task.state == TaskState::Running { progress(task) } else { String::new() },
+            time(task.created),
+        ]);
+    }
+    table.to_string()
+}
+
+fn show(task: &TaskSummary) -> String {
+    let mut fields = Fields::default();
+    fields.field("id", task.id);
+    fields.field("machine", &task.machine_name);
+    fields.field("work", describe_work(&task.work));
+    fields.field("disk", disk(&task.work));
+    fields.field("state", task.state.as_str());
+    fields.field("reason", task.reason.as_deref().unwrap_or_default());
+    fields.field("progress", progress(task));
+    fields.field("attempts", format!("{} of {}", task.attempts, task.max_attempts));
+    fields.field("afterwards", match task.then {
+        Then::LocalBoot => "start from the local disk",
+        Then::PowerOff => "power off",
+        Then::Reboot => "restart",
+    });
+    fields.field("ordered", format!("{} by {}", time(task.created), task.created_by));
+    fields.field("agent heard", task.heard.map(time).unwrap_or_default());
+    match task.ended {
+        Some(ended) => fields.field("ended", time(ended)),
+        None => fields.field("expires", time(task.expires)),
+    }
+    fields.to_string()
+}
+
+fn disk(work: &TaskWork) -> String {
+    let (TaskWork::Capture { disk, .. } | TaskWork::Deploy { disk, .. } | TaskWork::Repair { disk, .. }) = work else {
+        return String::new();
+    };
+    let text = |name: &str, value: &Option<String>| value.as_ref().map(|value| format!("{name}={value}"));
+    let size = |name: &str, value: Option<u64>| value.map(|value| format!("{name}={value}"));
+    let parts = [
+        text("serial", &disk.serial),
+        text("wwn", &disk.wwn),
+        text("bus", &disk.bus),
+        text("model", &disk.model),
+        size("min", disk.min_bytes),
+        size("max", disk.max_bytes),
+        disk.allow_removable.then(|| "removable".to_owned()),
+    ];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    if parts.is_empty() { "the only one".to_owned() } else { parts.join(",") }
+}
+
+/// How far it is and what holds it up.
+pub(crate) fn progress(task: &TaskSummary) -> String {
+    let now = &task.progress;
+    if now.total_bytes == 0 {
+        return now.phase.clone();
+    }
+    let share = u128::from(now.done_bytes) * 100 / u128::from(now.total_bytes);
+    let limit = match now.bottleneck {
+        Some(Bottleneck::Cpu) => ", limited by the processor",
+        Some(Bottleneck::Disk) => ", limited by the disk",
+        Some(Bottleneck::Network) => ", limited by the network",
+        None => "",
+    };
+    format!("{} {share} %, {}/s{limit}", now.phase, bytes(now.bytes_per_second))
+}
+
+impl After {
+    fn word(self) -> Then {
+        match self {
+            Self::LocalBoot => Then::LocalBoot,
+            Self::PowerOff => Then::PowerOff,
+            Self::Reboot => Then::Reboot,
+        }
+    }
+}
+
+impl State {
+    fn word(self) -> TaskState {
+        match self {
+            Self::Cancelled => TaskState::Cancelled,
+            Self::Done => TaskState::Done,
+            Self::Expired => TaskState::Expired,
+            Self::Failed => TaskState::Failed,
+            Self::Lost => TaskState::Lost,
+            Self::Queued => TaskState::Queued,
+            Self::Running => TaskState::Running,
+        }
+    }
+}
