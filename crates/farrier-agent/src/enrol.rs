@@ -159,7 +159,7 @@ fn image_key(hex: &str) -> Result<[u8; 32], EnrolError> {
 }
 
 /// Waiting for a server that is away: longer each time, and not a line on the screen for each try.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Patience {
     tries: u32,
     since: Option<Instant>,
@@ -169,16 +169,6 @@ pub struct Patience {
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 const SAY_AGAIN: Duration = Duration::from_secs(30);
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self {
-            tries: 0,
-            since: None,
-            said: None,
-        }
-    }
-}
 
 impl Patience {
     /// How long the `tries`th wait is.

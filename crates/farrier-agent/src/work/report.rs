@@ -157,8 +157,8 @@ fn line(progress: &Progress, rates: &Rates) -> String {
         let percent = u128::from(done_bytes) * 100 / u128::from(total_bytes);
         line += &format!(": {percent} % of {}", bytes(total_bytes));
     }
-    if rates.bytes_per_second > 0 {
-        let left = total_bytes.saturating_sub(done_bytes) / rates.bytes_per_second;
+    let left = total_bytes.saturating_sub(done_bytes);
+    if let Some(left) = left.checked_div(rates.bytes_per_second) {
         line += &format!(
             ", {}/s, {}:{:02} left",
             bytes(rates.bytes_per_second),

@@ -145,7 +145,7 @@ impl Machine {
         let content: Vec<u8> = (0..DISK)
             .map(|at| {
                 if at < DISK / 2 {
-                    (at * 7 >> 5) as u8
+                    ((at * 7) >> 5) as u8
                 } else {
                     0
                 }
