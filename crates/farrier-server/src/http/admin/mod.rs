@@ -67,7 +67,7 @@ pub fn build(door: Shared) -> Router {
     let mut router = Router::new();
     for Route { path, access, handler, .. } in routes::all() {
         let gate = Gate { door: Arc::clone(&door), access };
-        router = router.route(path, handler.layer(from_fn_with_state(gate, pass)));
+        router = router.route(path, handler.route_layer(from_fn_with_state(gate, pass)));
     }
     router
         .fallback(nothing_here)
