@@ -25,13 +25,13 @@ impl Run {
         self.site.host().address().unwrap()
     }
 
-    /// A loader of the catalogue: its TFTP name and its bytes.
+    /// A loader of the catalogue: its TFTP name and its bytes, as they were imported.
     fn loader(&self) -> (String, Vec<u8>) {
-        let loaders = self.site.get("loaders").unwrap();
-        let items = loaders["items"].as_array().or(loaders.as_array()).unwrap();
-        let loader = items.iter().find(|l| l["id"] == "ipxe-undionly-bios").unwrap();
-        let bytes = fs::read(self.site.data().join("loaders").join(loader["sha256"].as_str().unwrap())).unwrap();
-        (format!("boot/ipxe-undionly-bios/{}", loader["file_name"].as_str().unwrap()), bytes)
+        let folder = self.site.data().join("loaders");
+        let entry = fs::read_to_string(folder.join("ipxe-undionly-bios.json")).unwrap();
+        let entry: serde_json::Value = serde_json::from_str(&entry).unwrap();
+        let bytes = fs::read(folder.join(entry["sha256"].as_str().unwrap())).unwrap();
+        (format!("boot/ipxe-undionly-bios/{}", entry["file_name"].as_str().unwrap()), bytes)
     }
 }
 
