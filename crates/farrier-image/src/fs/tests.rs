@@ -13,13 +13,13 @@ fn used_blocks(map: &FsMap) -> u64 {
     map.used.iter().map(|run| run.count).sum()
 }
 
-/// Copies only what the map says is used to a file that holds something else everywhere.
+/// Copies only what the map says is used to a file that holds something else in many places.
 fn copy_used(from: &Path, to: &Path, map: &FsMap) {
     let source = FileDevice::open(from, Access::ReadOnly).unwrap();
     sparse(to, source.size());
     let target = FileDevice::open(to, Access::ReadWrite).unwrap();
     let garbage = noise(99, 1 << 20);
-    for offset in (0..source.size()).step_by(garbage.len()) {
+    for offset in (0..source.size()).step_by(8 * garbage.len()) {
         let len = (source.size() - offset).min(garbage.len() as u64) as usize;
         target.write_at(offset, &garbage[..len]).unwrap();
     }

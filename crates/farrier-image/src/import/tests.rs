@@ -61,7 +61,7 @@ fn cve_2024_44082_files_that_point_to_others_are_refused() {
     let path = file.to_str().unwrap();
     let source = source.to_str().unwrap();
     let external = format!("data_file={},data_file_raw=on", data.display());
-    let rows: [(&str, Vec<&str>); 4] = [
+    let rows: [(&str, Vec<&str>); 3] = [
         (
             "backing file",
             vec!["create", "-f", "qcow2", "-F", "raw", "-b", source, path],
@@ -73,20 +73,6 @@ fn cve_2024_44082_files_that_point_to_others_are_refused() {
         (
             "subclusters",
             vec!["create", "-f", "qcow2", "-o", "extended_l2=on", path, "4M"],
-        ),
-        (
-            "encrypted",
-            vec![
-                "create",
-                "--object",
-                "secret,id=s,data=abc",
-                "-f",
-                "qcow2",
-                "-o",
-                "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10",
-                path,
-                "4M",
-            ],
         ),
     ];
     for (word, arguments) in rows {
@@ -103,6 +89,13 @@ fn cve_2024_44082_files_that_point_to_others_are_refused() {
             "{text}"
         );
     }
+    run("qemu-img", &["create", "-f", "qcow2", path, "4M"]);
+    let device = FileDevice::open(&file, Access::ReadWrite).unwrap();
+    device.write_at(32, &2_u32.to_be_bytes()).unwrap();
+    let Err(error) = open(&file) else {
+        panic!("an encrypted file was opened")
+    };
+    assert!(error.to_string().contains("is encrypted"), "{error}");
 }
 
 /// Damage anywhere in header and tables ends in an error or in wrong bytes, never in a panic, a hang or
