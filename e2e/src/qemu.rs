@@ -4,7 +4,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::Child,
@@ -294,6 +294,7 @@ impl Machine {
             sockets,
             started: Instant::now(),
             read: 0,
+            keyboard: None,
         };
         vm.wait_until_controllable()?;
         Ok(vm)
@@ -397,6 +398,7 @@ pub struct Vm {
     started: Instant,
     /// How much of the console text was passed by [`Vm::wait_for`].
     read: usize,
+    keyboard: Option<UnixStream>,
 }
 
 impl Vm {
@@ -468,10 +470,15 @@ impl Vm {
     ///
     /// # Errors
     /// When the console's socket does not take it.
-    pub fn type_line(&self, line: &str) -> Result<()> {
-        let mut socket =
-            UnixStream::connect(&self.sockets.console).context("cannot reach the console")?;
-        socket
+    pub fn type_line(&mut self, line: &str) -> Result<()> {
+        if self.keyboard.is_none() {
+            self.keyboard = Some(self.plug_keyboard()?);
+        }
+        let keyboard = self
+            .keyboard
+            .as_mut()
+            .context("the console has no keyboard")?;
+        keyboard
             .write_all(format!("{line}\n").as_bytes())
             .context("cannot type on the console")
     }
@@ -595,6 +602,16 @@ impl Vm {
         }
         // `quit` may close the line before its answer.
         Ok(Value::Null)
+    }
+
+    /// Connects to the console and stays: the serial port takes 16 bytes at a time, and what it has not taken when the
+    /// connection closes is lost. What the console says arrives here too and is thrown away; it is in the log file.
+    fn plug_keyboard(&self) -> Result<UnixStream> {
+        let keyboard =
+            UnixStream::connect(&self.sockets.console).context("cannot reach the console")?;
+        let mut screen = keyboard.try_clone().context("cannot read the console")?;
+        thread::spawn(move || io::copy(&mut screen, &mut io::sink()));
+        Ok(keyboard)
     }
 
     fn wait_until_controllable(&mut self) -> Result<()> {

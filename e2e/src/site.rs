@@ -29,7 +29,9 @@ impl Programs {
     /// # Errors
     /// When one was not built.
     pub fn find(lab: &Lab) -> Result<Self> {
-        let built = lab.workspace().join("target/static/x86_64-unknown-linux-gnu/release");
+        let built = lab
+            .workspace()
+            .join("target/static/x86_64-unknown-linux-gnu/release");
         let place = |variable: &str, name: &str| {
             let path = std::env::var_os(variable).map_or_else(|| built.join(name), PathBuf::from);
             if path.is_file() {
@@ -76,11 +78,18 @@ impl Site {
         let data = folder.join("data");
         fs::create_dir_all(&data).context("cannot make the data folder")?;
         copy_folder(&prepared(lab, &programs)?, &data)?;
-        let address = host.address().context("the server's host needs an address")?;
+        let address = host
+            .address()
+            .context("the server's host needs an address")?;
         let text = config(&data, mode, address);
         fs::write(folder.join("farrier.toml"), text).context("cannot write the configuration")?;
-        let mut site =
-            Self { host, folder: folder.to_path_buf(), data, programs, program: None };
+        let mut site = Self {
+            host,
+            folder: folder.to_path_buf(),
+            data,
+            programs,
+            program: None,
+        };
         site.resume()?;
         // New machines are let in without a person, unless a test wants one.
         site.put("policy", &json!({ "enrolment": "automatic" }))?;
@@ -92,8 +101,12 @@ impl Site {
     /// # Errors
     /// When it does not come up.
     pub fn resume(&mut self) -> Result<()> {
-        let mut command = self.host.command(self.programs.farrier.to_str().context("path")?);
-        command.args(["serve", "--config"]).arg(self.folder.join("farrier.toml"));
+        let mut command = self
+            .host
+            .command(self.programs.farrier.to_str().context("path")?);
+        command
+            .args(["serve", "--config"])
+            .arg(self.folder.join("farrier.toml"));
         command.env("FARRIER_LOG", "info,farrier_server=debug");
         // The token of an earlier start must not be taken for this one's.
         let _ = fs::remove_file(self.data.join("admin.token"));
@@ -214,9 +227,16 @@ impl Site {
     /// When there is no such machine.
     pub fn timeline(&self, mac: &str) -> Result<Vec<String>> {
         let machine = self.machine(mac)?;
-        let page = self.get(&format!("machines/{}/timeline?limit=500", text(&machine["id"])?))?;
+        let page = self.get(&format!(
+            "machines/{}/timeline?limit=500",
+            text(&machine["id"])?
+        ))?;
         let items = page["items"].as_array().context("a page has items")?;
-        items.iter().rev().map(|entry| text(&entry["text"])).collect()
+        items
+            .iter()
+            .rev()
+            .map(|entry| text(&entry["text"]))
+            .collect()
     }
 
     /// Waits until a machine's timeline has a sentence with `words`.
@@ -231,7 +251,10 @@ impl Site {
                 return Ok(());
             }
             if started.elapsed() > patience(timeout) {
-                bail!("{words:?} is not on the timeline after {timeout:?}:\n{}", told.join("\n"));
+                bail!(
+                    "{words:?} is not on the timeline after {timeout:?}:\n{}",
+                    told.join("\n")
+                );
             }
             thread::sleep(Duration::from_millis(500));
         }
@@ -275,12 +298,19 @@ impl Site {
     /// When it ends otherwise, or not in time.
     pub fn wait_done(&self, id: &str, timeout: Duration) -> Result<Value> {
         let task = self.wait_task(id, timeout)?;
-        if task["state"] == "done" { Ok(task) } else { bail!("the task did not succeed: {task:#}") }
+        if task["state"] == "done" {
+            Ok(task)
+        } else {
+            bail!("the task did not succeed: {task:#}")
+        }
     }
 }
 
 fn text(value: &Value) -> Result<String> {
-    value.as_str().map(ToOwned::to_owned).with_context(|| format!("{value} is no text"))
+    value
+        .as_str()
+        .map(ToOwned::to_owned)
+        .with_context(|| format!("{value} is no text"))
 }
 
 /// Loaders and agent, made once by the product's own commands and copied for each site.
@@ -288,7 +318,11 @@ fn prepared(lab: &Lab, programs: &Programs) -> Result<PathBuf> {
     let _lock = lab.lock("prepared")?;
     let folder = lab.subfolder("prepared")?;
     let stamp = folder.join("stamp");
-    let now = format!("{:?} {:?}", modified(&programs.farrier)?, modified(&programs.agent)?);
+    let now = format!(
+        "{:?} {:?}",
+        modified(&programs.farrier)?,
+        modified(&programs.agent)?
+    );
     if fs::read_to_string(&stamp).is_ok_and(|then| then == now) {
         return Ok(folder.join("data"));
     }
@@ -301,19 +335,27 @@ fn prepared(lab: &Lab, programs: &Programs) -> Result<PathBuf> {
     run(&mut import)?;
     let mut build = Command::new(&programs.farrier);
     build.args(["agent", "build", "--data"]).arg(&data);
-    build.arg("--kernel").arg(debs.kernel()?.path).arg("--agent").arg(&programs.agent);
+    build
+        .arg("--kernel")
+        .arg(debs.kernel()?.path)
+        .arg("--agent")
+        .arg(&programs.agent);
     run(&mut build)?;
     fs::write(stamp, now).context("cannot write the stamp")?;
     Ok(data)
 }
 
 fn modified(path: &Path) -> Result<std::time::SystemTime> {
-    fs::metadata(path).and_then(|m| m.modified()).with_context(|| path.display().to_string())
+    fs::metadata(path)
+        .and_then(|m| m.modified())
+        .with_context(|| path.display().to_string())
 }
 
 fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     let mut copy = Command::new("cp");
-    copy.args(["--archive", "--reflink=auto"]).arg(from.join(".")).arg(to);
+    copy.args(["--archive", "--reflink=auto"])
+        .arg(from.join("."))
+        .arg(to);
     run(&mut copy).map(drop)
 }
 

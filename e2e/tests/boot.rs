@@ -2,7 +2,9 @@
 
 use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 
-use farrier_e2e::{Bus, Disk, Firmware, Lab, Lan, Machine, Mode, Program, Site, Vm, server::Dnsmasq};
+use farrier_e2e::{
+    Bus, Disk, Firmware, Lab, Lan, Machine, Mode, Program, Site, Vm, server::Dnsmasq,
+};
 
 const BOOT: Duration = Duration::from_secs(150);
 const GIB: u64 = 1 << 30;
@@ -25,7 +27,11 @@ fn run(name: &str, mode: Mode) -> Run {
         Mode::Dhcp => {}
         Mode::Proxy => {
             let elsewhere = lan.other().unwrap();
-            other.push(Dnsmasq::addresses(first, last).start(&elsewhere, &folder).unwrap());
+            other.push(
+                Dnsmasq::addresses(first, last)
+                    .start(&elsewhere, &folder)
+                    .unwrap(),
+            );
         }
         Mode::Port4011 => {
             let dhcp = Dnsmasq::addresses(first, last).with("--dhcp-option-force=60,PXEClient");
@@ -33,7 +39,12 @@ fn run(name: &str, mode: Mode) -> Run {
         }
     }
     let site = Site::start(&lab, host, &folder, mode).unwrap();
-    Run { folder, lan, site, _other: other }
+    Run {
+        folder,
+        lan,
+        site,
+        _other: other,
+    }
 }
 
 impl Run {
@@ -45,7 +56,10 @@ impl Run {
         let known = self.site.machine(machine.mac()).unwrap();
         assert_eq!(known["registration"], "approved", "{known:#}");
         let inventory = &known["inventory"];
-        assert_eq!(inventory["system"]["manufacturer"], "Farrier Lab", "{inventory:#}");
+        assert_eq!(
+            inventory["system"]["manufacturer"], "Farrier Lab",
+            "{inventory:#}"
+        );
         assert_eq!(inventory["nics"][0]["mac"], machine.mac(), "{inventory:#}");
         vm
     }
@@ -72,7 +86,10 @@ fn b_z4_uefi_machine_registers_beside_a_foreign_dhcp_server() {
     let disk = Disk::blank(run.folder.join("disk.raw"), GIB, Bus::Nvme, "DISK-B").unwrap();
     let machine = Machine::new("uefi", Firmware::UefiPxe4, 12).disk(disk);
     let _vm = run.registers(&machine);
-    assert_eq!(run.site.machine(machine.mac()).unwrap()["inventory"]["uefi"], true);
+    assert_eq!(
+        run.site.machine(machine.mac()).unwrap()["inventory"]["uefi"],
+        true
+    );
 }
 
 /// Z5: the DHCP server is on the same host, and the firmware asks again on port 4011.

@@ -16,8 +16,15 @@ fn run(name: &str) -> Run {
     let folder = lab.scratch(name).unwrap();
     let lan = Lan::new().unwrap();
     let site = Site::start(&lab, lan.server().unwrap(), &folder, Mode::Dhcp).unwrap();
-    let client = lan.host("client", Some(Ipv4Addr::new(10, 77, 0, 10))).unwrap();
-    Run { folder, client, site, _lan: lan }
+    let client = lan
+        .host("client", Some(Ipv4Addr::new(10, 77, 0, 10)))
+        .unwrap();
+    Run {
+        folder,
+        client,
+        site,
+        _lan: lan,
+    }
 }
 
 impl Run {
@@ -31,7 +38,13 @@ impl Run {
         let entry = fs::read_to_string(folder.join("ipxe-undionly-bios.json")).unwrap();
         let entry: serde_json::Value = serde_json::from_str(&entry).unwrap();
         let bytes = fs::read(folder.join(entry["sha256"].as_str().unwrap())).unwrap();
-        (format!("boot/ipxe-undionly-bios/{}", entry["file_name"].as_str().unwrap()), bytes)
+        (
+            format!(
+                "boot/ipxe-undionly-bios/{}",
+                entry["file_name"].as_str().unwrap()
+            ),
+            bytes,
+        )
     }
 }
 
@@ -44,7 +57,10 @@ fn t8_udhcpc_and_dhclient_get_leases_that_survive_a_kill() {
     assert_eq!(told["router"], "10.77.0.1", "{told:?}");
     assert_eq!(told["lease"], "3600", "{told:?}");
     let again = clients::dhclient(&run.client, &run.folder).unwrap();
-    assert!(again.contains(&format!("fixed-address {}", told["ip"])), "the same machine, the same address: {again}");
+    assert!(
+        again.contains(&format!("fixed-address {}", told["ip"])),
+        "the same machine, the same address: {again}"
+    );
     let before = run.site.get("leases").unwrap().to_string();
     assert!(before.contains(&told["ip"]), "{before}");
     run.site.kill();
@@ -78,7 +94,15 @@ fn f2_tftp_clients_get_every_byte() {
     }
     let url = format!("tftp://{}/{name}", run.server());
     let mut curl = run.client.command("curl");
-    curl.args(["--silent", "--show-error", "--tftp-blksize", "1400", "--output"]).arg(&target).arg(&url);
+    curl.args([
+        "--silent",
+        "--show-error",
+        "--tftp-blksize",
+        "1400",
+        "--output",
+    ])
+    .arg(&target)
+    .arg(&url);
     assert!(curl.status().unwrap().success());
     assert_eq!(fs::read(&target).unwrap(), bytes, "curl");
 }
@@ -88,15 +112,42 @@ fn f2_tftp_clients_get_every_byte() {
 fn t7_names_lead_nowhere_but_into_the_catalogue() {
     let run = run("clients-names");
     let target = run.folder.join("fetched");
-    for name in ["../../etc/passwd", "/etc/passwd", "boot/../../farrier.toml", "..\\..\\farrier.toml", "boot/ipxe-undionly-bios/../x"] {
+    for name in [
+        "../../etc/passwd",
+        "/etc/passwd",
+        "boot/../../farrier.toml",
+        "..\\..\\farrier.toml",
+        "boot/ipxe-undionly-bios/../x",
+    ] {
         let _ = fs::remove_file(&target);
         let fetched = clients::tftp_hpa(&run.client, run.server(), name, &target);
         let got = fs::read(&target).unwrap_or_default();
-        assert!(fetched.is_err() || got.is_empty(), "{name} gave {} bytes", got.len());
+        assert!(
+            fetched.is_err() || got.is_empty(),
+            "{name} gave {} bytes",
+            got.len()
+        );
     }
-    for path in ["/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/boot/agent/x/../../../ca/root.key", "/api/v1/machines", "/agent/v1/work"] {
+    for path in [
+        "/../../etc/passwd",
+        "/%2e%2e/%2e%2e/etc/passwd",
+        "/boot/agent/x/../../../ca/root.key",
+        "/api/v1/machines",
+        "/agent/v1/work",
+    ] {
         let url = format!("http://{}:8067{path}", run.server());
-        let answer = clients::curl(&run.client, &["--path-as-is", "--output", "/dev/null", "--write-out", "%{http_code}"], &url).unwrap();
+        let answer = clients::curl(
+            &run.client,
+            &[
+                "--path-as-is",
+                "--output",
+                "/dev/null",
+                "--write-out",
+                "%{http_code}",
+            ],
+            &url,
+        )
+        .unwrap();
         assert_eq!(answer, "404", "{path}");
     }
 }
@@ -110,14 +161,27 @@ fn z18_http_ranges_and_head() {
     let target = run.folder.join("fetched");
     let output = target.display().to_string();
     fs::write(&target, &bytes[..10_000]).unwrap();
-    clients::curl(&run.client, &["--fail", "--continue-at", "-", "--output", &output], &url).unwrap();
+    clients::curl(
+        &run.client,
+        &["--fail", "--continue-at", "-", "--output", &output],
+        &url,
+    )
+    .unwrap();
     assert_eq!(fs::read(&target).unwrap(), bytes, "resumed");
     let head = clients::curl(&run.client, &["--head", "--fail"], &url).unwrap();
-    assert!(head.to_lowercase().contains(&format!("content-length: {}", bytes.len())), "{head}");
+    assert!(
+        head.to_lowercase()
+            .contains(&format!("content-length: {}", bytes.len())),
+        "{head}"
+    );
     assert!(!head.to_lowercase().contains("transfer-encoding"), "{head}");
     let double = format!("http://{}:8067//{}", run.server(), name.replace('/', "//"));
     clients::curl(&run.client, &["--fail", "--output", &output], &double).unwrap();
-    assert_eq!(fs::read(&target).unwrap(), bytes, "double slashes are cleaned, not redirected");
+    assert_eq!(
+        fs::read(&target).unwrap(),
+        bytes,
+        "double slashes are cleaned, not redirected"
+    );
 }
 
 /// X3: planted secrets never show in boot traffic, whoever asks.
@@ -125,14 +189,30 @@ fn z18_http_ranges_and_head() {
 fn x3_nothing_secret_before_enrolment() {
     let run = run("clients-secrets");
     let secrets = [
-        fs::read_to_string(run.site.data().join("admin.token")).unwrap().trim().to_owned(),
-        fs::read_to_string(run.site.data().join("ca/root.key")).unwrap().lines().nth(1).unwrap().to_owned(),
+        fs::read_to_string(run.site.data().join("admin.token"))
+            .unwrap()
+            .trim()
+            .to_owned(),
+        fs::read_to_string(run.site.data().join("ca/root.key"))
+            .unwrap()
+            .lines()
+            .nth(1)
+            .unwrap()
+            .to_owned(),
     ];
-    let first = clients::curl(&run.client, &["--fail"], &format!("http://{}:8067/boot/first.ipxe", run.server())).unwrap();
+    let first = clients::curl(
+        &run.client,
+        &["--fail"],
+        &format!("http://{}:8067/boot/first.ipxe", run.server()),
+    )
+    .unwrap();
     let script = clients::curl(
         &run.client,
         &["--fail"],
-        &format!("http://{}:8067/boot/script?mac=52-54-00-77-00-63&platform=efi&buildarch=x86_64", run.server()),
+        &format!(
+            "http://{}:8067/boot/script?mac=52-54-00-77-00-63&platform=efi&buildarch=x86_64",
+            run.server()
+        ),
     )
     .unwrap();
     assert!(script.contains("farrier.token="), "{script}");
@@ -149,5 +229,8 @@ fn perfdhcp_drives_leases_without_loss() {
     assert!(report.contains("REQUEST-ACK"), "{report}");
     std::thread::sleep(Duration::from_millis(200));
     let leases = run.site.get("leases").unwrap();
-    assert!(leases.to_string().matches("10.77.0.1").count() >= 30, "{leases}");
+    assert!(
+        leases.to_string().matches("10.77.0.1").count() >= 30,
+        "{leases}"
+    );
 }

@@ -33,19 +33,28 @@ fn run(name: &str) -> Run {
     let folder = lab.scratch(name).unwrap();
     let lan = Lan::new().unwrap();
     let site = Site::start(&lab, lan.server().unwrap(), &folder, Mode::Dhcp).unwrap();
-    Run { golden, folder, lan, site }
+    Run {
+        golden,
+        folder,
+        lan,
+        site,
+    }
 }
 
 impl Run {
     /// A machine we know before it is switched on.
     fn known(&self, machine: &Machine) {
-        self.site.post("machines", &json!({ "macs": [machine.mac()] })).unwrap();
+        self.site
+            .post("machines", &json!({ "macs": [machine.mac()] }))
+            .unwrap();
     }
 
     /// Puts the golden disk into the store without a machine.
     fn import(&self) {
         let image = self.golden.image.display().to_string();
-        self.site.farrier(&["image", "import", "--name", IMAGE, &image]).unwrap();
+        self.site
+            .farrier(&["image", "import", "--name", IMAGE, &image])
+            .unwrap();
     }
 
     fn blank(&self, name: &str, bytes: u64, bus: Bus) -> Disk {
@@ -63,13 +72,21 @@ impl Run {
 fn e_t18_capture_deploy_boot_and_f_t19_repair() {
     let run = run("e-main");
 
-    let source = Disk::overlay(&run.golden.image, run.folder.join("source.qcow2"), Bus::Virtio, "SOURCE").unwrap();
+    let source = Disk::overlay(
+        &run.golden.image,
+        run.folder.join("source.qcow2"),
+        Bus::Virtio,
+        "SOURCE",
+    )
+    .unwrap();
     let teacher = Machine::new("teacher", Firmware::Bios, 21).disk(source);
     run.known(&teacher);
     let work = json!({ "kind": "capture", "image": IMAGE, "disk": { "serial": "SOURCE" } });
     let task = run.site.order(teacher.mac(), &work, "power_off").unwrap();
     let mut vm = teacher.start(&run.lan, &run.folder).unwrap();
-    run.site.wait_done(&task, TASK).unwrap_or_else(|e| panic!("{e:#}\n{}", vm.tail()));
+    run.site
+        .wait_done(&task, TASK)
+        .unwrap_or_else(|e| panic!("{e:#}\n{}", vm.tail()));
     vm.wait_for_power_off(BOOT).unwrap();
     let image = run.site.get(&format!("images/{IMAGE}")).unwrap();
     say(&format!("captured: {}", image["versions"][0]));
@@ -78,18 +95,28 @@ fn e_t18_capture_deploy_boot_and_f_t19_repair() {
     let path = target.path().to_path_buf();
     let pupil = Machine::new("pupil", Firmware::UefiPxe4, 22).disk(target);
     run.known(&pupil);
-    let task = run.site.order(pupil.mac(), &Run::deploy("TARGET"), "local_boot").unwrap();
+    let task = run
+        .site
+        .order(pupil.mac(), &Run::deploy("TARGET"), "local_boot")
+        .unwrap();
     let mut vm = pupil.start(&run.lan, &run.folder).unwrap();
-    run.site.wait_done(&task, TASK).unwrap_or_else(|e| panic!("{e:#}\n{}", vm.tail()));
+    run.site
+        .wait_done(&task, TASK)
+        .unwrap_or_else(|e| panic!("{e:#}\n{}", vm.tail()));
     vm.wait_for(LOGIN, BOOT).unwrap();
     vm.power_off().unwrap();
 
     let broken = break_blocks(&path, 5, 77);
-    say(&format!("overwrote {} MiB of the disk with noise", broken / MIB));
+    say(&format!(
+        "overwrote {} MiB of the disk with noise",
+        broken / MIB
+    ));
     let repair = json!({ "kind": "repair", "image": IMAGE, "disk": { "serial": "TARGET" } });
     let task = run.site.order(pupil.mac(), &repair, "local_boot").unwrap();
     let mut vm = pupil.start(&run.lan, &run.folder).unwrap();
-    run.site.wait_done(&task, TASK).unwrap_or_else(|e| panic!("{e:#}\n{}", vm.tail()));
+    run.site
+        .wait_done(&task, TASK)
+        .unwrap_or_else(|e| panic!("{e:#}\n{}", vm.tail()));
     vm.wait_for(LOGIN, BOOT).unwrap();
     let told = run.site.timeline(pupil.mac()).unwrap();
     let done = told.iter().rev().find(|s| s.starts_with("Done")).unwrap();
@@ -101,11 +128,17 @@ fn e_t18_capture_deploy_boot_and_f_t19_repair() {
 fn e_t18_deploy_to_sata_on_bios_boots() {
     let run = run("e-bios");
     run.import();
-    let machine = Machine::new("bios", Firmware::Bios, 23).disk(run.blank("SATA", 3 * GIB, Bus::Ahci));
+    let machine =
+        Machine::new("bios", Firmware::Bios, 23).disk(run.blank("SATA", 3 * GIB, Bus::Ahci));
     run.known(&machine);
-    let task = run.site.order(machine.mac(), &Run::deploy("SATA"), "local_boot").unwrap();
+    let task = run
+        .site
+        .order(machine.mac(), &Run::deploy("SATA"), "local_boot")
+        .unwrap();
     let mut vm = machine.start(&run.lan, &run.folder).unwrap();
-    run.site.wait_done(&task, TASK).unwrap_or_else(|e| panic!("{e:#}\n{}", vm.tail()));
+    run.site
+        .wait_done(&task, TASK)
+        .unwrap_or_else(|e| panic!("{e:#}\n{}", vm.tail()));
     vm.wait_for(LOGIN, BOOT).unwrap();
 }
 
@@ -114,26 +147,42 @@ fn e_t18_deploy_to_sata_on_bios_boots() {
 fn g_r2_the_server_is_killed_mid_deploy() {
     let mut run = run("g-kill");
     run.import();
-    let machine = Machine::new("killed", Firmware::Bios, 24).disk(run.blank("KILLED", 3 * GIB, Bus::Virtio));
+    let machine =
+        Machine::new("killed", Firmware::Bios, 24).disk(run.blank("KILLED", 3 * GIB, Bus::Virtio));
     run.known(&machine);
-    let task = run.site.order(machine.mac(), &Run::deploy("KILLED"), "power_off").unwrap();
+    let task = run
+        .site
+        .order(machine.mac(), &Run::deploy("KILLED"), "power_off")
+        .unwrap();
     let mut vm = machine.start(&run.lan, &run.folder).unwrap();
-    run.site.wait_for(machine.mac(), "The agent enrolled", BOOT).unwrap();
+    run.site
+        .wait_for(machine.mac(), "The agent enrolled", BOOT)
+        .unwrap();
     let started = std::time::Instant::now();
     loop {
         let task = run.site.get(&format!("tasks/{task}")).unwrap();
         if task["progress"]["done_bytes"].as_u64().unwrap_or(0) > 10 * MIB {
             break;
         }
-        assert!(started.elapsed() < TASK, "the deployment does not begin: {task:#}\n{}", vm.tail());
+        assert!(
+            started.elapsed() < TASK,
+            "the deployment does not begin: {task:#}\n{}",
+            vm.tail()
+        );
         std::thread::sleep(Duration::from_millis(200));
     }
     run.site.kill();
     std::thread::sleep(Duration::from_secs(5));
     run.site.resume().unwrap();
-    let done = run.site.wait_done(&task, TASK).unwrap_or_else(|e| panic!("{e:#}\n{}", vm.tail()));
+    let done = run
+        .site
+        .wait_done(&task, TASK)
+        .unwrap_or_else(|e| panic!("{e:#}\n{}", vm.tail()));
     vm.wait_for_power_off(BOOT).unwrap();
-    assert_eq!(done["attempts"], 1, "it went on instead of starting anew: {done:#}");
+    assert_eq!(
+        done["attempts"], 1,
+        "it went on instead of starting anew: {done:#}"
+    );
 }
 
 /// R18: two equal disks, and a disk that is too small, are refused before anything is written.
@@ -141,17 +190,34 @@ fn g_r2_the_server_is_killed_mid_deploy() {
 fn h_r18_ambiguous_and_small_disks_are_refused() {
     let run = run("h-refusals");
     run.import();
-    let (one, two) = (run.blank("ONE", 3 * GIB, Bus::Virtio), run.blank("TWO", 3 * GIB, Bus::Virtio));
+    let (one, two) = (
+        run.blank("ONE", 3 * GIB, Bus::Virtio),
+        run.blank("TWO", 3 * GIB, Bus::Virtio),
+    );
     let small = run.blank("SMALL", 512 * MIB, Bus::Nvme);
-    let paths: Vec<PathBuf> = [&one, &two, &small].map(|disk| disk.path().to_path_buf()).to_vec();
-    let machine = Machine::new("disks", Firmware::Bios, 25).disk(one).disk(two).disk(small);
+    let paths: Vec<PathBuf> = [&one, &two, &small]
+        .map(|disk| disk.path().to_path_buf())
+        .to_vec();
+    let machine = Machine::new("disks", Firmware::Bios, 25)
+        .disk(one)
+        .disk(two)
+        .disk(small);
     run.known(&machine);
     let ambiguous = json!({ "kind": "deploy", "image": IMAGE, "disk": { "bus": "virtio" } });
-    let first = run.site.order(machine.mac(), &ambiguous, "local_boot").unwrap();
-    let second = run.site.order(machine.mac(), &Run::deploy("SMALL"), "power_off").unwrap();
+    let first = run
+        .site
+        .order(machine.mac(), &ambiguous, "local_boot")
+        .unwrap();
+    let second = run
+        .site
+        .order(machine.mac(), &Run::deploy("SMALL"), "power_off")
+        .unwrap();
     let mut vm = machine.start(&run.lan, &run.folder).unwrap();
     for (task, words) in [(first, "2 disks"), (second, "small")] {
-        let ended = run.site.wait_task(&task, TASK).unwrap_or_else(|e| panic!("{e:#}\n{}", vm.tail()));
+        let ended = run
+            .site
+            .wait_task(&task, TASK)
+            .unwrap_or_else(|e| panic!("{e:#}\n{}", vm.tail()));
         assert_eq!(ended["state"], "failed", "{ended:#}");
         let reason = ended["reason"].as_str().unwrap_or_default();
         assert!(reason.contains(words), "{reason}");
@@ -165,12 +231,25 @@ fn h_r18_ambiguous_and_small_disks_are_refused() {
 /// T5, Z1, R14 of the capabilities: no task, so no agent is downloaded, and the local disk starts at once.
 fn local_disk_starts(name: &str, firmware: Firmware, number: u8, bus: Bus) {
     let run = run(name);
-    run.site.put("policy", &json!({ "menu": "never", "unknown_machine": "menu" })).unwrap();
-    let disk = Disk::overlay(&run.golden.image, run.folder.join("disk.qcow2"), bus, "LOCAL").unwrap();
+    run.site
+        .put(
+            "policy",
+            &json!({ "menu": "never", "unknown_machine": "menu" }),
+        )
+        .unwrap();
+    let disk = Disk::overlay(
+        &run.golden.image,
+        run.folder.join("disk.qcow2"),
+        bus,
+        "LOCAL",
+    )
+    .unwrap();
     let machine = Machine::new("local", firmware, number).disk(disk);
     let mut vm = machine.start(&run.lan, &run.folder).unwrap();
     vm.wait_for("GRUB", BOOT).unwrap();
-    run.site.wait_for(machine.mac(), "start its local disk", BOOT).unwrap();
+    run.site
+        .wait_for(machine.mac(), "start its local disk", BOOT)
+        .unwrap();
     vm.wait_for(LOGIN, BOOT).unwrap();
     let told = run.site.timeline(machine.mac()).unwrap();
     assert!(!told.iter().any(|s| s.contains("agent")), "{told:#?}");
@@ -190,11 +269,17 @@ fn i_z1_without_work_a_uefi_machine_starts_its_disk() {
 /// Overwrites `percent` of all 4 KiB blocks that hold anything, boot files included, chosen by a seeded generator.
 fn break_blocks(path: &Path, percent: u64, seed: u64) -> u64 {
     const BLOCK: usize = 4096;
-    let mut file = fs::File::options().read(true).write(true).open(path).unwrap();
+    let mut file = fs::File::options()
+        .read(true)
+        .write(true)
+        .open(path)
+        .unwrap();
     let blocks = file.metadata().unwrap().len() / BLOCK as u64;
     let mut state = seed;
     let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         state >> 33
     };
     let mut broken = 0;
@@ -208,7 +293,9 @@ fn break_blocks(path: &Path, percent: u64, seed: u64) -> u64 {
         if buffer.iter().all(|byte| *byte == 0) {
             continue;
         }
-        buffer.iter_mut().for_each(|byte| *byte = next().to_le_bytes()[0]);
+        buffer
+            .iter_mut()
+            .for_each(|byte| *byte = next().to_le_bytes()[0]);
         file.seek(SeekFrom::Start(block * BLOCK as u64)).unwrap();
         file.write_all(&buffer).unwrap();
         broken += BLOCK as u64;
