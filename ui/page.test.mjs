@@ -104,8 +104,9 @@ const steps = {
     await tabTo("Deploy…");
     await page.keyboard.press("Enter");
     await page.getByRole("dialog").waitFor();
-    await page.getByLabel("Image").selectOption("lab-debian");
-    await page.getByLabel("Disk").selectOption("S676NX0R");
+    const form = page.getByRole("dialog");
+    await form.locator("select[name=image]").selectOption("lab-debian");
+    await form.locator("select[name=serial]").selectOption("S676NX0R");
     await shot("deploy-form");
     await tabTo("Show the plan");
     await page.keyboard.press("Enter");

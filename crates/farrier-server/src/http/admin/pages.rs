@@ -58,17 +58,21 @@ pub(super) async fn dashboard(desk: Desk) -> Page {
 
 fn attention(s: &farrier_api::admin::ServerStatus) -> Vec<Attention> {
     let mut list = Vec::new();
-    let mut say = |count: u64, text: &str, href: &str| {
-        if count > 0 {
-            list.push(Attention { text: format!("{count} {text}"), href: href.to_owned(), link: "show" });
-        }
+    let mut say = |count: u64, one: &str, many: &str, href: &str| {
+        let text = match count {
+            0 => return,
+            1 => one.to_owned(),
+            n => format!("{n} {many}"),
+        };
+        list.push(Attention { text, href: href.to_owned(), link: "show" });
     };
-    say(s.machines.pending, "machine(s) wait for approval.", "/machines?registration=pending");
-    say(s.tasks.lost, "task(s) wait for an agent that has gone silent.", "/tasks");
-    say(s.tasks.failed, "task(s) failed within a day.", "/tasks?state=failed");
-    if s.store.free_bytes.is_some_and(|free| free < LITTLE_SPACE) {
-        say(1, "disk is nearly full: captures will pause.", "/images");
-    }
+    let pending = "/machines?registration=pending";
+    say(s.machines.pending, "A machine waits for approval.", "machines wait for approval.", pending);
+    let silent = ["A task waits for an agent that has gone silent.", "tasks wait for agents that have gone silent."];
+    say(s.tasks.lost, silent[0], silent[1], "/tasks");
+    say(s.tasks.failed, "A task failed within a day.", "tasks failed within a day.", "/tasks?state=failed");
+    let full = u64::from(s.store.free_bytes.is_some_and(|free| free < LITTLE_SPACE));
+    say(full, "The disk of the image store is nearly full: captures will pause.", "", "/images");
     list.extend(s.warnings.iter().map(|w| Attention {
         text: shown(&w.text),
         href: format!("/machines/{}", w.machine),
