@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use farrier_proto::wire::dhcpv4::{BROADCAST, Message, MessageType, Xid};
 use farrier_proto::wire::option;
+use rustix::rand::GetRandomFlags;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Interface, prefix_of};
@@ -166,9 +167,11 @@ fn lease(ack: &Message) -> Option<Lease> {
     })
 }
 
+/// A transaction id has to differ, not to be secret; waiting for entropy can take minutes on a machine
+/// without a hardware source.
 fn random_xid() -> Option<Xid> {
     let mut bytes = [0; 4];
-    getrandom::fill(&mut bytes).ok()?;
+    rustix::rand::getrandom(&mut bytes[..], GetRandomFlags::INSECURE).ok()?;
     Some(Xid(u32::from_be_bytes(bytes)))
 }
 
