@@ -4,6 +4,7 @@
 //! may touch is what its machine's running task names, and nothing else.
 
 mod enrol;
+mod holdings;
 mod report;
 mod sessions;
 mod store;
@@ -18,6 +19,7 @@ use axum::routing::{get, post};
 use crate::core::Core;
 
 pub use enrol::{code, token_hash};
+pub use holdings::Holdings;
 pub use sessions::{Session, Sessions};
 
 /// What the handlers of this plane share.
@@ -25,11 +27,13 @@ pub use sessions::{Session, Sessions};
 pub struct Plane {
     pub core: Arc<Core>,
     pub sessions: Sessions,
+    /// What running tasks hold open in the store.
+    pub holdings: Holdings,
 }
 
 /// The routes of the agent listener.
 pub fn router(core: Arc<Core>) -> Router {
-    let plane = Arc::new(Plane { sessions: Sessions::new(core.db.clone()), core });
+    let plane = Arc::new(Plane { sessions: Sessions::new(core.db.clone()), holdings: Holdings::default(), core });
     Router::new()
         .route("/agent/v1/enrol", post(enrol::enrol))
         .route("/agent/v1/inventory", post(report::inventory))

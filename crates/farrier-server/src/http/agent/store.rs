@@ -1,5 +1,6 @@
 //! Chunks to and from the image store, for the task that the machine runs and nothing else.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::Router;
@@ -83,7 +84,7 @@ async fn manifest(
     Path((image, version)): Path<(String, String)>,
 ) -> Result<Vec<u8>, Failure> {
     let not_found = || Failure::new(StatusCode::NOT_FOUND, "not_found", "There is no such image.");
-    let name = writing(&plane, &session)?;
+    let (_, name, _) = writing(&plane, &session)?;
     if name.as_str() != image {
         return Err(not_found());
     }
@@ -95,8 +96,12 @@ async fn manifest(
 }
 
 async fn fetch(State(plane): State<Arc<Plane>>, session: Session, body: Bytes) -> Result<Response, Failure> {
-    writing(&plane, &session)?;
     let ids = ids(&body)?;
+    let allowed = allowed(&plane, &session).await?;
+    if let Some(foreign) = ids.iter().find(|id| !allowed.contains(id)) {
+        let why = format!("chunk {foreign} is not of the image this machine is to hold");
+        return Err(Failure::new(StatusCode::FORBIDDEN, "foreign_chunk", why));
+    }
     let mut located = Vec::with_capacity(ids.len());
     for (id, location) in ids.iter().zip(plane.core.store.locate(&ids)) {
         let location = location.ok_or_else(|| {
@@ -176,20 +181,33 @@ fn frames(body: Bytes) -> Result<Vec<StoredChunk>, Failure> {
     if buffer.is_empty() { Ok(chunks) } else { Err(bad("the last chunk is cut short".to_owned())) }
 }
 
-/// The capture that this machine runs.
+/// The capture that this machine runs; what it stores is safe from pruning from here on.
 fn capturing(plane: &Plane, session: &Session) -> Result<Arc<Task>, Failure> {
-    running(plane, session, |work| matches!(work, Work::Capture { .. }))
+    let task = running(plane, session, |work| matches!(work, Work::Capture { .. }))?;
+    plane.holdings.write(task.id, &plane.core.store, &plane.core.fleet);
+    Ok(task)
 }
 
 /// The image that this machine is to hold.
-fn writing(plane: &Plane, session: &Session) -> Result<ImageName, Failure> {
+fn writing(plane: &Plane, session: &Session) -> Result<(TaskId, ImageName, Option<u32>), Failure> {
     let task = running(plane, session, |work| matches!(work, Work::Deploy { .. } | Work::Repair { .. }))?;
-    match &task.work {
-        Work::Deploy { image, .. } | Work::Repair { image, .. } => {
-            image.parse().map_err(|_| Failure::new(StatusCode::NOT_FOUND, "not_found", "There is no such image."))
-        }
-        _ => Err(stale()),
+    let (Work::Deploy { image, version, .. } | Work::Repair { image, version, .. }) = &task.work else {
+        return Err(stale());
+    };
+    let name = image.parse().map_err(|_| Failure::new(StatusCode::NOT_FOUND, "not_found", "There is no such image."))?;
+    Ok((task.id, name, *version))
+}
+
+/// The chunks of that image.
+async fn allowed(plane: &Plane, session: &Session) -> Result<Arc<HashSet<ChunkId>>, Failure> {
+    let (task, name, version) = writing(plane, session)?;
+    if let Some(chunks) = plane.holdings.chunks(task) {
+        return Ok(chunks);
     }
+    let opened = plane.core.store.manifest(&name, version.map_or(Which::Latest, Which::Version)).await?;
+    let chunks = Arc::new(opened.manifest.chunk_ids().collect());
+    plane.holdings.read(task, Arc::clone(&chunks), &plane.core.fleet);
+    Ok(chunks)
 }
 
 fn running(plane: &Plane, session: &Session, fits: impl Fn(&Work) -> bool) -> Result<Arc<Task>, Failure> {
