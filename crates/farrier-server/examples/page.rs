@@ -14,15 +14,28 @@ use farrier_engine::model::{Registration, TaskId};
 
 #[tokio::main]
 async fn main() {
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8099".to_owned());
+    let address = std::env::args()
+        .nth(1)
+        .unwrap_or_else(|| "127.0.0.1:8099".to_owned());
     let folder = tempfile::tempdir().unwrap();
     let mut site = world::empty(folder.path()).await;
-    let token = farrier_server::service::first_start(&site.core).await.unwrap().unwrap();
-    let first = SetUp { token, name: "ada".to_owned(), password: PASSWORD.to_owned() };
+    let token = farrier_server::service::first_start(&site.core)
+        .await
+        .unwrap()
+        .unwrap();
+    let first = SetUp {
+        token,
+        name: "ada".to_owned(),
+        password: PASSWORD.to_owned(),
+    };
     site.door.set_up(&first, None).await.unwrap();
     world::seed(&mut site).await;
     for n in 5..70u8 {
-        let state = if n % 9 == 0 { Registration::Seen } else { Registration::Approved };
+        let state = if n % 9 == 0 {
+            Registration::Seen
+        } else {
+            Registration::Approved
+        };
         let (mac, name) = (format!("52:54:00:00:01:{n:02x}"), format!("room-{n:02}"));
         world::machine(&site.core, &mac, Some(&name), state, &format!("PF3K{n:04}")).await;
     }

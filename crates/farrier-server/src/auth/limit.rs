@@ -24,7 +24,10 @@ struct Row {
 impl SignInLimit {
     #[must_use]
     pub fn new(key: [u8; 32]) -> Self {
-        Self { rows: Mutex::new(vec![Row::default(); ROWS]), key }
+        Self {
+            rows: Mutex::new(vec![Row::default(); ROWS]),
+            key,
+        }
     }
 
     /// Whether `name` may be tried from `from` now; if not, how long to wait.
@@ -46,7 +49,10 @@ impl SignInLimit {
         for (index, _) in self.places(from, name) {
             let row = &mut rows[index];
             if row.failures == 0 || now.since(row.since) >= WINDOW {
-                *row = Row { failures: 0, since: now };
+                *row = Row {
+                    failures: 0,
+                    since: now,
+                };
             }
             row.failures = row.failures.saturating_add(1);
         }
@@ -59,7 +65,10 @@ impl SignInLimit {
             Some(IpAddr::V4(v4)) => format!("4{v4}"),
             None => "local".to_owned(),
         };
-        [(self.row(&from), FROM_ONE_ADDRESS), (self.row(&format!("name {name}")), FOR_ONE_NAME)]
+        [
+            (self.row(&from), FROM_ONE_ADDRESS),
+            (self.row(&format!("name {name}")), FOR_ONE_NAME),
+        ]
     }
 
     fn row(&self, text: &str) -> usize {

@@ -55,7 +55,10 @@ mod tests {
         let second = create(folder.path()).unwrap();
         let new = std::fs::read_to_string(folder.path().join(FILE)).unwrap();
         assert!(token::is(&old, &first) && token::is(&new, &second) && !token::is(&old, &second));
-        let mode = std::fs::metadata(folder.path().join(FILE)).unwrap().permissions().mode();
+        let mode = std::fs::metadata(folder.path().join(FILE))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 }

@@ -31,7 +31,11 @@ pub struct Principal {
 pub enum Via {
     /// The token file of the server's own host.
     Local,
-    Session { user: UserId, hash: TokenHash, csrf: Secret },
+    Session {
+        user: UserId,
+        hash: TokenHash,
+        csrf: Secret,
+    },
     Token,
 }
 

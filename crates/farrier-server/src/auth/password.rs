@@ -26,10 +26,12 @@ pub async fn hash(password: &str) -> Result<Secret, PasswordError> {
         return Err(PasswordError::TooLong);
     }
     let password = password.to_owned();
-    blocking(move || match Argon2::default().hash_password(password.as_bytes()) {
-        Ok(hash) => Ok(Secret(hash.to_string())),
-        Err(error) => Err(PasswordError::Hash(error.to_string())),
-    })
+    blocking(
+        move || match Argon2::default().hash_password(password.as_bytes()) {
+            Ok(hash) => Ok(Secret(hash.to_string())),
+            Err(error) => Err(PasswordError::Hash(error.to_string())),
+        },
+    )
     .await
     .unwrap_or_else(|| Err(PasswordError::Hash("the server is stopping".to_owned())))
 }
@@ -44,7 +46,9 @@ pub async fn verify(password: &str, stored: Option<&Secret>) -> bool {
     let stored = stored.map_or_else(|| NOBODY.to_owned(), |s| s.0.clone());
     let password = password.to_owned();
     let fits = blocking(move || match PasswordHash::new(&stored) {
-        Ok(hash) => Argon2::default().verify_password(password.as_bytes(), &hash).is_ok(),
+        Ok(hash) => Argon2::default()
+            .verify_password(password.as_bytes(), &hash)
+            .is_ok(),
         Err(_) => false,
     });
     fits.await.unwrap_or(false) && known
@@ -74,7 +78,11 @@ mod tests {
     #[tokio::test]
     async fn a_password_fits_its_own_hash_only() {
         let stored = hash("correct horse").await.unwrap();
-        assert!(stored.0.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{}", stored.0);
+        assert!(
+            stored.0.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
+            "{}",
+            stored.0
+        );
         assert!(verify("correct horse", Some(&stored)).await);
         assert!(!verify("correct horsf", Some(&stored)).await);
         assert!(!verify("correct horse", None).await);

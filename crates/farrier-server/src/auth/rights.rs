@@ -105,7 +105,14 @@ pub struct Forbidden {
 /// Whether `who` may do `action`. Everything people and programs do passes here.
 pub fn authorize(who: &Principal, action: Action) -> Result<(), Forbidden> {
     let needed = action.least_role();
-    if who.role >= needed { Ok(()) } else { Err(Forbidden { needed, has: who.role }) }
+    if who.role >= needed {
+        Ok(())
+    } else {
+        Err(Forbidden {
+            needed,
+            has: who.role,
+        })
+    }
 }
 
 /// As people write it.
@@ -148,8 +155,17 @@ mod tests {
                     Role::Operator => VIEWER.contains(&action) || OPERATOR.contains(&action),
                     Role::Admin => true,
                 };
-                let who = Principal { name: "x".to_owned(), role, via: Via::Token, from: None };
-                assert_eq!(authorize(&who, action).is_ok(), expected, "{role:?} {action:?}");
+                let who = Principal {
+                    name: "x".to_owned(),
+                    role,
+                    via: Via::Token,
+                    from: None,
+                };
+                assert_eq!(
+                    authorize(&who, action).is_ok(),
+                    expected,
+                    "{role:?} {action:?}"
+                );
             }
         }
     }

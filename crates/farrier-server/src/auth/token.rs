@@ -45,7 +45,10 @@ mod tests {
 
     #[test]
     fn tokens_are_long_distinct_and_known_by_their_hash() {
-        let (a, b) = (new_token(API_PREFIX).unwrap(), new_token(API_PREFIX).unwrap());
+        let (a, b) = (
+            new_token(API_PREFIX).unwrap(),
+            new_token(API_PREFIX).unwrap(),
+        );
         assert_ne!(a, b);
         assert_eq!(a.len(), API_PREFIX.len() + 43);
         assert!(is(&a, &hash(&a)) && !is(&b, &hash(&a)));

@@ -30,7 +30,10 @@ impl<S: Sync> FromRequestParts<S> for From {
 }
 
 fn peer(parts: &Parts) -> Option<IpAddr> {
-    parts.extensions.get::<Peer>().map(|peer| peer.addr.ip().to_canonical())
+    parts
+        .extensions
+        .get::<Peer>()
+        .map(|peer| peer.addr.ip().to_canonical())
 }
 
 /// Who sends this request, if we know them. An `Authorization` header that is wrong is a refusal and never
@@ -38,13 +41,19 @@ fn peer(parts: &Parts) -> Option<IpAddr> {
 pub async fn recognise(door: &Door, parts: &Parts) -> Result<Option<Principal>, Refusal> {
     let from = peer(parts);
     if let Some(value) = parts.headers.get(header::AUTHORIZATION) {
-        let shown = value.to_str().ok().and_then(|text| text.strip_prefix("Bearer ")).map(str::trim);
+        let shown = value
+            .to_str()
+            .ok()
+            .and_then(|text| text.strip_prefix("Bearer "))
+            .map(str::trim);
         return match shown {
             Some(shown) if shown.len() <= MAX_TOKEN => Ok(door.recognise(shown, from).await?),
             _ => Ok(None),
         };
     }
-    let Some(shown) = cookie(&parts.headers) else { return Ok(None) };
+    let Some(shown) = cookie(&parts.headers) else {
+        return Ok(None);
+    };
     let who = door.recognise(shown, from).await?;
     // A cookie is for sessions only: whatever else is in it was not put there by us.
     Ok(who.filter(|who| matches!(who.via, Via::Session { .. })))
@@ -55,7 +64,11 @@ impl<S: Sync> FromRequestParts<S> for Desk {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
-        parts.extensions.get::<Self>().cloned().ok_or_else(not_signed_in)
+        parts
+            .extensions
+            .get::<Self>()
+            .cloned()
+            .ok_or_else(not_signed_in)
     }
 }
 
@@ -68,11 +81,14 @@ pub fn not_signed_in() -> Refusal {
 /// Whether `shown` is the secret of the session. Requests with a bearer token need none: no browser sends
 /// that by itself.
 pub fn check_csrf(who: &Principal, shown: Option<&str>, by_cookie: bool) -> Result<(), Refusal> {
-    let Via::Session { csrf, .. } = &who.via else { return Ok(()) };
+    let Via::Session { csrf, .. } = &who.via else {
+        return Ok(());
+    };
     if !by_cookie || shown.is_some_and(|shown| token::same(shown, &csrf.0)) {
         return Ok(());
     }
-    Err(Refusal::new(Code::Csrf, "this form is not of your session").hint("reload the page and try again"))
+    Err(Refusal::new(Code::Csrf, "this form is not of your session")
+        .hint("reload the page and try again"))
 }
 
 /// Whether the request is authenticated by what a browser sends by itself.
@@ -84,12 +100,17 @@ pub fn is_by_cookie(headers: &HeaderMap) -> bool {
 /// The cookie that keeps a browser signed in. It ends with the session at the latest.
 #[must_use]
 pub fn set_cookie(session: &SignedInSession) -> HeaderValue {
-    value(&format!("{COOKIE}={}; Path=/; Secure; HttpOnly; SameSite=Strict", session.token.0))
+    value(&format!(
+        "{COOKIE}={}; Path=/; Secure; HttpOnly; SameSite=Strict",
+        session.token.0
+    ))
 }
 
 #[must_use]
 pub fn clear_cookie() -> HeaderValue {
-    value(&format!("{COOKIE}=; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=0"))
+    value(&format!(
+        "{COOKIE}=; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=0"
+    ))
 }
 
 fn value(text: &str) -> HeaderValue {
@@ -98,9 +119,16 @@ fn value(text: &str) -> HeaderValue {
 }
 
 fn cookie(headers: &HeaderMap) -> Option<&str> {
-    let pairs = headers.get_all(header::COOKIE).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(';'));
+    let pairs = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(';'));
     let named = pairs.filter_map(|pair| pair.trim().split_once('='));
-    named.filter(|(name, _)| *name == COOKIE).map(|(_, value)| value).find(|value| value.len() <= MAX_TOKEN)
+    named
+        .filter(|(name, _)| *name == COOKIE)
+        .map(|(_, value)| value)
+        .find(|value| value.len() <= MAX_TOKEN)
 }
 
 const MAX_TOKEN: usize = 256;

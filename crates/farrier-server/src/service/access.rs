@@ -15,7 +15,11 @@ use crate::core::{new_id, now};
 impl Desk {
     #[must_use]
     pub fn me(&self) -> Me {
-        Me { name: self.who.name.clone(), role: self.who.role.like(), via: self.who.via.as_str().to_owned() }
+        Me {
+            name: self.who.name.clone(),
+            role: self.who.role.like(),
+            via: self.who.via.as_str().to_owned(),
+        }
     }
 
     pub async fn users(&self) -> Result<Vec<User>, Refusal> {
@@ -27,7 +31,11 @@ impl Desk {
         self.allow(Action::ManageUsers)?;
         let fresh = new_user(&new.name, &new.password, new.role.like()).await?;
         self.core.db.create_user(&fresh).await?;
-        self.audit(Action::ManageUsers, format!("new user {}, {}", fresh.name, new.role.as_str())).await;
+        self.audit(
+            Action::ManageUsers,
+            format!("new user {}, {}", fresh.name, new.role.as_str()),
+        )
+        .await;
         Ok(user(&fresh))
     }
 
@@ -35,7 +43,9 @@ impl Desk {
         self.allow(Action::ManageUsers)?;
         let mut changed = self.user_named(name).await?;
         if let Some(new) = &change.password {
-            changed.password = password::hash(new).await.map_err(|e| Refusal::bad(e.to_string()))?;
+            changed.password = password::hash(new)
+                .await
+                .map_err(|e| Refusal::bad(e.to_string()))?;
         }
         if let Some(role) = change.role {
             changed.role = role.like();
@@ -44,7 +54,8 @@ impl Desk {
             changed.disabled = disabled;
         }
         self.core.db.update_user(&changed).await?;
-        self.audit(Action::ManageUsers, format!("changed user {name}")).await;
+        self.audit(Action::ManageUsers, format!("changed user {name}"))
+            .await;
         Ok(user(&changed))
     }
 
@@ -52,7 +63,8 @@ impl Desk {
         self.allow(Action::ManageUsers)?;
         let gone = self.user_named(name).await?;
         self.core.db.delete_user(gone.id).await?;
-        self.audit(Action::ManageUsers, format!("deleted user {name}")).await;
+        self.audit(Action::ManageUsers, format!("deleted user {name}"))
+            .await;
         Ok(())
     }
 
@@ -74,7 +86,8 @@ impl Desk {
     pub async fn add_token(&self, new: NewToken) -> Result<TokenMade, Refusal> {
         self.allow(Action::ManageTokens)?;
         check_name(&new.name)?;
-        let secret = token::new_token(token::API_PREFIX).map_err(|e| Refusal::new(Code::Internal, e.to_string()))?;
+        let secret = token::new_token(token::API_PREFIX)
+            .map_err(|e| Refusal::new(Code::Internal, e.to_string()))?;
         let created = now();
         let days = |n: u32| created + Duration::from_secs(u64::from(n) * 24 * 3600);
         let stored = farrier_db::ApiToken {
@@ -86,8 +99,15 @@ impl Desk {
             last_used: None,
         };
         self.core.db.create_api_token(&stored).await?;
-        self.audit(Action::ManageTokens, format!("new token {}, {}", new.name, new.role.as_str())).await;
-        Ok(TokenMade { name: new.name, token: secret })
+        self.audit(
+            Action::ManageTokens,
+            format!("new token {}, {}", new.name, new.role.as_str()),
+        )
+        .await;
+        Ok(TokenMade {
+            name: new.name,
+            token: secret,
+        })
     }
 
     pub async fn delete_token(&self, name: &str) -> Result<(), Refusal> {
@@ -95,17 +115,22 @@ impl Desk {
         if !self.core.db.delete_api_token(name).await? {
             return Err(Refusal::missing("token", name));
         }
-        self.audit(Action::ManageTokens, format!("revoked token {name}")).await;
+        self.audit(Action::ManageTokens, format!("revoked token {name}"))
+            .await;
         Ok(())
     }
 
     pub async fn audit_log(&self, query: &TimelineQuery) -> Result<Page<AuditEntry>, Refusal> {
         self.allow(Action::ReadAudit)?;
         let before = query.after.as_deref().map(str::parse).transpose();
-        let before = before.map_err(|_| Refusal::bad("`after` is not a place that a page ended at"))?;
+        let before =
+            before.map_err(|_| Refusal::bad("`after` is not a place that a page ended at"))?;
         let limit = limit(query.limit);
         let rows = self.core.db.audit(before, limit).await?;
-        let next = rows.last().filter(|_| rows.len() >= limit as usize).map(|row| row.seq.to_string());
+        let next = rows
+            .last()
+            .filter(|_| rows.len() >= limit as usize)
+            .map(|row| row.seq.to_string());
         let items: Vec<_> = rows
             .into_iter()
             .map(|row| AuditEntry {
@@ -116,16 +141,30 @@ impl Desk {
                 text: row.value.target,
             })
             .collect();
-        Ok(Page { total: items.len() as u64, items, next })
+        Ok(Page {
+            total: items.len() as u64,
+            items,
+            next,
+        })
     }
 
     async fn user_named(&self, name: &str) -> Result<farrier_db::User, Refusal> {
-        self.core.db.user_by_name(name).await?.ok_or_else(|| Refusal::missing("user", name))
+        self.core
+            .db
+            .user_by_name(name)
+            .await?
+            .ok_or_else(|| Refusal::missing("user", name))
     }
 }
 
 fn user(u: &farrier_db::User) -> User {
-    User { id: u.id.0, name: u.name.clone(), role: u.role.like(), disabled: u.disabled, created: u.created.0 }
+    User {
+        id: u.id.0,
+        name: u.name.clone(),
+        role: u.role.like(),
+        disabled: u.disabled,
+        created: u.created.0,
+    }
 }
 
 /// A user ready to be stored.
@@ -138,7 +177,9 @@ pub(super) async fn new_user(
     Ok(farrier_db::User {
         id: UserId(new_id()),
         name: name.to_owned(),
-        password: password::hash(password).await.map_err(|e| Refusal::bad(e.to_string()))?,
+        password: password::hash(password)
+            .await
+            .map_err(|e| Refusal::bad(e.to_string()))?,
         role,
         disabled: false,
         created: now(),
@@ -151,6 +192,8 @@ fn check_name(name: &str) -> Result<(), Refusal> {
     if (1..=64).contains(&name.len()) && name.chars().all(good) && !name.starts_with('-') {
         Ok(())
     } else {
-        Err(Refusal::bad("not a name: use 1 to 64 letters, digits and . _ - @, not starting with a hyphen"))
+        Err(Refusal::bad(
+            "not a name: use 1 to 64 letters, digits and . _ - @, not starting with a hyphen",
+        ))
     }
 }

@@ -113,7 +113,11 @@ pub(crate) fn machine_summary(core: &Core, machine: &Machine) -> api::MachineSum
         memory_bytes: machine.inventory.as_ref().map_or(0, |i| i.memory_bytes),
         first_seen: machine.first_seen.0,
         last_seen: machine.last_seen.0,
-        task: core.fleet.queue(machine.id).first().map(|t| task_summary(core, t)),
+        task: core
+            .fleet
+            .queue(machine.id)
+            .first()
+            .map(|t| task_summary(core, t)),
         revision: machine.revision,
     }
 }
@@ -185,7 +189,10 @@ fn disk(d: &model::Disk) -> agent::Disk {
 }
 
 pub(crate) fn task_summary(core: &Core, t: &task::Task) -> api::TaskSummary {
-    let machine_name = core.fleet.machine(t.machine).map_or_else(|| t.machine.to_string(), |m| machine_name(&m));
+    let machine_name = core
+        .fleet
+        .machine(t.machine)
+        .map_or_else(|| t.machine.to_string(), |m| machine_name(&m));
     api::TaskSummary {
         id: t.id.0,
         machine: t.machine.0,
@@ -215,28 +222,56 @@ pub(crate) fn task_summary(core: &Core, t: &task::Task) -> api::TaskSummary {
 fn work(w: &task::Work) -> api::TaskWork {
     match w {
         task::Work::Inventory => api::TaskWork::Inventory,
-        task::Work::Capture { image, disk } => {
-            api::TaskWork::Capture { image: image.clone(), disk: selector(disk) }
-        }
-        task::Work::Deploy { image, version, disk } => {
-            api::TaskWork::Deploy { image: image.clone(), version: *version, disk: selector(disk) }
-        }
-        task::Work::Repair { image, version, disk } => {
-            api::TaskWork::Repair { image: image.clone(), version: *version, disk: selector(disk) }
-        }
+        task::Work::Capture { image, disk } => api::TaskWork::Capture {
+            image: image.clone(),
+            disk: selector(disk),
+        },
+        task::Work::Deploy {
+            image,
+            version,
+            disk,
+        } => api::TaskWork::Deploy {
+            image: image.clone(),
+            version: *version,
+            disk: selector(disk),
+        },
+        task::Work::Repair {
+            image,
+            version,
+            disk,
+        } => api::TaskWork::Repair {
+            image: image.clone(),
+            version: *version,
+            disk: selector(disk),
+        },
     }
 }
 
 pub(crate) fn work_back(w: api::TaskWork) -> task::Work {
     match w {
         api::TaskWork::Inventory => task::Work::Inventory,
-        api::TaskWork::Capture { image, disk } => task::Work::Capture { image, disk: selector_back(disk) },
-        api::TaskWork::Deploy { image, version, disk } => {
-            task::Work::Deploy { image, version, disk: selector_back(disk) }
-        }
-        api::TaskWork::Repair { image, version, disk } => {
-            task::Work::Repair { image, version, disk: selector_back(disk) }
-        }
+        api::TaskWork::Capture { image, disk } => task::Work::Capture {
+            image,
+            disk: selector_back(disk),
+        },
+        api::TaskWork::Deploy {
+            image,
+            version,
+            disk,
+        } => task::Work::Deploy {
+            image,
+            version,
+            disk: selector_back(disk),
+        },
+        api::TaskWork::Repair {
+            image,
+            version,
+            disk,
+        } => task::Work::Repair {
+            image,
+            version,
+            disk: selector_back(disk),
+        },
     }
 }
 

@@ -1,7 +1,8 @@
 //! Machines: look, name, let in, keep out, forget.
 
 use farrier_api::admin::{
-    MachineChange, MachineDetail, MachineQuery, MachineSummary, NewMachine, Page, Plan, TimelineEntry, TimelineQuery,
+    MachineChange, MachineDetail, MachineQuery, MachineSummary, NewMachine, Page, Plan,
+    TimelineEntry, TimelineQuery,
 };
 use farrier_engine::MacAddr;
 use farrier_engine::model::{HostName, Machine, MachineId, Registration};
@@ -20,7 +21,11 @@ impl Desk {
         self.allow(Action::Look)?;
         let after = query.after.as_deref().map(parse_id).transpose()?;
         let wanted = farrier_db::MachineQuery {
-            search: query.search.clone().filter(|s| !s.trim().is_empty()).map(|s| s.trim().to_owned()),
+            search: query
+                .search
+                .clone()
+                .filter(|s| !s.trim().is_empty())
+                .map(|s| s.trim().to_owned()),
             registration: query.registration.map(Like::like),
         };
         let limit = limit(query.limit);
@@ -34,12 +39,20 @@ impl Desk {
             Some(known) => convert::machine_summary(&self.core, &known),
             None => convert::machine_summary(&self.core, m),
         };
-        Ok(Page { items: rows.iter().map(fresh).collect(), total, next })
+        Ok(Page {
+            items: rows.iter().map(fresh).collect(),
+            total,
+            next,
+        })
     }
 
     pub fn machine(&self, id: Uuid) -> Result<MachineDetail, Refusal> {
         self.allow(Action::Look)?;
-        let machine = self.core.fleet.machine(MachineId(id)).ok_or_else(|| Refusal::missing("machine", id))?;
+        let machine = self
+            .core
+            .fleet
+            .machine(MachineId(id))
+            .ok_or_else(|| Refusal::missing("machine", id))?;
         Ok(convert::machine_detail(&self.core, &machine))
     }
 
@@ -53,8 +66,11 @@ impl Desk {
             return match &self.core.fleet.candidates(&[mac], None)[..] {
                 [] => Err(Refusal::missing("machine", text)),
                 [one] => self.machine(one.id.0),
-                many => Err(Refusal::new(Code::Conflict, format!("{} machines were seen with {mac}", many.len()))
-                    .hint("name the one you mean by its id")),
+                many => Err(Refusal::new(
+                    Code::Conflict,
+                    format!("{} machines were seen with {mac}", many.len()),
+                )
+                .hint("name the one you mean by its id")),
             };
         }
         match self.core.db.machine_by_name(text).await? {
@@ -65,18 +81,34 @@ impl Desk {
 
     pub async fn add_machine(&self, new: NewMachine) -> Result<MachineDetail, Refusal> {
         self.allow(Action::EditMachine)?;
-        let macs: Vec<MacAddr> = new.macs.iter().map(|text| parse_mac(text)).collect::<Result<_, _>>()?;
+        let macs: Vec<MacAddr> = new
+            .macs
+            .iter()
+            .map(|text| parse_mac(text))
+            .collect::<Result<_, _>>()?;
         if macs.is_empty() || macs.len() > MAX_MACS {
-            return Err(Refusal::bad(format!("a machine has 1 to {MAX_MACS} hardware addresses")));
+            return Err(Refusal::bad(format!(
+                "a machine has 1 to {MAX_MACS} hardware addresses"
+            )));
         }
         if let Some(known) = self.core.fleet.candidates(&macs, None).first() {
-            return Err(Refusal::new(Code::Taken, format!("{} has one of these addresses", convert::machine_name(known)))
-                .hint("change that machine, or delete it first"));
+            return Err(Refusal::new(
+                Code::Taken,
+                format!(
+                    "{} has one of these addresses",
+                    convert::machine_name(known)
+                ),
+            )
+            .hint("change that machine, or delete it first"));
         }
         let at = now();
         let machine = Machine {
             id: MachineId(new_id()),
-            name: new.name.filter(|n| !n.is_empty()).map(parse_name).transpose()?,
+            name: new
+                .name
+                .filter(|n| !n.is_empty())
+                .map(parse_name)
+                .transpose()?,
             registration: Registration::Approved,
             macs,
             uuid: None,
@@ -89,14 +121,32 @@ impl Desk {
             revision: 0,
         };
         let stored = self.core.fleet.add_machine(machine).await?;
-        self.core.note(stored.id, Kind::Operator, format!("{} registered the machine.", self.who.name));
-        self.audit(Action::EditMachine, convert::machine_name(&stored)).await;
+        self.core.note(
+            stored.id,
+            Kind::Operator,
+            format!("{} registered the machine.", self.who.name),
+        );
+        self.audit(Action::EditMachine, convert::machine_name(&stored))
+            .await;
         Ok(convert::machine_detail(&self.core, &stored))
     }
 
-    pub async fn change_machine(&self, id: Uuid, change: MachineChange) -> Result<MachineDetail, Refusal> {
+    pub async fn change_machine(
+        &self,
+        id: Uuid,
+        change: MachineChange,
+    ) -> Result<MachineDetail, Refusal> {
         self.allow(Action::EditMachine)?;
-        let name = change.name.map(|n| if n.is_empty() { Ok(None) } else { parse_name(n).map(Some) }).transpose()?;
+        let name = change
+            .name
+            .map(|n| {
+                if n.is_empty() {
+                    Ok(None)
+                } else {
+                    parse_name(n).map(Some)
+                }
+            })
+            .transpose()?;
         let settings = change.settings.as_ref().map(convert::settings_back);
         let stored = self
             .core
@@ -116,7 +166,8 @@ impl Desk {
             None => format!("{} changed the machine's settings.", self.who.name),
         };
         self.core.note(stored.id, Kind::Operator, what);
-        self.audit(Action::EditMachine, convert::machine_name(&stored)).await;
+        self.audit(Action::EditMachine, convert::machine_name(&stored))
+            .await;
         Ok(convert::machine_detail(&self.core, &stored))
     }
 
@@ -132,24 +183,56 @@ impl Desk {
         self.register(id, Registration::Disabled, told).await
     }
 
-    async fn register(&self, id: Uuid, to: Registration, told: String) -> Result<MachineDetail, Refusal> {
+    async fn register(
+        &self,
+        id: Uuid,
+        to: Registration,
+        told: String,
+    ) -> Result<MachineDetail, Refusal> {
         self.allow(Action::ApproveMachine)?;
-        let stored = self.core.fleet.change_machine(MachineId(id), |machine| machine.registration = to).await?;
+        let stored = self
+            .core
+            .fleet
+            .change_machine(MachineId(id), |machine| machine.registration = to)
+            .await?;
         self.core.note(stored.id, Kind::Operator, told);
-        self.audit(Action::ApproveMachine, convert::machine_name(&stored)).await;
+        self.audit(Action::ApproveMachine, convert::machine_name(&stored))
+            .await;
         Ok(convert::machine_detail(&self.core, &stored))
     }
 
     pub fn plan_delete_machine(&self, id: Uuid) -> Result<Plan, Refusal> {
         self.allow(Action::DeleteMachine)?;
-        let machine = self.core.fleet.machine(MachineId(id)).ok_or_else(|| Refusal::missing("machine", id))?;
+        let machine = self
+            .core
+            .fleet
+            .machine(MachineId(id))
+            .ok_or_else(|| Refusal::missing("machine", id))?;
         let name = convert::machine_name(&machine);
         let tasks = self.core.fleet.queue(machine.id);
-        let mut steps = vec![format!("forget {name} with its inventory, tasks and timeline")];
-        steps.extend(tasks.iter().map(|t| format!("drop its unfinished task {}", t.id)));
-        let warnings = vec!["If it boots from the network again, it appears as an unknown machine.".to_owned()];
-        let touches = vec![id.to_string(), machine.macs.iter().map(ToString::to_string).collect()];
-        Ok(Draft { summary: format!("Forget the machine {name}."), steps, warnings, destructive: true, touches }.finish())
+        let mut steps = vec![format!(
+            "forget {name} with its inventory, tasks and timeline"
+        )];
+        steps.extend(
+            tasks
+                .iter()
+                .map(|t| format!("drop its unfinished task {}", t.id)),
+        );
+        let warnings = vec![
+            "If it boots from the network again, it appears as an unknown machine.".to_owned(),
+        ];
+        let touches = vec![
+            id.to_string(),
+            machine.macs.iter().map(ToString::to_string).collect(),
+        ];
+        Ok(Draft {
+            summary: format!("Forget the machine {name}."),
+            steps,
+            warnings,
+            destructive: true,
+            touches,
+        }
+        .finish())
     }
 
     pub async fn delete_machine(&self, id: Uuid, confirm: Option<&str>) -> Result<(), Refusal> {
@@ -161,7 +244,11 @@ impl Desk {
     }
 
     /// What happened to a machine, the newest first.
-    pub async fn timeline(&self, id: Uuid, query: &TimelineQuery) -> Result<Page<TimelineEntry>, Refusal> {
+    pub async fn timeline(
+        &self,
+        id: Uuid,
+        query: &TimelineQuery,
+    ) -> Result<Page<TimelineEntry>, Refusal> {
         self.allow(Action::Look)?;
         let before = parse_place(query.after.as_deref())?;
         let limit = limit(query.limit);
@@ -183,22 +270,38 @@ fn timeline_page(
     rows: &[farrier_db::Stored<farrier_engine::timeline::Entry>],
     limit: u32,
 ) -> Page<TimelineEntry> {
-    let next = rows.last().filter(|_| rows.len() >= limit as usize).map(|row| row.seq.to_string());
-    let items: Vec<_> = rows.iter().map(|row| convert::timeline_entry(&row.value)).collect();
-    Page { total: items.len() as u64, items, next }
+    let next = rows
+        .last()
+        .filter(|_| rows.len() >= limit as usize)
+        .map(|row| row.seq.to_string());
+    let items: Vec<_> = rows
+        .iter()
+        .map(|row| convert::timeline_entry(&row.value))
+        .collect();
+    Page {
+        total: items.len() as u64,
+        items,
+        next,
+    }
 }
 
 fn parse_place(text: Option<&str>) -> Result<Option<u64>, Refusal> {
-    text.map(|t| t.parse().map_err(|_| Refusal::bad("`after` is not a place that a page ended at"))).transpose()
+    text.map(|t| {
+        t.parse()
+            .map_err(|_| Refusal::bad("`after` is not a place that a page ended at"))
+    })
+    .transpose()
 }
 
 fn parse_id(text: &str) -> Result<MachineId, Refusal> {
-    text.parse().map_err(|_| Refusal::bad("`after` is not a place that a page ended at"))
+    text.parse()
+        .map_err(|_| Refusal::bad("`after` is not a place that a page ended at"))
 }
 
 pub(super) fn parse_mac(text: &str) -> Result<MacAddr, Refusal> {
     text.trim().parse().map_err(|_| {
-        Refusal::bad(format!("{text:?} is not a hardware address")).hint("write it like 52:54:00:12:34:56")
+        Refusal::bad(format!("{text:?} is not a hardware address"))
+            .hint("write it like 52:54:00:12:34:56")
     })
 }
 

@@ -25,7 +25,11 @@ impl Draft {
     #[must_use]
     pub fn finish(self) -> Plan {
         let mut hasher = blake3::Hasher::new_keyed(key());
-        let parts = [&self.summary].into_iter().chain(&self.steps).chain(&self.warnings).chain(&self.touches);
+        let parts = [&self.summary]
+            .into_iter()
+            .chain(&self.steps)
+            .chain(&self.warnings)
+            .chain(&self.touches);
         for part in parts {
             hasher.update(&part.len().to_be_bytes());
             hasher.update(part.as_bytes());
@@ -83,15 +87,29 @@ mod tests {
         let plan = draft("revision 1").finish();
         assert!(require(&plan, Some(&draft("revision 1").finish().confirm)).is_ok());
         let later = draft("revision 2").finish();
-        assert_eq!(require(&later, Some(&plan.confirm)).unwrap_err().code, Code::PlanChanged);
+        assert_eq!(
+            require(&later, Some(&plan.confirm)).unwrap_err().code,
+            Code::PlanChanged
+        );
         assert_eq!(require(&plan, None).unwrap_err().code, Code::ConfirmNeeded);
-        assert_eq!(require(&plan, Some("")).unwrap_err().code, Code::ConfirmNeeded);
+        assert_eq!(
+            require(&plan, Some("")).unwrap_err().code,
+            Code::ConfirmNeeded
+        );
     }
 
     #[test]
     fn parts_cannot_be_shifted_into_one_another() {
-        let one = Draft { steps: vec!["ab".to_owned(), "c".to_owned()], ..draft("") }.finish();
-        let other = Draft { steps: vec!["a".to_owned(), "bc".to_owned()], ..draft("") }.finish();
+        let one = Draft {
+            steps: vec!["ab".to_owned(), "c".to_owned()],
+            ..draft("")
+        }
+        .finish();
+        let other = Draft {
+            steps: vec!["a".to_owned(), "bc".to_owned()],
+            ..draft("")
+        }
+        .finish();
         assert_ne!(one.confirm, other.confirm);
     }
 }

@@ -1,6 +1,8 @@
 //! The site's settings, and what they come to for one machine.
 
-use farrier_api::admin::{EffectiveSetting, ExplainQuery, Explained, ExplainedRule, Settings, SitePolicy};
+use farrier_api::admin::{
+    EffectiveSetting, ExplainQuery, Explained, ExplainedRule, Settings, SitePolicy,
+};
 use farrier_engine::facts::BootFacts;
 use farrier_engine::model::FirmwareKind;
 use farrier_engine::policy::{self, Known, Origin, ScriptAction, decide_script, resolve};
@@ -24,7 +26,9 @@ impl Desk {
 
     pub async fn set_policy(&self, settings: Settings) -> Result<SitePolicy, Refusal> {
         self.allow(Action::SetPolicy)?;
-        self.core.set_site(convert::settings_back(&settings)).await?;
+        self.core
+            .set_site(convert::settings_back(&settings))
+            .await?;
         let shown = serde_json::to_string(&settings).unwrap_or_default();
         self.audit(Action::SetPolicy, shown).await;
         self.policy().await
@@ -45,17 +49,30 @@ impl Desk {
             (Some(_), _) => return Err(Refusal::bad("`firmware` is bios or uefi")),
         };
         let text = mac.to_string();
-        let said = [("mac", text.as_str()), ("platform", platform), ("buildarch", "x86_64")];
+        let said = [
+            ("mac", text.as_str()),
+            ("platform", platform),
+            ("buildarch", "x86_64"),
+        ];
         let facts = BootFacts::from_http(said).map_err(|e| Refusal::bad(e.to_string()))?;
         let due = machine.and_then(|m| self.core.fleet.queue(m.id).into_iter().next());
-        let known = Known { machine: machine.map(AsRef::as_ref), due: due.as_deref(), recent_loads: &[], conflict };
+        let known = Known {
+            machine: machine.map(AsRef::as_ref),
+            due: due.as_deref(),
+            recent_loads: &[],
+            conflict,
+        };
         let snapshot = self.core.snapshot.load();
         let decision = decide_script(&facts, None, &known, &snapshot, now());
         let rules = decision.explanation.steps.into_iter();
         Ok(Explained {
             decision: action_words(&decision.action),
             rules: rules
-                .map(|s| ExplainedRule { rule: s.rule.to_owned(), matched: s.matched, why: s.why })
+                .map(|s| ExplainedRule {
+                    rule: s.rule.to_owned(),
+                    matched: s.matched,
+                    why: s.why,
+                })
                 .collect(),
             effective: effective(&snapshot.site, machine.map(AsRef::as_ref)),
         })
@@ -64,32 +81,62 @@ impl Desk {
 
 fn action_words(action: &ScriptAction) -> String {
     match action {
-        ScriptAction::Agent(policy::AgentPurpose::Task(id)) => format!("Start the agent for the task {id}."),
-        ScriptAction::Agent(policy::AgentPurpose::Register) => "Start the agent to register the machine.".to_owned(),
-        ScriptAction::Menu { default, timeout, on_key, .. } => {
-            let when = if *on_key { "The menu if a key is pressed" } else { "The menu" };
+        ScriptAction::Agent(policy::AgentPurpose::Task(id)) => {
+            format!("Start the agent for the task {id}.")
+        }
+        ScriptAction::Agent(policy::AgentPurpose::Register) => {
+            "Start the agent to register the machine.".to_owned()
+        }
+        ScriptAction::Menu {
+            default,
+            timeout,
+            on_key,
+            ..
+        } => {
+            let when = if *on_key {
+                "The menu if a key is pressed"
+            } else {
+                "The menu"
+            };
             format!("{when}; after {} s {}.", timeout.as_secs(), word(default))
         }
         ScriptAction::LocalDisk(_) => "Start from the local disk.".to_owned(),
         ScriptAction::MemoryTest(_) => "Start the memory test.".to_owned(),
-        ScriptAction::Message { reason, .. } => format!("Show a message, then the local disk: {}", reason.sentence()),
+        ScriptAction::Message { reason, .. } => {
+            format!("Show a message, then the local disk: {}", reason.sentence())
+        }
     }
 }
 
-fn effective(site: &policy::Settings, machine: Option<&farrier_engine::model::Machine>) -> Vec<EffectiveSetting> {
+fn effective(
+    site: &policy::Settings,
+    machine: Option<&farrier_engine::model::Machine>,
+) -> Vec<EffectiveSetting> {
     let resolved = resolve(site, machine);
     let (p, o) = (&resolved.policy, &resolved.origins);
     [
         ("menu", word(&p.menu), o.menu),
-        ("menu_timeout_s", p.menu_timeout.as_secs().to_string(), o.menu_timeout),
+        (
+            "menu_timeout_s",
+            p.menu_timeout.as_secs().to_string(),
+            o.menu_timeout,
+        ),
         ("default_entry", word(&p.default_entry), o.default_entry),
-        ("unknown_machine", word(&p.unknown_machine), o.unknown_machine),
+        (
+            "unknown_machine",
+            word(&p.unknown_machine),
+            o.unknown_machine,
+        ),
         ("enrolment", word(&p.enrolment), o.enrolment),
         ("ipxe_variant", word(&p.ipxe_variant), o.ipxe_variant),
         ("secure_boot", p.secure_boot.to_string(), o.secure_boot),
     ]
     .into_iter()
-    .map(|(name, value, origin)| EffectiveSetting { name: name.to_owned(), value, origin: origin_word(origin).to_owned() })
+    .map(|(name, value, origin)| EffectiveSetting {
+        name: name.to_owned(),
+        value,
+        origin: origin_word(origin).to_owned(),
+    })
     .collect()
 }
 

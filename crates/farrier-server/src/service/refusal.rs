@@ -1,8 +1,8 @@
 //! How a request ends that was not done: a stable code, a sentence, and what to do next.
 
+use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::Json;
 use farrier_api::error::ErrorBody;
 use farrier_db::DbError;
 use farrier_image::store::StoreError;
@@ -70,8 +70,16 @@ pub struct Refusal {
 impl Refusal {
     #[must_use]
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        let retry = matches!(code, Code::StoreFull | Code::Unavailable | Code::TooManyAttempts);
-        Self { code, message: message.into(), hint: None, retry }
+        let retry = matches!(
+            code,
+            Code::StoreFull | Code::Unavailable | Code::TooManyAttempts
+        );
+        Self {
+            code,
+            message: message.into(),
+            hint: None,
+            retry,
+        }
     }
 
     #[must_use]
@@ -87,7 +95,8 @@ impl Refusal {
 
     #[must_use]
     pub fn missing(what: &str, id: impl std::fmt::Display) -> Self {
-        Self::new(Code::NotFound, format!("there is no {what} {id}")).hint(format!("list what there is: farrier {what} list"))
+        Self::new(Code::NotFound, format!("there is no {what} {id}"))
+            .hint(format!("list what there is: farrier {what} list"))
     }
 
     #[must_use]
@@ -122,7 +131,10 @@ impl From<DbError> for Refusal {
             _ => Code::Internal,
         };
         let (message, hint) = what_and_remedy(&error.to_string());
-        Self { hint, ..Self::new(code, message) }
+        Self {
+            hint,
+            ..Self::new(code, message)
+        }
     }
 }
 
@@ -130,7 +142,10 @@ impl From<FleetError> for Refusal {
     fn from(error: FleetError) -> Self {
         match error {
             FleetError::NoMachine(id) => Self::missing("machine", id),
-            FleetError::NoTask(id) => Self::new(Code::NotPossible, format!("the task {id} has ended already")),
+            FleetError::NoTask(id) => Self::new(
+                Code::NotPossible,
+                format!("the task {id} has ended already"),
+            ),
             FleetError::Db(error) => error.into(),
         }
     }
@@ -140,13 +155,18 @@ impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         let code = match &error {
             StoreError::Full { .. } => Code::StoreFull,
-            StoreError::NoImage(_) | StoreError::NoVersion { .. } | StoreError::NoChunk(_) => Code::NotFound,
+            StoreError::NoImage(_) | StoreError::NoVersion { .. } | StoreError::NoChunk(_) => {
+                Code::NotFound
+            }
             StoreError::Refused(_) | StoreError::MissingChunks { .. } => Code::BadRequest,
             _ if error.may_retry() => Code::Unavailable,
             _ => Code::Internal,
         };
         let (message, hint) = what_and_remedy(&error.to_string());
-        Self { hint, ..Self::new(code, message) }
+        Self {
+            hint,
+            ..Self::new(code, message)
+        }
     }
 }
 
@@ -170,17 +190,26 @@ mod tests {
         for (_, code, status, meaning) in CODES {
             page.push_str(&format!("| `{code}` | {} | {meaning} |\n", status.as_u16()));
         }
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/errors.md");
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../docs/reference/errors.md"
+        );
         if std::env::var_os("FARRIER_UPDATE").is_some() {
             std::fs::write(path, &page).unwrap();
         }
         let written = std::fs::read_to_string(path).unwrap();
-        assert_eq!(written, page, "codes are frozen; if one was added, run this test with FARRIER_UPDATE=1");
+        assert_eq!(
+            written, page,
+            "codes are frozen; if one was added, run this test with FARRIER_UPDATE=1"
+        );
     }
 
     #[test]
     fn errors_of_the_database_keep_their_remedy() {
-        let refusal = Refusal::from(DbError::Taken { what: "user", id: "ada".to_owned() });
+        let refusal = Refusal::from(DbError::Taken {
+            what: "user",
+            id: "ada".to_owned(),
+        });
         assert_eq!(refusal.code, Code::Taken);
         assert_eq!(refusal.message, "the user ada exists already");
         assert_eq!(refusal.hint.as_deref(), Some("choose another"));

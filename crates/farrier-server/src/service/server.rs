@@ -3,7 +3,8 @@
 use std::net::Ipv4Addr;
 
 use farrier_api::admin::{
-    Check, Doctor, Lease, Loader, MachineCounts, Plan, ServerStatus, TaskCounts, TimelineEntry, Verdict,
+    Check, Doctor, Lease, Loader, MachineCounts, Plan, ServerStatus, TaskCounts, TimelineEntry,
+    Verdict,
 };
 use farrier_engine::catalogue::LoaderKind;
 use farrier_engine::lease::LeaseState;
@@ -50,7 +51,12 @@ impl Desk {
                 .to_owned(),
                 starts: lease.starts.0,
                 ends: lease.ends.0,
-                machine: self.core.fleet.candidates(&[lease.mac], None).first().map(|m| m.id.0),
+                machine: self
+                    .core
+                    .fleet
+                    .candidates(&[lease.mac], None)
+                    .first()
+                    .map(|m| m.id.0),
             })
             .collect())
     }
@@ -61,8 +67,14 @@ impl Desk {
         let lease = lease.ok_or_else(|| Refusal::missing("lease", ip))?;
         Ok(Draft {
             summary: format!("Give {ip} back to the pool."),
-            steps: vec![format!("{} ({}) loses the address", lease.mac, lease.hostname.as_deref().unwrap_or("no name"))],
-            warnings: vec!["If the client still uses it, another one may get the same address.".to_owned()],
+            steps: vec![format!(
+                "{} ({}) loses the address",
+                lease.mac,
+                lease.hostname.as_deref().unwrap_or("no name")
+            )],
+            warnings: vec![
+                "If the client still uses it, another one may get the same address.".to_owned(),
+            ],
             destructive: true,
             touches: vec![lease.starts.to_string()],
         }
@@ -72,8 +84,14 @@ impl Desk {
     pub async fn release_lease(&self, ip: &str, confirm: Option<&str>) -> Result<(), Refusal> {
         let plan = self.plan_release_lease(ip).await?;
         require(&plan, confirm)?;
-        let address: Ipv4Addr = ip.parse().map_err(|_| Refusal::bad("not an IPv4 address"))?;
-        let holder = self.core.leases.holder(address, now()).ok_or_else(|| Refusal::missing("lease", ip))?;
+        let address: Ipv4Addr = ip
+            .parse()
+            .map_err(|_| Refusal::bad("not an IPv4 address"))?;
+        let holder = self
+            .core
+            .leases
+            .holder(address, now())
+            .ok_or_else(|| Refusal::missing("lease", ip))?;
         let released = self.core.leases.release(holder, address, now()).await?;
         released.map_err(|reason| Refusal::new(super::Code::NotPossible, reason.sentence()))?;
         self.audit(Action::ReleaseLease, ip).await;
@@ -99,19 +117,27 @@ impl Desk {
             .collect())
     }
 
-    /// Checks what can be checked from inside: data, loaders, clock, space.
+    /// Checks what can be checked from inside: data, loaders, clock, space; and who else is on the networks.
     pub async fn doctor(&self) -> Result<Doctor, Refusal> {
         self.allow(Action::CheckServer)?;
-        let mut checks = vec![self.check_database().await, self.check_store(), self.check_clock()];
+        let mut checks = vec![
+            self.check_database().await,
+            self.check_store(),
+            self.check_clock(),
+        ];
         checks.extend(self.check_loaders());
         checks.push(self.check_machines());
         checks.push(self.check_others().await);
+        checks.extend(crate::probe::check(&self.core.config.interfaces).await);
         Ok(Doctor { checks })
     }
 
     async fn machine_counts(&self) -> Result<MachineCounts, Refusal> {
         let count = async |registration| {
-            let query = farrier_db::MachineQuery { search: None, registration };
+            let query = farrier_db::MachineQuery {
+                search: None,
+                registration,
+            };
             self.core.db.count_machines(&query).await
         };
         Ok(MachineCounts {
@@ -126,9 +152,14 @@ impl Desk {
     async fn task_counts(&self) -> Result<TaskCounts, Refusal> {
         let unfinished = self.core.fleet.unfinished();
         let count = |state| unfinished.iter().filter(|t| t.state == state).count() as u64;
-        let query = farrier_db::TaskQuery { machine: None, state: Some(State::Failed) };
+        let query = farrier_db::TaskQuery {
+            machine: None,
+            state: Some(State::Failed),
+        };
         let failed = self.core.db.tasks(&query, None, MAX_FAILED).await?;
-        let recent = failed.iter().filter(|t| t.ended.is_some_and(|at| now().since(at) < RECENT));
+        let recent = failed
+            .iter()
+            .filter(|t| t.ended.is_some_and(|at| now().since(at) < RECENT));
         Ok(TaskCounts {
             queued: count(State::Queued),
             running: count(State::Running),
@@ -141,14 +172,26 @@ impl Desk {
     async fn warnings(&self) -> Result<Vec<TimelineEntry>, Refusal> {
         let rows = self.core.db.latest_timeline(None, LOOK_BACK).await?;
         let at = now();
-        let recent = rows.iter().filter(|row| row.value.kind == Kind::Warning && at.since(row.value.at) < RECENT);
-        Ok(recent.take(MAX_WARNINGS).map(|row| convert::timeline_entry(&row.value)).collect())
+        let recent = rows
+            .iter()
+            .filter(|row| row.value.kind == Kind::Warning && at.since(row.value.at) < RECENT);
+        Ok(recent
+            .take(MAX_WARNINGS)
+            .map(|row| convert::timeline_entry(&row.value))
+            .collect())
     }
 
     async fn check_database(&self) -> Check {
         match self.core.db.set_value("doctor", &now().0.to_string()).await {
-            Ok(()) => good("database", format!("{} takes writes", self.core.db.path().display())),
-            Err(error) => bad("database", error.to_string(), "free space or restore a backup: farrier db restore"),
+            Ok(()) => good(
+                "database",
+                format!("{} takes writes", self.core.db.path().display()),
+            ),
+            Err(error) => bad(
+                "database",
+                error.to_string(),
+                "free space or restore a backup: farrier db restore",
+            ),
         }
     }
 
@@ -157,10 +200,20 @@ impl Desk {
         match status.free_bytes {
             Some(free) if free < LITTLE_SPACE => Check {
                 verdict: Verdict::Warning,
-                remedy: Some("free space, or delete image versions and prune: farrier image prune".to_owned()),
+                remedy: Some(
+                    "free space, or delete image versions and prune: farrier image prune"
+                        .to_owned(),
+                ),
                 ..good("image store", format!("{} free", bytes(free)))
             },
-            _ => good("image store", format!("{} images, {} stored", status.images, bytes(status.stored_bytes))),
+            _ => good(
+                "image store",
+                format!(
+                    "{} images, {} stored",
+                    status.images,
+                    bytes(status.stored_bytes)
+                ),
+            ),
         }
     }
 
@@ -168,31 +221,64 @@ impl Desk {
         if now().0 > CLOCK_FLOOR {
             return good("clock", "the date is plausible".to_owned());
         }
-        bad("clock", "the date is before this program was made".to_owned(), "set the clock: certificates depend on it")
+        bad(
+            "clock",
+            "the date is before this program was made".to_owned(),
+            "set the clock: certificates depend on it",
+        )
     }
 
     fn check_loaders(&self) -> Vec<Check> {
         let catalogue = self.core.loaders.catalogue();
         if catalogue.iter().next().is_none() {
-            return vec![bad("loaders", "there are none".to_owned(), "import them: farrier loader import")];
+            return vec![bad(
+                "loaders",
+                "there are none".to_owned(),
+                "import them: farrier loader import",
+            )];
         }
         let folder = &self.core.loaders;
-        let lost: Vec<_> = catalogue.iter().filter(|l| folder.bytes(l).is_err()).map(|l| l.id.clone()).collect();
+        let lost: Vec<_> = catalogue
+            .iter()
+            .filter(|l| folder.bytes(l).is_err())
+            .map(|l| l.id.clone())
+            .collect();
         if lost.is_empty() {
-            return vec![good("loaders", format!("{} in the catalogue, all files there", catalogue.iter().count()))];
+            return vec![good(
+                "loaders",
+                format!(
+                    "{} in the catalogue, all files there",
+                    catalogue.iter().count()
+                ),
+            )];
         }
-        vec![bad("loaders", format!("files are gone or changed: {}", lost.join(", ")), "import them again: farrier loader import")]
+        vec![bad(
+            "loaders",
+            format!("files are gone or changed: {}", lost.join(", ")),
+            "import them again: farrier loader import",
+        )]
     }
 
     fn check_machines(&self) -> Check {
-        let silent = self.core.fleet.unfinished().iter().filter(|t| t.state == State::Lost).count();
+        let silent = self
+            .core
+            .fleet
+            .unfinished()
+            .iter()
+            .filter(|t| t.state == State::Lost)
+            .count();
         if silent == 0 {
             return good("agents", "no task waits for a silent agent".to_owned());
         }
         Check {
             verdict: Verdict::Warning,
-            remedy: Some("look at the machines' own screens: farrier task list --state lost".to_owned()),
-            ..good("agents", format!("{silent} task(s) wait for a silent agent"))
+            remedy: Some(
+                "look at the machines' own screens: farrier task list --state lost".to_owned(),
+            ),
+            ..good(
+                "agents",
+                format!("{silent} task(s) wait for a silent agent"),
+            )
         }
     }
 
@@ -203,19 +289,40 @@ impl Desk {
             Ok(warnings) => Check {
                 verdict: Verdict::Warning,
                 remedy: Some("look at the dashboard".to_owned()),
-                ..good("warnings", format!("{} within a day, the last: {}", warnings.len(), warnings[0].text))
+                ..good(
+                    "warnings",
+                    format!(
+                        "{} within a day, the last: {}",
+                        warnings.len(),
+                        warnings[0].text
+                    ),
+                )
             },
-            Err(error) => bad("warnings", error.to_string(), "see the check of the database"),
+            Err(error) => bad(
+                "warnings",
+                error.to_string(),
+                "see the check of the database",
+            ),
         }
     }
 }
 
 fn good(name: &str, found: String) -> Check {
-    Check { name: name.to_owned(), verdict: Verdict::Good, found, remedy: None }
+    Check {
+        name: name.to_owned(),
+        verdict: Verdict::Good,
+        found,
+        remedy: None,
+    }
 }
 
 fn bad(name: &str, found: String, remedy: &str) -> Check {
-    Check { name: name.to_owned(), verdict: Verdict::Bad, found, remedy: Some(remedy.to_owned()) }
+    Check {
+        name: name.to_owned(),
+        verdict: Verdict::Bad,
+        found,
+        remedy: Some(remedy.to_owned()),
+    }
 }
 
 fn loader_kind(kind: LoaderKind) -> &'static str {

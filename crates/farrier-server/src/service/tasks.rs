@@ -25,20 +25,33 @@ impl Desk {
     pub async fn tasks(&self, query: &TaskQuery) -> Result<Page<TaskSummary>, Refusal> {
         self.allow(Action::Look)?;
         let before = query.after.as_deref().map(parse_id).transpose()?;
-        let wanted =
-            farrier_db::TaskQuery { machine: query.machine.map(MachineId), state: query.state.map(Like::like) };
+        let wanted = farrier_db::TaskQuery {
+            machine: query.machine.map(MachineId),
+            state: query.state.map(Like::like),
+        };
         let limit = limit(query.limit);
         let rows = self.core.db.tasks(&wanted, before, limit).await?;
-        let next = rows.last().filter(|_| rows.len() >= limit as usize).map(|t| t.id.to_string());
+        let next = rows
+            .last()
+            .filter(|_| rows.len() >= limit as usize)
+            .map(|t| t.id.to_string());
         let items: Vec<_> = rows.iter().map(|stored| self.fresh(stored)).collect();
-        Ok(Page { total: items.len() as u64, items, next })
+        Ok(Page {
+            total: items.len() as u64,
+            items,
+            next,
+        })
     }
 
     /// All tasks that are not ended, the newest first.
     pub fn unfinished_tasks(&self) -> Result<Vec<TaskSummary>, Refusal> {
         self.allow(Action::Look)?;
         let tasks = self.core.fleet.unfinished();
-        Ok(tasks.iter().rev().map(|t| convert::task_summary(&self.core, t)).collect())
+        Ok(tasks
+            .iter()
+            .rev()
+            .map(|t| convert::task_summary(&self.core, t))
+            .collect())
     }
 
     pub async fn task(&self, id: Uuid) -> Result<TaskSummary, Refusal> {
@@ -60,7 +73,11 @@ impl Desk {
 
     pub async fn create_tasks(&self, new: &NewTasks) -> Result<TasksCreated, Refusal> {
         self.allow(Action::CreateTask)?;
-        let Prepared { plan, machines, work } = self.prepare(new).await?;
+        let Prepared {
+            plan,
+            machines,
+            work,
+        } = self.prepare(new).await?;
         if plan.destructive || machines.len() > 1 {
             require(&plan, new.confirm.as_deref())?;
         }
@@ -86,7 +103,11 @@ impl Desk {
                 revision: 0,
             };
             let stored = self.core.fleet.add_task(task).await?;
-            self.core.note(machine, Kind::Task, format!("{} ordered: {}.", self.who.name, describe(&stored.work)));
+            self.core.note(
+                machine,
+                Kind::Task,
+                format!("{} ordered: {}.", self.who.name, describe(&stored.work)),
+            );
             tasks.push(convert::task_summary(&self.core, &stored));
         }
         self.audit(Action::CreateTask, plan.summary.clone()).await;
@@ -98,24 +119,50 @@ impl Desk {
         let id = TaskId(id);
         if self.core.fleet.task(id).is_none() {
             let ended = self.task(id.0).await?;
-            return Err(Refusal::new(Code::NotPossible, format!("the task is {} already", ended.state.as_str())));
+            return Err(Refusal::new(
+                Code::NotPossible,
+                format!("the task is {} already", ended.state.as_str()),
+            ));
         }
-        let stored = self.event(id, task::Event::Cancel { by: self.who.name.clone() }).await?;
+        let stored = self
+            .event(
+                id,
+                task::Event::Cancel {
+                    by: self.who.name.clone(),
+                },
+            )
+            .await?;
         self.audit(Action::CancelTask, id.to_string()).await;
         Ok(convert::task_summary(&self.core, &stored))
     }
 
     /// The same work once more, as a new task; what came of the old one stays readable.
-    pub async fn retry_task(&self, id: Uuid, confirm: Option<String>) -> Result<TasksCreated, Refusal> {
+    pub async fn retry_task(
+        &self,
+        id: Uuid,
+        confirm: Option<String>,
+    ) -> Result<TasksCreated, Refusal> {
         self.allow(Action::CreateTask)?;
-        self.create_tasks(&NewTasks { confirm, ..self.retry_of(id).await? }).await
+        self.create_tasks(&NewTasks {
+            confirm,
+            ..self.retry_of(id).await?
+        })
+        .await
     }
 
     /// Puts a running or lost task back to the queue: its machine starts it anew.
     pub async fn requeue_task(&self, id: Uuid) -> Result<TaskSummary, Refusal> {
         self.allow(Action::CreateTask)?;
-        let stored = self.event(TaskId(id), task::Event::Retry { by: self.who.name.clone() }).await?;
-        self.audit(Action::CreateTask, format!("requeued {id}")).await;
+        let stored = self
+            .event(
+                TaskId(id),
+                task::Event::Retry {
+                    by: self.who.name.clone(),
+                },
+            )
+            .await?;
+        self.audit(Action::CreateTask, format!("requeued {id}"))
+            .await;
         Ok(convert::task_summary(&self.core, &stored))
     }
 
@@ -123,10 +170,17 @@ impl Desk {
         let change = |task: &Task| {
             let applied = task::apply(task, event.clone(), now())?;
             // The database counts revisions and wants the one that was read.
-            Ok((Task { revision: task.revision, ..applied.task }, applied.said))
+            Ok((
+                Task {
+                    revision: task.revision,
+                    ..applied.task
+                },
+                applied.said,
+            ))
         };
         let changed: Result<_, task::Refused> = self.core.fleet.change_task(id, change).await?;
-        let (stored, said) = changed.map_err(|refused| Refusal::new(Code::NotPossible, refused.to_string()))?;
+        let (stored, said) =
+            changed.map_err(|refused| Refusal::new(Code::NotPossible, refused.to_string()))?;
         for sentence in said {
             self.core.note(stored.machine, Kind::Task, sentence);
         }
@@ -143,7 +197,12 @@ impl Desk {
             return Err(Refusal::new(Code::NotPossible, "the task is not ended, it goes on by itself")
                 .hint(format!("watch it with `farrier task wait {id}`, or put it back with `farrier task requeue {id}`")));
         }
-        Ok(NewTasks { machines: vec![old.machine], work: old.work, then: old.then, confirm: None })
+        Ok(NewTasks {
+            machines: vec![old.machine],
+            work: old.work,
+            then: old.then,
+            confirm: None,
+        })
     }
 
     fn fresh(&self, stored: &Task) -> TaskSummary {
@@ -168,7 +227,11 @@ impl Desk {
         };
         let mut machines = Vec::with_capacity(ids.len());
         for id in ids {
-            let machine = self.core.fleet.machine(MachineId(id)).ok_or_else(|| Refusal::missing("machine", id))?;
+            let machine = self
+                .core
+                .fleet
+                .machine(MachineId(id))
+                .ok_or_else(|| Refusal::missing("machine", id))?;
             self.plan_one(&mut draft, &machine, &work, image.as_ref());
             machines.push(machine.id);
         }
@@ -176,7 +239,11 @@ impl Desk {
             [_] => format!("{}.", capital(&describe(&work))),
             many => format!("{} on {} machines.", capital(&describe(&work)), many.len()),
         };
-        Ok(Prepared { plan: draft.finish(), machines, work })
+        Ok(Prepared {
+            plan: draft.finish(),
+            machines,
+            work,
+        })
     }
 
     /// Pins "the newest" to the version that is newest now, so that what was confirmed is what is done.
@@ -193,8 +260,16 @@ impl Desk {
         };
         let content = self.content(&name, wanted).await?;
         let work = match work {
-            Work::Deploy { image, disk, .. } => Work::Deploy { image, version: Some(content.version), disk },
-            Work::Repair { image, disk, .. } => Work::Repair { image, version: Some(content.version), disk },
+            Work::Deploy { image, disk, .. } => Work::Deploy {
+                image,
+                version: Some(content.version),
+                disk,
+            },
+            Work::Repair { image, disk, .. } => Work::Repair {
+                image,
+                version: Some(content.version),
+                disk,
+            },
             other => other,
         };
         Ok((work, Some(content)))
@@ -204,18 +279,26 @@ impl Desk {
         let name = convert::machine_name(machine);
         match machine.registration {
             Registration::Approved => {}
-            Registration::Disabled => draft.warnings.push(format!("{name} is disabled: enable it, or nothing happens.")),
+            Registration::Disabled => draft.warnings.push(format!(
+                "{name} is disabled: enable it, or nothing happens."
+            )),
             Registration::Seen | Registration::Pending => {
-                draft.warnings.push(format!("{name} is not approved: approve it, or it waits."));
+                draft
+                    .warnings
+                    .push(format!("{name} is not approved: approve it, or it waits."));
             }
         }
         let queue = self.core.fleet.queue(machine.id).len();
         if queue > 0 {
-            draft.warnings.push(format!("{name} has {queue} unfinished task(s): this one comes after."));
+            draft.warnings.push(format!(
+                "{name} has {queue} unfinished task(s): this one comes after."
+            ));
         }
         let (verb, selector) = match work {
             Work::Inventory => {
-                draft.steps.push(format!("{name}: read its hardware, change nothing"));
+                draft
+                    .steps
+                    .push(format!("{name}: read its hardware, change nothing"));
                 return;
             }
             Work::Capture { disk, .. } => ("read", disk),
@@ -224,7 +307,9 @@ impl Desk {
         };
         let Some(inventory) = &machine.inventory else {
             draft.warnings.push(format!("{name} has no inventory yet: its agent decides which disk fits, and stops if that is not exactly one."));
-            draft.steps.push(format!("{name}: {verb} the disk that fits"));
+            draft
+                .steps
+                .push(format!("{name}: {verb} the disk that fits"));
             return;
         };
         match &matching(&inventory.disks, selector)[..] {
@@ -271,8 +356,16 @@ fn matching<'a>(disks: &'a [Disk], s: &DiskSelector) -> Vec<&'a Disk> {
 }
 
 fn disk_words(disk: &Disk) -> String {
-    let model = if disk.model.is_empty() { "disk" } else { &disk.model };
-    let serial = if disk.serial.is_empty() { String::new() } else { format!(", serial {}", disk.serial) };
+    let model = if disk.model.is_empty() {
+        "disk"
+    } else {
+        &disk.model
+    };
+    let serial = if disk.serial.is_empty() {
+        String::new()
+    } else {
+        format!(", serial {}", disk.serial)
+    };
     format!("{model} ({}{serial})", bytes(disk.size_bytes))
 }
 
@@ -282,8 +375,12 @@ pub(super) fn describe(work: &Work) -> String {
     match work {
         Work::Inventory => "take the inventory".to_owned(),
         Work::Capture { image, .. } => format!("capture the disk as {image}"),
-        Work::Deploy { image, version: v, .. } => format!("deploy {image}{}", version(v)),
-        Work::Repair { image, version: v, .. } => format!("repair from {image}{}", version(v)),
+        Work::Deploy {
+            image, version: v, ..
+        } => format!("deploy {image}{}", version(v)),
+        Work::Repair {
+            image, version: v, ..
+        } => format!("repair from {image}{}", version(v)),
     }
 }
 
@@ -295,15 +392,19 @@ pub fn describe_work(work: &TaskWork) -> String {
 
 fn capital(text: &str) -> String {
     let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+    chars.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(chars).collect()
+    })
 }
 
 pub(super) fn parse_image(text: &str) -> Result<ImageName, Refusal> {
-    text.parse().map_err(|e: farrier_image::manifest::ImageNameError| Refusal::bad(e.to_string()))
+    text.parse()
+        .map_err(|e: farrier_image::manifest::ImageNameError| Refusal::bad(e.to_string()))
 }
 
 fn parse_id(text: &str) -> Result<TaskId, Refusal> {
-    text.parse().map_err(|_| Refusal::bad("`after` is not a place that a page ended at"))
+    text.parse()
+        .map_err(|_| Refusal::bad("`after` is not a place that a page ended at"))
 }
 
 /// The states worth a filter on the page.
@@ -349,12 +450,46 @@ mod tests {
 
     #[test]
     fn r18_a_disk_is_chosen_by_what_is_said_and_never_by_order() {
-        let disks = [disk("A", 100, false), disk("B", 200, false), disk("C", 200, true)];
+        let disks = [
+            disk("A", 100, false),
+            disk("B", 200, false),
+            disk("C", 200, true),
+        ];
         let count = |s: DiskSelector| matching(&disks, &s).len();
-        assert_eq!(count(DiskSelector::default()), 2, "removable disks do not count");
-        assert_eq!(count(DiskSelector { serial: Some("B".to_owned()), ..Default::default() }), 1);
-        assert_eq!(count(DiskSelector { min_bytes: Some(150), ..Default::default() }), 1);
-        assert_eq!(count(DiskSelector { min_bytes: Some(150), allow_removable: true, ..Default::default() }), 2);
-        assert_eq!(count(DiskSelector { model: Some("9000".to_owned()), bus: Some("nvme".to_owned()), ..Default::default() }), 0);
+        assert_eq!(
+            count(DiskSelector::default()),
+            2,
+            "removable disks do not count"
+        );
+        assert_eq!(
+            count(DiskSelector {
+                serial: Some("B".to_owned()),
+                ..Default::default()
+            }),
+            1
+        );
+        assert_eq!(
+            count(DiskSelector {
+                min_bytes: Some(150),
+                ..Default::default()
+            }),
+            1
+        );
+        assert_eq!(
+            count(DiskSelector {
+                min_bytes: Some(150),
+                allow_removable: true,
+                ..Default::default()
+            }),
+            2
+        );
+        assert_eq!(
+            count(DiskSelector {
+                model: Some("9000".to_owned()),
+                bus: Some("nvme".to_owned()),
+                ..Default::default()
+            }),
+            0
+        );
     }
 }

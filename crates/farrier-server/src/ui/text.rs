@@ -47,7 +47,11 @@ pub fn bytes(count: u64) -> String {
     // `whole` is now below 1024 * 1024 of the unit below the one shown.
     let tenths = whole * 10 / 1024;
     let unit = UNITS[unit + 1];
-    if tenths >= 1000 { format!("{} {unit}", tenths / 10) } else { format!("{}.{} {unit}", tenths / 10, tenths % 10) }
+    if tenths >= 1000 {
+        format!("{} {unit}", tenths / 10)
+    } else {
+        format!("{}.{} {unit}", tenths / 10, tenths % 10)
+    }
 }
 
 const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -94,7 +98,10 @@ mod tests {
     fn t5_what_deceives_the_eye_becomes_visible() {
         assert_eq!(shown("lab-07"), "lab-07");
         assert_eq!(shown("ab\u{202e}cd"), "ab⟨U+202E⟩cd");
-        assert_eq!(shown("a\nb\u{0}\u{1b}[31m"), "a⟨U+000A⟩b⟨U+0000⟩⟨U+001B⟩[31m");
+        assert_eq!(
+            shown("a\nb\u{0}\u{1b}[31m"),
+            "a⟨U+000A⟩b⟨U+0000⟩⟨U+001B⟩[31m"
+        );
         assert_eq!(shown("\u{feff}x\u{200b}"), "⟨U+FEFF⟩x⟨U+200B⟩");
         assert_eq!(shown("Prüfstand 東"), "Prüfstand 東");
         assert_eq!(shown(&"x".repeat(5000)).chars().count(), 401);

@@ -2,8 +2,8 @@
 
 use askama::Template;
 use farrier_api::admin::{
-    ImageDetail, ImageSummary, Images, Lease, Loader, MachineDetail, MachineSummary, Plan, Registration, ServerStatus, SitePolicy,
-    TaskState, TaskSummary, TaskWork, TimelineEntry,
+    ImageDetail, ImageSummary, Images, Lease, Loader, MachineDetail, MachineSummary, Plan,
+    Registration, ServerStatus, SitePolicy, TaskState, TaskSummary, TaskWork, TimelineEntry,
 };
 use farrier_api::agent::Bottleneck;
 
@@ -43,7 +43,8 @@ impl TaskView {
         let percent = match p.total_bytes {
             _ if t.state == TaskState::Done => 100,
             0 => 0,
-            total => u64::try_from(u128::from(p.done_bytes.min(total)) * 100 / u128::from(total)).unwrap_or(0),
+            total => u64::try_from(u128::from(p.done_bytes.min(total)) * 100 / u128::from(total))
+                .unwrap_or(0),
         };
         let moving = running && p.bytes_per_second > 0;
         Self {
@@ -61,8 +62,16 @@ impl TaskView {
             } else {
                 String::new()
             },
-            rate: if moving { format!("{}/s", bytes(p.bytes_per_second)) } else { String::new() },
-            eta: if moving && left > 0 { format!("{} left", duration(left / p.bytes_per_second)) } else { String::new() },
+            rate: if moving {
+                format!("{}/s", bytes(p.bytes_per_second))
+            } else {
+                String::new()
+            },
+            eta: if moving && left > 0 {
+                format!("{} left", duration(left / p.bytes_per_second))
+            } else {
+                String::new()
+            },
             bottleneck: match p.bottleneck.filter(|_| running) {
                 Some(Bottleneck::Cpu) => "limited by the processor",
                 Some(Bottleneck::Disk) => "limited by the disk",
@@ -80,7 +89,9 @@ impl TaskView {
 
 fn capital(text: &str) -> String {
     let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+    chars.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(chars).collect()
+    })
 }
 
 /// A machine as a row.
@@ -105,7 +116,10 @@ impl MachineView {
     pub fn of(m: &MachineSummary) -> Self {
         let mac = m.macs.first().cloned().unwrap_or_else(|| m.id.to_string());
         let hardware = [&m.manufacturer, &m.product].map(|t| shown(t.trim()));
-        let firmware = [m.firmware.as_deref(), m.arch.as_deref()].into_iter().flatten().collect::<Vec<_>>();
+        let firmware = [m.firmware.as_deref(), m.arch.as_deref()]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>();
         Self {
             id: m.id.to_string(),
             named: m.name.is_some(),
@@ -115,7 +129,11 @@ impl MachineView {
             hardware: hardware.join(" ").trim().to_owned(),
             serial: shown(&m.serial),
             firmware: firmware.join(" "),
-            memory: if m.memory_bytes == 0 { String::new() } else { bytes(m.memory_bytes) },
+            memory: if m.memory_bytes == 0 {
+                String::new()
+            } else {
+                bytes(m.memory_bytes)
+            },
             first_seen: Moment::of(m.first_seen),
             last_seen: Moment::of(m.last_seen),
             task: m.task.as_ref().map(TaskView::of),
@@ -150,7 +168,11 @@ impl EntryView {
             at: Moment::of(e.at),
             kind: e.kind.clone(),
             text: shown(&e.text),
-            details: e.details.iter().map(|(name, value)| (shown(name), shown(value))).collect(),
+            details: e
+                .details
+                .iter()
+                .map(|(name, value)| (shown(name), shown(value)))
+                .collect(),
             machine: e.machine.to_string(),
         }
     }
@@ -210,9 +232,24 @@ impl InventoryView {
             ("Board serial", shown(&s.board_serial)),
             ("Asset tag", shown(&s.chassis_asset)),
             ("Processor", shown(&i.cpu.model)),
-            ("Cores", if i.cpu.cores == 0 { String::new() } else { format!("{} ({} threads)", i.cpu.cores, i.cpu.threads) }),
+            (
+                "Cores",
+                if i.cpu.cores == 0 {
+                    String::new()
+                } else {
+                    format!("{} ({} threads)", i.cpu.cores, i.cpu.threads)
+                },
+            ),
             ("Memory", bytes(i.memory_bytes)),
-            ("Firmware", format!("{} {} {}", if i.uefi { "UEFI" } else { "BIOS" }, shown(&s.bios_vendor), shown(&s.bios_version))),
+            (
+                "Firmware",
+                format!(
+                    "{} {} {}",
+                    if i.uefi { "UEFI" } else { "BIOS" },
+                    shown(&s.bios_vendor),
+                    shown(&s.bios_version)
+                ),
+            ),
             ("Secure Boot", yes(i.secure_boot).to_owned()),
             ("TPM", shown(i.tpm.as_deref().unwrap_or(""))),
         ];
@@ -224,8 +261,14 @@ impl InventoryView {
             serial: shown(&d.serial),
             key: d.serial.clone(),
             table: shown(d.table.as_deref().unwrap_or("none")),
-            notes: [d.rotational.then_some("rotating"), d.removable.then_some("removable")]
-                .into_iter().flatten().collect::<Vec<_>>().join(", "),
+            notes: [
+                d.rotational.then_some("rotating"),
+                d.removable.then_some("removable"),
+            ]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join(", "),
         });
         let nics = i.nics.iter().map(|n| NicView {
             name: shown(&n.name),
@@ -235,7 +278,10 @@ impl InventoryView {
             boot: n.boot,
         });
         Some(Self {
-            facts: facts.into_iter().filter(|(_, value)| !value.trim().is_empty()).collect(),
+            facts: facts
+                .into_iter()
+                .filter(|(_, value)| !value.trim().is_empty())
+                .collect(),
             disks: disks.collect(),
             nics: nics.collect(),
             without_driver: i.pci_without_driver.iter().map(|t| shown(t)).collect(),
@@ -278,7 +324,10 @@ impl ImageView {
             dedup: ratio(v.content_bytes, v.stored_bytes),
             root: v.root.chars().take(16).collect(),
         });
-        Self { name: shown(&image.name), versions: versions.collect() }
+        Self {
+            name: shown(&image.name),
+            versions: versions.collect(),
+        }
     }
 }
 
@@ -457,7 +506,9 @@ impl ImagePage {
     #[must_use]
     pub fn of(frame: Frame, image: &ImageSummary, detail: &ImageDetail) -> Self {
         let volumes = detail.volumes.iter().map(|v| VolumeView {
-            number: v.partition.map_or_else(|| "–".to_owned(), |n| n.to_string()),
+            number: v
+                .partition
+                .map_or_else(|| "–".to_owned(), |n| n.to_string()),
             kind: v.kind.clone(),
             label: shown(&v.label),
             size: bytes(v.len_bytes),
@@ -529,7 +580,14 @@ pub struct PlanPage {
 impl PlanPage {
     /// Everything that came from strangers made visible.
     #[must_use]
-    pub fn of(frame: Frame, plan: &Plan, action: String, fields: Vec<(String, String)>, button: &str, back: String) -> Self {
+    pub fn of(
+        frame: Frame,
+        plan: &Plan,
+        action: String,
+        fields: Vec<(String, String)>,
+        button: &str,
+        back: String,
+    ) -> Self {
         let each = |lines: &[String]| lines.iter().map(|line| shown(line)).collect();
         let plan = Plan {
             summary: shown(&plan.summary),
@@ -538,7 +596,14 @@ impl PlanPage {
             destructive: plan.destructive,
             confirm: plan.confirm.clone(),
         };
-        Self { frame, plan, action, fields, button: button.to_owned(), back }
+        Self {
+            frame,
+            plan,
+            action,
+            fields,
+            button: button.to_owned(),
+            back,
+        }
     }
 }
 

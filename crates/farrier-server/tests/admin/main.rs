@@ -4,6 +4,11 @@ mod pages;
 mod rights;
 mod signing_in;
 mod tasks;
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "shared with the example that shows the page"
+)]
 mod world;
 
 use axum::body::Body;
@@ -21,7 +26,13 @@ enum By {
 }
 
 impl World {
-    async fn send(&self, method: &str, path: &str, by: &By, body: Option<(&str, &str)>) -> Response<Body> {
+    async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        by: &By,
+        body: Option<(&str, &str)>,
+    ) -> Response<Body> {
         let mut request = Request::builder().method(method).uri(path);
         request = match by {
             By::Nothing => request,
@@ -32,13 +43,26 @@ impl World {
             request = request.header(header::CONTENT_TYPE, kind);
         }
         let body = Body::from(body.map(|(_, text)| text.to_owned()).unwrap_or_default());
-        self.router.clone().oneshot(request.body(body).unwrap()).await.unwrap()
+        self.router
+            .clone()
+            .oneshot(request.body(body).unwrap())
+            .await
+            .unwrap()
     }
 
-    async fn json(&self, method: &str, path: &str, by: &By, body: &str) -> (StatusCode, serde_json::Value) {
+    async fn json(
+        &self,
+        method: &str,
+        path: &str,
+        by: &By,
+        body: &str,
+    ) -> (StatusCode, serde_json::Value) {
         let response = self.send(method, path, by, Some((JSON, body))).await;
         let status = response.status();
-        (status, serde_json::from_str(&text(response).await).unwrap_or_default())
+        (
+            status,
+            serde_json::from_str(&text(response).await).unwrap_or_default(),
+        )
     }
 
     async fn page(&self, path: &str, by: &By) -> (StatusCode, String) {
@@ -48,7 +72,9 @@ impl World {
 }
 
 async fn text(response: Response<Body>) -> String {
-    let bytes = axum::body::to_bytes(response.into_body(), 1 << 24).await.unwrap();
+    let bytes = axum::body::to_bytes(response.into_body(), 1 << 24)
+        .await
+        .unwrap();
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 

@@ -7,8 +7,17 @@ use crate::By;
 use crate::world::{World, session, world};
 
 fn paths(world: &World) -> Vec<String> {
-    let mut paths: Vec<String> =
-        ["/", "/machines", "/tasks", "/images", "/images/lab-debian", "/network", "/store/prune"].map(str::to_owned).to_vec();
+    let mut paths: Vec<String> = [
+        "/",
+        "/machines",
+        "/tasks",
+        "/images",
+        "/images/lab-debian",
+        "/network",
+        "/store/prune",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     for id in [world.machine, world.pending] {
         paths.push(format!("/machines/{id}"));
         paths.push(format!("/machines/{id}/order?kind=deploy"));
@@ -46,18 +55,33 @@ async fn pages_carry_nothing_that_the_policy_forbids() {
     let by = By::Cookie(session(Role::Admin));
     for path in paths(&world) {
         let response = world.send("GET", &path, &by, None).await;
-        let policy = response.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
-        assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+        let policy = response.headers()[header::CONTENT_SECURITY_POLICY]
+            .to_str()
+            .unwrap()
+            .to_owned();
+        assert!(
+            policy.contains("default-src 'none'") && !policy.contains("unsafe"),
+            "{policy}"
+        );
         assert_eq!(response.headers()[header::CACHE_CONTROL], "no-store");
         let page = crate::text(response).await;
         for bad in [" style=", " onclick=", "javascript:", "http://", "https://"] {
             assert!(!page.contains(bad), "{path} has {bad}");
         }
-        assert_eq!(page.matches("<script").count(), page.matches("<script src=\"/assets/").count(), "{path}");
+        assert_eq!(
+            page.matches("<script").count(),
+            page.matches("<script src=\"/assets/").count(),
+            "{path}"
+        );
         for asset in page.split('"').filter(|part| part.starts_with("/assets/")) {
             let response = world.send("GET", asset, &By::Nothing, None).await;
             assert_eq!(response.status(), StatusCode::OK, "{asset}");
-            assert!(response.headers()[header::CACHE_CONTROL].to_str().unwrap().contains("immutable"));
+            assert!(
+                response.headers()[header::CACHE_CONTROL]
+                    .to_str()
+                    .unwrap()
+                    .contains("immutable")
+            );
         }
     }
 }
@@ -65,10 +89,20 @@ async fn pages_carry_nothing_that_the_policy_forbids() {
 #[tokio::test]
 async fn a_viewer_sees_no_button_that_would_refuse() {
     let world = world().await;
-    let (_, page) = world.page(&format!("/machines/{}", world.machine), &By::Cookie(session(Role::Viewer))).await;
+    let (_, page) = world
+        .page(
+            &format!("/machines/{}", world.machine),
+            &By::Cookie(session(Role::Viewer)),
+        )
+        .await;
     for button in ["Deploy…", "Disable", "Forget…", "Rename"] {
         assert!(!page.contains(button), "{button}");
     }
-    let (_, page) = world.page(&format!("/machines/{}", world.machine), &By::Cookie(session(Role::Operator))).await;
+    let (_, page) = world
+        .page(
+            &format!("/machines/{}", world.machine),
+            &By::Cookie(session(Role::Operator)),
+        )
+        .await;
     assert!(page.contains("Deploy…") && !page.contains("Forget…"));
 }

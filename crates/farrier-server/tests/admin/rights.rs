@@ -47,14 +47,19 @@ fn body(route: &Route, world: &World) -> Option<(&'static str, String)> {
     match (method, path) {
         ("GET" | "DELETE", _) => None,
         ("POST", "/api/v1/sessions") => json(r#"{"name":"x","password":"y"}"#.to_owned()),
-        ("POST", "/api/v1/setup") => json(r#"{"token":"x","name":"y","password":"long enough for all"}"#.to_owned()),
+        ("POST", "/api/v1/setup") => {
+            json(r#"{"token":"x","name":"y","password":"long enough for all"}"#.to_owned())
+        }
         ("POST", "/api/v1/machines") => json(r#"{"macs":["52:54:00:00:09:09"]}"#.to_owned()),
         ("PATCH", "/api/v1/machines/{id}") => json(r#"{"name":"lab-99"}"#.to_owned()),
-        ("POST", "/api/v1/tasks" | "/api/v1/tasks/plan") => {
-            json(format!(r#"{{"machines":["{}"],"work":{{"kind":"inventory"}}}}"#, world.machine))
-        }
+        ("POST", "/api/v1/tasks" | "/api/v1/tasks/plan") => json(format!(
+            r#"{{"machines":["{}"],"work":{{"kind":"inventory"}}}}"#,
+            world.machine
+        )),
         ("PUT", "/api/v1/policy") => json(r#"{"menu":"never"}"#.to_owned()),
-        ("POST", "/api/v1/users") => json(r#"{"name":"extra","password":"long enough for all","role":"viewer"}"#.to_owned()),
+        ("POST", "/api/v1/users") => {
+            json(r#"{"name":"extra","password":"long enough for all","role":"viewer"}"#.to_owned())
+        }
         ("PATCH", "/api/v1/users/{name}") => json(r#"{"disabled":true}"#.to_owned()),
         ("POST", "/api/v1/tokens") => json(r#"{"name":"extra","role":"viewer"}"#.to_owned()),
         ("POST", p) if p.starts_with("/api/v1/store/") && p != "/api/v1/store/prune" => {
@@ -62,10 +67,17 @@ fn body(route: &Route, world: &World) -> Option<(&'static str, String)> {
         }
         ("POST", p) if p.starts_with("/api/") => json(r#"{"confirm":"0123"}"#.to_owned()),
         ("POST", "/login") => Some((FORM, "name=x&password=y".to_owned())),
-        ("POST", "/setup") => Some((FORM, "token=x&name=y&password=long+enough+for+all".to_owned())),
-        ("POST", "/machines/{id}/order") => Some((FORM, format!("csrf={CSRF}&kind=inventory&then=local_boot"))),
+        ("POST", "/setup") => Some((
+            FORM,
+            "token=x&name=y&password=long+enough+for+all".to_owned(),
+        )),
+        ("POST", "/machines/{id}/order") => {
+            Some((FORM, format!("csrf={CSRF}&kind=inventory&then=local_boot")))
+        }
         ("POST", "/machines/{id}/rename") => Some((FORM, format!("csrf={CSRF}&name=lab-98"))),
-        ("POST", p) if !p.starts_with("/api/") => Some((FORM, format!("csrf={CSRF}&confirm=0123&version=latest"))),
+        ("POST", p) if !p.starts_with("/api/") => {
+            Some((FORM, format!("csrf={CSRF}&confirm=0123&version=latest")))
+        }
         other => panic!("say here what {other:?} takes"),
     }
 }
@@ -74,15 +86,26 @@ async fn status(world: &World, route: &Route, by: &By) -> StatusCode {
     let body = body(route, world);
     let body = body.as_ref().map(|(kind, text)| (*kind, text.as_str()));
     // `explain` wants to know whom.
-    let query = if route.path.ends_with("/explain") { "?mac=52:54:00:00:00:01" } else { "" };
+    let query = if route.path.ends_with("/explain") {
+        "?mac=52:54:00:00:00:01"
+    } else {
+        ""
+    };
     let path = format!("{}{query}", path(route, world));
-    world.send(route.method.as_str(), &path, by, body).await.status()
+    world
+        .send(route.method.as_str(), &path, by, body)
+        .await
+        .status()
 }
 
 #[tokio::test]
 async fn t1_a_stranger_gets_what_was_reviewed_and_nothing_else() {
     let world = world().await;
-    let mut strangers = vec![By::Nothing, By::Bearer(String::new()), By::Bearer("farrier_guessed".to_owned())];
+    let mut strangers = vec![
+        By::Nothing,
+        By::Bearer(String::new()),
+        By::Bearer("farrier_guessed".to_owned()),
+    ];
     strangers.push(By::Bearer(ENDED_TOKEN.to_owned()));
     strangers.extend(ENDED.map(|token| By::Cookie(token.to_owned())));
     strangers.extend(ENDED.map(|token| By::Bearer(token.to_owned())));
@@ -94,10 +117,22 @@ async fn t1_a_stranger_gets_what_was_reviewed_and_nothing_else() {
         for by in &strangers {
             let status = status(&world, route, by).await;
             let reviewed = FOR_STRANGERS.contains(&(route.method.as_str(), route.path));
-            assert_eq!(status.is_success(), reviewed, "{} {} {by:?}: {status}", route.method, route.path);
+            assert_eq!(
+                status.is_success(),
+                reviewed,
+                "{} {} {by:?}: {status}",
+                route.method,
+                route.path
+            );
             if !reviewed && route.access != Access::Public {
-                let leads_to_login = status == StatusCode::SEE_OTHER && !route.path.starts_with("/api/");
-                assert!(status == StatusCode::UNAUTHORIZED || leads_to_login, "{} {}: {status}", route.method, route.path);
+                let leads_to_login =
+                    status == StatusCode::SEE_OTHER && !route.path.starts_with("/api/");
+                assert!(
+                    status == StatusCode::UNAUTHORIZED || leads_to_login,
+                    "{} {}: {status}",
+                    route.method,
+                    route.path
+                );
             }
         }
     }
@@ -108,14 +143,37 @@ async fn t17_each_role_gets_what_its_table_says() {
     for role in [Role::Viewer, Role::Operator, Role::Admin] {
         let world = world().await;
         for route in routes::all() {
-            let Access::Needs(action) = route.access else { continue };
+            let Access::Needs(action) = route.access else {
+                continue;
+            };
             let page = !route.path.starts_with("/api/");
-            let by = if page { By::Cookie(session(role)) } else { By::Bearer(bearer(role)) };
+            let by = if page {
+                By::Cookie(session(role))
+            } else {
+                By::Bearer(bearer(role))
+            };
             let status = status(&world, &route, &by).await;
             let refused = status == StatusCode::FORBIDDEN;
-            assert_ne!(status, StatusCode::UNAUTHORIZED, "{} {}", route.method, route.path);
-            assert_eq!(refused, role < action.least_role(), "{role:?} {} {}: {status}", route.method, route.path);
-            assert!(!status.is_server_error(), "{role:?} {} {}: {status}", route.method, route.path);
+            assert_ne!(
+                status,
+                StatusCode::UNAUTHORIZED,
+                "{} {}",
+                route.method,
+                route.path
+            );
+            assert_eq!(
+                refused,
+                role < action.least_role(),
+                "{role:?} {} {}: {status}",
+                route.method,
+                route.path
+            );
+            assert!(
+                !status.is_server_error(),
+                "{role:?} {} {}: {status}",
+                route.method,
+                route.path
+            );
         }
     }
 }
@@ -133,8 +191,16 @@ async fn whatever_changes_something_by_cookie_needs_the_secret_of_the_session() 
         changing += 1;
         let body = body(&route, &world).map(|(kind, text)| (kind, text.replace(CSRF, "guessed")));
         let body = body.as_ref().map(|(kind, text)| (*kind, text.as_str()));
-        let response = world.send(route.method.as_str(), &path(&route, &world), &by, body).await;
-        assert_eq!(response.status(), StatusCode::FORBIDDEN, "{} {}", route.method, route.path);
+        let response = world
+            .send(route.method.as_str(), &path(&route, &world), &by, body)
+            .await;
+        assert_eq!(
+            response.status(),
+            StatusCode::FORBIDDEN,
+            "{} {}",
+            route.method,
+            route.path
+        );
     }
     assert!(changing >= 35, "{changing}");
 }
@@ -143,8 +209,25 @@ async fn whatever_changes_something_by_cookie_needs_the_secret_of_the_session() 
 async fn what_is_not_in_the_list_is_not_there() {
     let world = world().await;
     let admin = By::Bearer(bearer(Role::Admin));
-    for path in ["/api/v1/nothing", "/.git/config", "/assets/../Cargo.toml", "/agent/v1/work", "/boot.ipxe", "/api/v1/tasks/not-an-id"] {
-        assert_eq!(world.send("GET", path, &admin, None).await.status(), StatusCode::NOT_FOUND, "{path}");
+    for path in [
+        "/api/v1/nothing",
+        "/.git/config",
+        "/assets/../Cargo.toml",
+        "/agent/v1/work",
+        "/boot.ipxe",
+        "/api/v1/tasks/not-an-id",
+    ] {
+        assert_eq!(
+            world.send("GET", path, &admin, None).await.status(),
+            StatusCode::NOT_FOUND,
+            "{path}"
+        );
     }
-    assert_eq!(world.send("DELETE", "/api/v1/status", &admin, None).await.status(), StatusCode::NOT_FOUND);
+    assert_eq!(
+        world
+            .send("DELETE", "/api/v1/status", &admin, None)
+            .await
+            .status(),
+        StatusCode::NOT_FOUND
+    );
 }

@@ -9,8 +9,8 @@ use farrier_db::{ApiToken, Secret, User, WebSession};
 use farrier_engine::WallTime;
 use farrier_engine::lease::{Lease, LeaseState};
 use farrier_engine::model::{
-    Arch, CpuInfo, Disk, FirmwareKind, HostName, Inventory, MacText, Machine, MachineId, Nic, Registration, Role,
-    SystemInfo, TaskId, UserId,
+    Arch, CpuInfo, Disk, FirmwareKind, HostName, Inventory, MacText, Machine, MachineId, Nic,
+    Registration, Role, SystemInfo, TaskId, UserId,
 };
 use farrier_engine::policy::Settings;
 use farrier_engine::task::{Bottleneck, DiskSelector, Progress, State, Task, Then, Work};
@@ -71,7 +71,16 @@ pub async fn empty(data: &Path) -> World {
     let door = Arc::new(Door::new(Arc::clone(&core), None));
     let router = admin::build(Arc::clone(&door));
     let nobody = Uuid::nil();
-    World { core, door, router, machine: nobody, pending: nobody, task: nobody, ended: nobody, folder: None }
+    World {
+        core,
+        door,
+        router,
+        machine: nobody,
+        pending: nobody,
+        task: nobody,
+        ended: nobody,
+        folder: None,
+    }
 }
 
 pub async fn seed(world: &mut World) {
@@ -82,9 +91,30 @@ pub async fn seed(world: &mut World) {
     image(&core, "lab-debian", 1).await;
     image(&core, "lab-debian", 2).await;
     image(&core, "frontdesk", 7).await;
-    world.machine = machine(&core, "52:54:00:00:00:01", Some("lab-01"), Registration::Approved, "PF1ABCDE").await;
-    world.pending = machine(&core, "52:54:00:00:00:02", None, Registration::Pending, SCRIPT).await;
-    machine(&core, "52:54:00:00:00:03", Some("lab-03"), Registration::Approved, BIDI).await;
+    world.machine = machine(
+        &core,
+        "52:54:00:00:00:01",
+        Some("lab-01"),
+        Registration::Approved,
+        "PF1ABCDE",
+    )
+    .await;
+    world.pending = machine(
+        &core,
+        "52:54:00:00:00:02",
+        None,
+        Registration::Pending,
+        SCRIPT,
+    )
+    .await;
+    machine(
+        &core,
+        "52:54:00:00:00:03",
+        Some("lab-03"),
+        Registration::Approved,
+        BIDI,
+    )
+    .await;
     machine(&core, "52:54:00:00:00:04", None, Registration::Seen, IMG).await;
     world.task = task(&core, world.machine, State::Running).await;
     world.ended = task(&core, world.machine, State::Failed).await;
@@ -126,14 +156,20 @@ async fn credentials(core: &Core, role: Role) {
         expires,
         last_used: None,
     };
-    core.db.create_api_token(&api(format!("t-{role:?}"), &bearer(role), None)).await.unwrap();
+    core.db
+        .create_api_token(&api(format!("t-{role:?}"), &bearer(role), None))
+        .await
+        .unwrap();
     let id = person(core, &format!("{role:?}").to_lowercase(), role, false).await;
     sign_in(core, id, &session(role), at + Duration::from_secs(3600)).await;
     if role != Role::Admin {
         return;
     }
     let over = Some(WallTime(at.0 - 1));
-    core.db.create_api_token(&api("over".to_owned(), ENDED_TOKEN, over)).await.unwrap();
+    core.db
+        .create_api_token(&api("over".to_owned(), ENDED_TOKEN, over))
+        .await
+        .unwrap();
     sign_in(core, id, ENDED[0], WallTime(at.0 - 1)).await;
     let disabled = person(core, "gone", Role::Admin, true).await;
     sign_in(core, disabled, ENDED[1], at + Duration::from_secs(3600)).await;
@@ -142,8 +178,16 @@ async fn credentials(core: &Core, role: Role) {
 async fn person(core: &Core, name: &str, role: Role, disabled: bool) -> UserId {
     let id = UserId(new_id());
     // A hash of nothing anybody types; tests of passwords make their own user.
-    let password = Secret("$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$AAAAAAAAAAAAAAAAAAAAAA".to_owned());
-    let user = User { id, name: name.to_owned(), password, role, disabled, created: now() };
+    let password =
+        Secret("$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$AAAAAAAAAAAAAAAAAAAAAA".to_owned());
+    let user = User {
+        id,
+        name: name.to_owned(),
+        password,
+        role,
+        disabled,
+        created: now(),
+    };
     core.db.create_user(&user).await.unwrap();
     id
 }
@@ -160,7 +204,13 @@ async fn sign_in(core: &Core, user: UserId, secret: &str, ends: WallTime) {
     core.db.create_web_session(&session).await.unwrap();
 }
 
-pub async fn machine(core: &Core, mac: &str, name: Option<&str>, registration: Registration, serial: &str) -> Uuid {
+pub async fn machine(
+    core: &Core,
+    mac: &str,
+    name: Option<&str>,
+    registration: Registration,
+    serial: &str,
+) -> Uuid {
     let id = MachineId(new_id());
     let disk = |name: &str, serial: &str, size_bytes| Disk {
         name: name.to_owned(),
@@ -184,7 +234,12 @@ pub async fn machine(core: &Core, mac: &str, name: Option<&str>, registration: R
             bios_version: "M3JKT43A".to_owned(),
             ..SystemInfo::default()
         },
-        cpu: CpuInfo { model: "Intel Core i5-12400T".to_owned(), sockets: 1, cores: 6, threads: 12 },
+        cpu: CpuInfo {
+            model: "Intel Core i5-12400T".to_owned(),
+            sockets: 1,
+            cores: 6,
+            threads: 12,
+        },
         memory_bytes: 16 << 30,
         nics: vec![Nic {
             name: "eth0".to_owned(),
@@ -194,7 +249,10 @@ pub async fn machine(core: &Core, mac: &str, name: Option<&str>, registration: R
             link_up: true,
             boot: true,
         }],
-        disks: vec![disk("nvme0n1", "S676NX0R", 512_110_190_592), disk("nvme1n1", "S676NX0T", 1_024_209_543_168)],
+        disks: vec![
+            disk("nvme0n1", "S676NX0R", 512_110_190_592),
+            disk("nvme1n1", "S676NX0T", 1_024_209_543_168),
+        ],
         uefi: true,
         secure_boot: Some(true),
         tpm: Some("2.0".to_owned()),
@@ -227,7 +285,10 @@ pub async fn task(core: &Core, machine: Uuid, state: State) -> Uuid {
         work: Work::Deploy {
             image: "lab-debian".to_owned(),
             version: Some(2),
-            disk: DiskSelector { serial: Some("S676NX0R".to_owned()), ..DiskSelector::default() },
+            disk: DiskSelector {
+                serial: Some("S676NX0R".to_owned()),
+                ..DiskSelector::default()
+            },
         },
         state,
         fence: 1,
@@ -255,7 +316,9 @@ pub async fn task(core: &Core, machine: Uuid, state: State) -> Uuid {
 
 /// A version of an image whose content is made from `seed`.
 pub async fn image(core: &Core, name: &str, seed: u8) {
-    let chunks: Vec<_> = (0..24u8).map(|n| StoredChunk::pack(&content(seed, n), 3)).collect();
+    let chunks: Vec<_> = (0..24u8)
+        .map(|n| StoredChunk::pack(&content(seed, n), 3))
+        .collect();
     let ids: Vec<_> = chunks.iter().map(|c| Some(c.id)).collect();
     core.store.put(chunks).await.unwrap();
     let len = 24 * CHUNK_SIZE as u64;
@@ -265,7 +328,10 @@ pub async fn image(core: &Core, name: &str, seed: u8) {
         version: 0,
         created_ms: 0,
         source: "lab-01, nvme0n1".to_owned(),
-        disk: DiskShape { size_bytes: len, logical_sector: 512 },
+        disk: DiskShape {
+            size_bytes: len,
+            logical_sector: 512,
+        },
         table: Table::None,
         volumes: vec![Volume {
             kind: VolumeKind::Raw,
@@ -275,7 +341,10 @@ pub async fn image(core: &Core, name: &str, seed: u8) {
             label: "root".to_owned(),
             fs_uuid: String::new(),
             block_bytes: 4096,
-            used: vec![Run { first: 0, count: len / 4096 }],
+            used: vec![Run {
+                first: 0,
+                count: len / 4096,
+            }],
             chunks: ids,
         }],
     };
@@ -284,14 +353,22 @@ pub async fn image(core: &Core, name: &str, seed: u8) {
 
 /// Half of the chunks are the same whatever the seed; all of them compress, as disks do.
 fn content(seed: u8, n: u8) -> Vec<u8> {
-    let mut state = u64::from(n) + 1 + if n % 2 == 0 { 0 } else { u64::from(seed) * 1000 };
+    let mut state = u64::from(n)
+        + 1
+        + if n.is_multiple_of(2) {
+            0
+        } else {
+            u64::from(seed) * 1000
+        };
     let mut next = move || {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
         state.to_le_bytes()
     };
-    (0..CHUNK_SIZE / 32).flat_map(|_| next().into_iter().chain([0; 24])).collect()
+    (0..CHUNK_SIZE / 32)
+        .flat_map(|_| next().into_iter().chain([0; 24]))
+        .collect()
 }
 
 async fn story(core: &Core, machine: MachineId) {
@@ -300,15 +377,48 @@ async fn story(core: &Core, machine: MachineId) {
         at: WallTime(now().0 - ago * 1000),
         kind,
         text: text.to_owned(),
-        details: details.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect(),
+        details: details
+            .iter()
+            .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
+            .collect(),
     };
     let entries = [
-        entry(95, Kind::Seen, "It asks for an address and a boot program (DHCPDISCOVER, UEFI x86-64).", &[("interface", "eth0"), ("host name", IMG)]),
-        entry(94, Kind::Answered, "We named the boot program ipxe-snponly-x86_64.efi.", &[("from", "10.0.0.2")]),
-        entry(92, Kind::Transfer, "It fetched ipxe-snponly-x86_64.efi by TFTP, 241 KiB in 0.4 s.", &[("block size", "1468")]),
-        entry(90, Kind::Refused, "It asks to keep an address that we have no record of.", &[]),
-        entry(88, Kind::Agent, &format!("Its agent calls itself {SCRIPT} and waits; its code is 4711."), &[("agent", BIDI)]),
-        entry(20, Kind::Warning, "Another DHCP server answers boot clients here: 10.0.0.9. Switch its boot options off.", &[]),
+        entry(
+            95,
+            Kind::Seen,
+            "It asks for an address and a boot program (DHCPDISCOVER, UEFI x86-64).",
+            &[("interface", "eth0"), ("host name", IMG)],
+        ),
+        entry(
+            94,
+            Kind::Answered,
+            "We named the boot program ipxe-snponly-x86_64.efi.",
+            &[("from", "10.0.0.2")],
+        ),
+        entry(
+            92,
+            Kind::Transfer,
+            "It fetched ipxe-snponly-x86_64.efi by TFTP, 241 KiB in 0.4 s.",
+            &[("block size", "1468")],
+        ),
+        entry(
+            90,
+            Kind::Refused,
+            "It asks to keep an address that we have no record of.",
+            &[],
+        ),
+        entry(
+            88,
+            Kind::Agent,
+            &format!("Its agent calls itself {SCRIPT} and waits; its code is 4711."),
+            &[("agent", BIDI)],
+        ),
+        entry(
+            20,
+            Kind::Warning,
+            "Another DHCP server answers boot clients here: 10.0.0.9. Switch its boot options off.",
+            &[],
+        ),
     ];
     core.db.append_timeline(&entries).await.unwrap();
 }

@@ -7,8 +7,8 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use farrier_api::admin as words;
 use farrier_api::admin::{
-    Confirm, ExplainQuery, MachineChange, MachineQuery, NewMachine, NewTasks, NewToken, NewUser, Plan, Settings,
-    TaskQuery, TimelineQuery, UserChange,
+    Confirm, ExplainQuery, MachineChange, MachineQuery, NewMachine, NewTasks, NewToken, NewUser,
+    Plan, Settings, TaskQuery, TimelineQuery, UserChange,
 };
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -28,7 +28,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
         match Json::<T>::from_request(request, state).await {
             Ok(Json(value)) => Ok(Self(value)),
-            Err(e) if e.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(Refusal::new(Code::TooLarge, e.body_text())),
+            Err(e) if e.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+                Err(Refusal::new(Code::TooLarge, e.body_text()))
+            }
             Err(e) => Err(Refusal::bad(e.body_text())),
         }
     }
@@ -96,7 +98,10 @@ pub(super) async fn set_up(
     Ok(Json(signed_in(door.set_up(&asked, from).await?)))
 }
 
-pub(super) async fn sign_out(State(door): State<Shared>, desk: Desk) -> Result<StatusCode, Refusal> {
+pub(super) async fn sign_out(
+    State(door): State<Shared>,
+    desk: Desk,
+) -> Result<StatusCode, Refusal> {
     door.sign_out(desk.who()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -113,19 +118,31 @@ pub(super) async fn doctor(desk: Desk) -> Answer<words::Doctor> {
     desk.doctor().await.map(Json)
 }
 
-pub(super) async fn audit(desk: Desk, Asked(query): Asked<TimelineQuery>) -> Answer<words::Page<words::AuditEntry>> {
+pub(super) async fn audit(
+    desk: Desk,
+    Asked(query): Asked<TimelineQuery>,
+) -> Answer<words::Page<words::AuditEntry>> {
     desk.audit_log(&query).await.map(Json)
 }
 
-pub(super) async fn latest(desk: Desk, Asked(query): Asked<TimelineQuery>) -> Answer<words::Page<words::TimelineEntry>> {
+pub(super) async fn latest(
+    desk: Desk,
+    Asked(query): Asked<TimelineQuery>,
+) -> Answer<words::Page<words::TimelineEntry>> {
     desk.latest(&query).await.map(Json)
 }
 
-pub(super) async fn machines(desk: Desk, Asked(query): Asked<MachineQuery>) -> Answer<words::Page<words::MachineSummary>> {
+pub(super) async fn machines(
+    desk: Desk,
+    Asked(query): Asked<MachineQuery>,
+) -> Answer<words::Page<words::MachineSummary>> {
     desk.machines(&query).await.map(Json)
 }
 
-pub(super) async fn add_machine(desk: Desk, Body(new): Body<NewMachine>) -> Answer<words::MachineDetail> {
+pub(super) async fn add_machine(
+    desk: Desk,
+    Body(new): Body<NewMachine>,
+) -> Answer<words::MachineDetail> {
     desk.add_machine(new).await.map(Json)
 }
 
@@ -142,11 +159,17 @@ pub(super) async fn change_machine(
     desk.change_machine(id, change).await.map(Json)
 }
 
-pub(super) async fn approve_machine(desk: Desk, Named(id): Named<Uuid>) -> Answer<words::MachineDetail> {
+pub(super) async fn approve_machine(
+    desk: Desk,
+    Named(id): Named<Uuid>,
+) -> Answer<words::MachineDetail> {
     desk.approve_machine(id).await.map(Json)
 }
 
-pub(super) async fn disable_machine(desk: Desk, Named(id): Named<Uuid>) -> Answer<words::MachineDetail> {
+pub(super) async fn disable_machine(
+    desk: Desk,
+    Named(id): Named<Uuid>,
+) -> Answer<words::MachineDetail> {
     desk.disable_machine(id).await.map(Json)
 }
 
@@ -171,7 +194,10 @@ pub(super) async fn delete_machine(
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(super) async fn tasks(desk: Desk, Asked(query): Asked<TaskQuery>) -> Answer<words::Page<words::TaskSummary>> {
+pub(super) async fn tasks(
+    desk: Desk,
+    Asked(query): Asked<TaskQuery>,
+) -> Answer<words::Page<words::TaskSummary>> {
     desk.tasks(&query).await.map(Json)
 }
 
@@ -202,7 +228,11 @@ pub(super) async fn plan_retry(desk: Desk, Named(id): Named<Uuid>) -> Answer<Pla
     desk.plan_retry(id).await.map(Json)
 }
 
-pub(super) async fn retry_task(desk: Desk, Named(id): Named<Uuid>, Body(yes): Body<Confirm>) -> Answer<words::TasksCreated> {
+pub(super) async fn retry_task(
+    desk: Desk,
+    Named(id): Named<Uuid>,
+    Body(yes): Body<Confirm>,
+) -> Answer<words::TasksCreated> {
     desk.retry_task(id, Some(yes.confirm)).await.map(Json)
 }
 
@@ -216,11 +246,17 @@ pub(super) async fn image(desk: Desk, Named(name): Named<String>) -> Answer<word
 
 type Version = Named<(String, String)>;
 
-pub(super) async fn image_version(desk: Desk, Named((name, version)): Version) -> Answer<words::ImageDetail> {
+pub(super) async fn image_version(
+    desk: Desk,
+    Named((name, version)): Version,
+) -> Answer<words::ImageDetail> {
     desk.image_version(&name, &version).await.map(Json)
 }
 
-pub(super) async fn verify_image(desk: Desk, Named((name, version)): Version) -> Answer<words::Verified> {
+pub(super) async fn verify_image(
+    desk: Desk,
+    Named((name, version)): Version,
+) -> Answer<words::Verified> {
     desk.verify_image(&name, &version).await.map(Json)
 }
 
@@ -233,7 +269,8 @@ pub(super) async fn delete_image(
     Named((name, version)): Version,
     Body(yes): Body<Confirm>,
 ) -> Result<StatusCode, Refusal> {
-    desk.delete_image(&name, &version, Some(&yes.confirm)).await?;
+    desk.delete_image(&name, &version, Some(&yes.confirm))
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -263,7 +300,10 @@ pub(super) async fn fetch(desk: Desk, ids: Bytes) -> Result<Bytes, Refusal> {
     desk.fetch(&ids).await
 }
 
-pub(super) async fn manifest(desk: Desk, Named((image, version)): Version) -> Result<Vec<u8>, Refusal> {
+pub(super) async fn manifest(
+    desk: Desk,
+    Named((image, version)): Version,
+) -> Result<Vec<u8>, Refusal> {
     desk.signed_manifest(&image, &version).await
 }
 
@@ -292,11 +332,17 @@ pub(super) async fn policy(desk: Desk) -> Answer<words::SitePolicy> {
     desk.policy().await.map(Json)
 }
 
-pub(super) async fn set_policy(desk: Desk, Body(settings): Body<Settings>) -> Answer<words::SitePolicy> {
+pub(super) async fn set_policy(
+    desk: Desk,
+    Body(settings): Body<Settings>,
+) -> Answer<words::SitePolicy> {
     desk.set_policy(settings).await.map(Json)
 }
 
-pub(super) async fn explain(desk: Desk, Asked(query): Asked<ExplainQuery>) -> Answer<words::Explained> {
+pub(super) async fn explain(
+    desk: Desk,
+    Asked(query): Asked<ExplainQuery>,
+) -> Answer<words::Explained> {
     desk.explain(&query).map(Json)
 }
 
@@ -308,11 +354,18 @@ pub(super) async fn add_user(desk: Desk, Body(new): Body<NewUser>) -> Answer<wor
     desk.add_user(new).await.map(Json)
 }
 
-pub(super) async fn change_user(desk: Desk, Named(name): Named<String>, Body(change): Body<UserChange>) -> Answer<words::User> {
+pub(super) async fn change_user(
+    desk: Desk,
+    Named(name): Named<String>,
+    Body(change): Body<UserChange>,
+) -> Answer<words::User> {
     desk.change_user(&name, change).await.map(Json)
 }
 
-pub(super) async fn delete_user(desk: Desk, Named(name): Named<String>) -> Result<StatusCode, Refusal> {
+pub(super) async fn delete_user(
+    desk: Desk,
+    Named(name): Named<String>,
+) -> Result<StatusCode, Refusal> {
     desk.delete_user(&name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -325,7 +378,10 @@ pub(super) async fn add_token(desk: Desk, Body(new): Body<NewToken>) -> Answer<w
     desk.add_token(new).await.map(Json)
 }
 
-pub(super) async fn delete_token(desk: Desk, Named(name): Named<String>) -> Result<StatusCode, Refusal> {
+pub(super) async fn delete_token(
+    desk: Desk,
+    Named(name): Named<String>,
+) -> Result<StatusCode, Refusal> {
     desk.delete_token(&name).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -13,17 +13,23 @@ use crate::auth::Action;
 use crate::fleet::Change;
 use crate::service::{Desk, Refusal};
 
-pub(super) async fn stream(desk: Desk) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Refusal> {
+pub(super) async fn stream(
+    desk: Desk,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Refusal> {
     desk.allow(Action::Look)?;
     let changes = BroadcastStream::new(desk.core().changes.subscribe());
     let news = changes.map(|change| {
         let news = match change {
             Ok(change) => news(change),
-            Err(BroadcastStreamRecvError::Lagged(_)) => News { kind: "lagged".to_owned(), id: None },
+            Err(BroadcastStreamRecvError::Lagged(_)) => News {
+                kind: "lagged".to_owned(),
+                id: None,
+            },
         };
         Ok(Event::default().data(serde_json::to_string(&news).unwrap_or_default()))
     });
-    Ok(Sse::new(news.take_until(tokio::time::sleep(LONGEST))).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
+    Ok(Sse::new(news.take_until(tokio::time::sleep(LONGEST)))
+        .keep_alive(KeepAlive::new().interval(HEARTBEAT)))
 }
 
 fn news(change: Change) -> News {
@@ -35,7 +41,10 @@ fn news(change: Change) -> News {
         Change::Task(id) => ("task", Some(id.to_string())),
         Change::Timeline(id) => ("timeline", Some(id.to_string())),
     };
-    News { kind: kind.to_owned(), id }
+    News {
+        kind: kind.to_owned(),
+        id,
+    }
 }
 
 /// Then the browser asks again, and with it whether its session still holds.

@@ -45,7 +45,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Filled<T> {
             .await
             .map_err(|e| Refusal::bad(e.body_text()))?;
         check_csrf(desk.who(), Some(&secured.csrf), by_cookie)?;
-        Ok(Self { desk, form: secured.form })
+        Ok(Self {
+            desk,
+            form: secured.form,
+        })
     }
 }
 
@@ -61,28 +64,54 @@ pub(super) struct LoginForm {
     next: String,
 }
 
-pub(super) async fn login(State(door): State<Shared>, From(from): From, headers: HeaderMap, form: Form<LoginForm>) -> Page {
+pub(super) async fn login(
+    State(door): State<Shared>,
+    From(from): From,
+    headers: HeaderMap,
+    form: Form<LoginForm>,
+) -> Page {
     refuse_foreign(&headers)?;
     let Form(form) = form;
-    let asked = SignIn { name: form.name, password: form.password };
+    let asked = SignIn {
+        name: form.name,
+        password: form.password,
+    };
     match door.sign_in(&asked, from).await {
         Ok(session) => Ok(welcome(&session, &form.next)),
         Err(refusal) if matches!(refusal.code, Code::WrongPassword | Code::TooManyAttempts) => {
             let frame = Frame::new("Sign in", "", None);
-            let page = ui::Login { frame, error: sentence(&refusal.message), next: form.next };
+            let page = ui::Login {
+                frame,
+                error: sentence(&refusal.message),
+                next: form.next,
+            };
             Ok(html(refusal.code.status(), &page))
         }
         Err(refusal) => Err(refusal),
     }
 }
 
-pub(super) async fn set_up(State(door): State<Shared>, From(from): From, headers: HeaderMap, Form(asked): Form<SetUp>) -> Page {
+pub(super) async fn set_up(
+    State(door): State<Shared>,
+    From(from): From,
+    headers: HeaderMap,
+    Form(asked): Form<SetUp>,
+) -> Page {
     refuse_foreign(&headers)?;
     match door.set_up(&asked, from).await {
         Ok(session) => Ok(welcome(&session, "")),
-        Err(refusal) if matches!(refusal.code, Code::SetupToken | Code::BadRequest | Code::TooManyAttempts) => {
+        Err(refusal)
+            if matches!(
+                refusal.code,
+                Code::SetupToken | Code::BadRequest | Code::TooManyAttempts
+            ) =>
+        {
             let frame = Frame::new("First administrator", "", None);
-            let page = ui::Setup { frame, error: sentence(&refusal.message), done: !door.wants_setup().await? };
+            let page = ui::Setup {
+                frame,
+                error: sentence(&refusal.message),
+                done: !door.wants_setup().await?,
+            };
             Ok(html(refusal.code.status(), &page))
         }
         Err(refusal) => Err(refusal),
@@ -100,7 +129,11 @@ fn refuse_foreign(headers: &HeaderMap) -> Result<(), Refusal> {
 
 fn welcome(session: &SignedInSession, next: &str) -> Response {
     let next = if is_own_path(next) { next } else { "/" };
-    ([(header::SET_COOKIE, set_cookie(session))], Redirect::to(next)).into_response()
+    (
+        [(header::SET_COOKIE, set_cookie(session))],
+        Redirect::to(next),
+    )
+        .into_response()
 }
 
 /// `//host` and `/\host` lead away.
@@ -112,13 +145,20 @@ fn is_own_path(next: &str) -> bool {
 
 fn sentence(message: &str) -> String {
     let mut chars = message.chars();
-    let first = chars.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
+    let first = chars
+        .next()
+        .map(|c| c.to_uppercase().to_string())
+        .unwrap_or_default();
     format!("{first}{}.", chars.as_str())
 }
 
 pub(super) async fn logout(State(door): State<Shared>, filled: Filled<Nothing>) -> Page {
     door.sign_out(filled.desk.who()).await?;
-    Ok(([(header::SET_COOKIE, clear_cookie())], Redirect::to("/login")).into_response())
+    Ok((
+        [(header::SET_COOKIE, clear_cookie())],
+        Redirect::to("/login"),
+    )
+        .into_response())
 }
 
 pub(super) async fn approve(Named(id): Named<Uuid>, filled: Filled<Nothing>) -> Page {
@@ -137,7 +177,10 @@ pub(super) struct RenameForm {
 }
 
 pub(super) async fn rename(Named(id): Named<Uuid>, filled: Filled<RenameForm>) -> Page {
-    let change = MachineChange { name: Some(filled.form.name.trim().to_owned()), settings: None };
+    let change = MachineChange {
+        name: Some(filled.form.name.trim().to_owned()),
+        settings: None,
+    };
     filled.desk.change_machine(id, change).await?;
     Ok(to_machine(id))
 }
@@ -150,12 +193,18 @@ pub(super) struct ConfirmForm {
 }
 
 pub(super) async fn delete_machine(Named(id): Named<Uuid>, filled: Filled<ConfirmForm>) -> Page {
-    filled.desk.delete_machine(id, Some(&filled.form.confirm)).await?;
+    filled
+        .desk
+        .delete_machine(id, Some(&filled.form.confirm))
+        .await?;
     Ok(Redirect::to("/machines").into_response())
 }
 
 pub(super) async fn delete_image(Named(name): Named<String>, filled: Filled<ConfirmForm>) -> Page {
-    filled.desk.delete_image(&name, &filled.form.version, Some(&filled.form.confirm)).await?;
+    filled
+        .desk
+        .delete_image(&name, &filled.form.version, Some(&filled.form.confirm))
+        .await?;
     Ok(Redirect::to("/images").into_response())
 }
 
@@ -170,7 +219,10 @@ pub(super) async fn cancel(Named(id): Named<Uuid>, filled: Filled<Nothing>) -> P
 }
 
 pub(super) async fn retry(Named(id): Named<Uuid>, filled: Filled<ConfirmForm>) -> Page {
-    filled.desk.retry_task(id, Some(filled.form.confirm)).await?;
+    filled
+        .desk
+        .retry_task(id, Some(filled.form.confirm))
+        .await?;
     Ok(Redirect::to("/tasks").into_response())
 }
 
@@ -208,8 +260,19 @@ pub(super) async fn order(Named(id): Named<Uuid>, filled: Filled<OrderForm>) -> 
             match desk.plan_tasks(&new).await {
                 Ok(plan) => {
                     let frame = Frame::new(ui::verb(kind), "machines", Some(desk.who()));
-                    let (action, back) = (format!("/machines/{id}/order"), format!("/machines/{id}"));
-                    Ok(html(StatusCode::OK, &ui::PlanPage::of(frame, &plan, action, form.fields(), ui::verb(kind), back)))
+                    let (action, back) =
+                        (format!("/machines/{id}/order"), format!("/machines/{id}"));
+                    Ok(html(
+                        StatusCode::OK,
+                        &ui::PlanPage::of(
+                            frame,
+                            &plan,
+                            action,
+                            form.fields(),
+                            ui::verb(kind),
+                            back,
+                        ),
+                    ))
                 }
                 Err(refusal) if matches!(refusal.code, Code::BadRequest | Code::NotFound) => {
                     order_form(&desk, id, kind, &sentence(&refusal.message))
@@ -231,8 +294,16 @@ impl OrderForm {
         match self.kind.as_str() {
             "inventory" => Ok(TaskWork::Inventory),
             "capture" => Ok(TaskWork::Capture { image, disk }),
-            "deploy" => Ok(TaskWork::Deploy { image, version: None, disk }),
-            "repair" => Ok(TaskWork::Repair { image, version: None, disk }),
+            "deploy" => Ok(TaskWork::Deploy {
+                image,
+                version: None,
+                disk,
+            }),
+            "repair" => Ok(TaskWork::Repair {
+                image,
+                version: None,
+                disk,
+            }),
             _ => Err(Refusal::bad("there is no such kind of work")),
         }
     }
@@ -246,10 +317,15 @@ impl OrderForm {
     }
 
     fn fields(&self) -> Vec<(String, String)> {
-        [("kind", &self.kind), ("image", &self.image), ("serial", &self.serial), ("then", &self.then)]
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value.clone()))
-            .collect()
+        [
+            ("kind", &self.kind),
+            ("image", &self.image),
+            ("serial", &self.serial),
+            ("then", &self.then),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.clone()))
+        .collect()
     }
 }
 
@@ -264,7 +340,14 @@ mod tests {
     #[test]
     fn after_sign_in_nobody_is_led_away() {
         assert!(is_own_path("/machines?search=x"));
-        for away in ["", "//evil.example", "/\\evil.example", "https://evil.example", "/a\nb", "javascript:alert(1)"] {
+        for away in [
+            "",
+            "//evil.example",
+            "/\\evil.example",
+            "https://evil.example",
+            "/a\nb",
+            "javascript:alert(1)",
+        ] {
             assert!(!is_own_path(away), "{away:?}");
         }
     }

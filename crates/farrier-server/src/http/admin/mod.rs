@@ -49,7 +49,9 @@ pub fn router(core: Arc<Core>) -> Router {
 /// Tells whoever starts the server for the first time how to become its administrator. The token goes to
 /// the console and not into the log.
 pub async fn announce(core: &Core) -> Result<(), Refusal> {
-    let Some(token) = first_start(core).await? else { return Ok(()) };
+    let Some(token) = first_start(core).await? else {
+        return Ok(());
+    };
     let address = core.config.admin;
     let text = format!(
         "\nNobody can sign in yet. Open https://{address}/setup and make the first administrator with this token,\n\
@@ -62,11 +64,19 @@ pub async fn announce(core: &Core) -> Result<(), Refusal> {
 }
 
 /// The plane behind a door.
-#[must_use]
 pub fn build(door: Shared) -> Router {
     let mut router = Router::new();
-    for Route { path, access, handler, .. } in routes::all() {
-        let gate = Gate { door: Arc::clone(&door), access };
+    for Route {
+        path,
+        access,
+        handler,
+        ..
+    } in routes::all()
+    {
+        let gate = Gate {
+            door: Arc::clone(&door),
+            access,
+        };
         router = router.route(path, handler.route_layer(from_fn_with_state(gate, pass)));
     }
     router
@@ -102,23 +112,32 @@ async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Respons
     let changes = !matches!(parts.method, Method::GET | Method::HEAD);
     if changes && !page && gate.access != Access::Public {
         let shown = parts.headers.get(CSRF_HEADER).and_then(|v| v.to_str().ok());
-        if let Err(refusal) = session::check_csrf(&who, shown, session::is_by_cookie(&parts.headers)) {
+        if let Err(refusal) =
+            session::check_csrf(&who, shown, session::is_by_cookie(&parts.headers))
+        {
             return refusal.into_response();
         }
     }
-    parts.extensions.insert(Desk::new(Arc::clone(gate.door.core()), who.clone()));
+    parts
+        .extensions
+        .insert(Desk::new(Arc::clone(gate.door.core()), who.clone()));
     let mut response = next.run(Request::from_parts(parts, body)).await;
     response.extensions_mut().insert(who);
     response
 }
 
 fn to_login(path: &str) -> Response {
-    let next = if path == "/" { String::new() } else { format!("?next={path}") };
+    let next = if path == "/" {
+        String::new()
+    } else {
+        format!("?next={path}")
+    };
     Redirect::to(&format!("/login{next}")).into_response()
 }
 
 async fn nothing_here() -> Refusal {
-    Refusal::new(Code::NotFound, "there is nothing here").hint("the API is described at /api/v1/openapi.json")
+    Refusal::new(Code::NotFound, "there is nothing here")
+        .hint("the API is described at /api/v1/openapi.json")
 }
 
 /// Around everything: the request's id, headers, and refusals in the form that the asker reads.
@@ -136,20 +155,31 @@ async fn finish(State(_door): State<Shared>, request: Request, next: Next) -> Re
         response = said(&refusal, &id, page, who.as_ref());
     }
     for (name, value) in HEADERS {
-        response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        response.headers_mut().insert(
+            HeaderName::from_static(name),
+            HeaderValue::from_static(value),
+        );
     }
     if let Ok(value) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
+        response
+            .headers_mut()
+            .insert(HeaderName::from_static("x-request-id"), value);
     }
     if !response.headers().contains_key(header::CACHE_CONTROL) {
-        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+            .headers_mut()
+            .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     response
 }
 
 fn said(refusal: &Refusal, id: &str, page: bool, who: Option<&Principal>) -> Response {
     if !page {
-        return (refusal.code.status(), axum::Json(refusal.body(id.to_owned()))).into_response();
+        return (
+            refusal.code.status(),
+            axum::Json(refusal.body(id.to_owned())),
+        )
+            .into_response();
     }
     let page = RefusedPage {
         frame: Frame::new("That did not work", "", who),
@@ -167,7 +197,11 @@ fn html(status: StatusCode, page: &impl askama::Template) -> Response {
             let kind = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
             (status, kind, Body::from(text)).into_response()
         }
-        Err(error) => Refusal::new(Code::Internal, format!("a page cannot be rendered: {error}")).into_response(),
+        Err(error) => Refusal::new(
+            Code::Internal,
+            format!("a page cannot be rendered: {error}"),
+        )
+        .into_response(),
     }
 }
 

@@ -9,16 +9,66 @@ use super::routes::{self, Access};
 
 #[derive(OpenApi)]
 #[openapi(components(schemas(
-    admin::ApiToken, admin::AuditEntry, admin::Check, admin::Confirm, admin::Doctor, admin::EffectiveSetting,
-    admin::Enrolment, admin::Event, admin::Explained, admin::ExplainedRule, admin::ImageDetail, admin::ImageSummary,
-    admin::ImageVersion, admin::ImageVolume, admin::Images, admin::IpxeVariant, admin::Lease, admin::Loader,
-    admin::MachineChange, admin::MachineCounts, admin::MachineDetail, admin::MachineSummary, admin::Me,
-    admin::MenuEntry, admin::MenuMode, admin::NewMachine, admin::NewTasks, admin::NewToken, admin::NewUser,
-    admin::Plan, admin::Registration, admin::Role, admin::ServerStatus, admin::SetUp, admin::Settings,
-    admin::SignIn, admin::SignedIn, admin::SitePolicy, admin::StoreStatus, admin::TaskCounts, admin::TaskProgress,
-    admin::TaskState, admin::TaskSummary, admin::TaskWork, admin::TasksCreated, admin::Then, admin::TimelineEntry,
-    admin::TokenMade, admin::UnknownMachine, admin::User, admin::UserChange, admin::Verdict, admin::Verified,
-    agent::Bottleneck, agent::Cpu, agent::Disk, agent::DiskSelector, agent::Inventory, agent::Nic, agent::System,
+    admin::ApiToken,
+    admin::AuditEntry,
+    admin::Check,
+    admin::Confirm,
+    admin::Doctor,
+    admin::EffectiveSetting,
+    admin::Enrolment,
+    admin::Event,
+    admin::Explained,
+    admin::ExplainedRule,
+    admin::ImageDetail,
+    admin::ImageSummary,
+    admin::ImageVersion,
+    admin::ImageVolume,
+    admin::Images,
+    admin::IpxeVariant,
+    admin::Lease,
+    admin::Loader,
+    admin::MachineChange,
+    admin::MachineCounts,
+    admin::MachineDetail,
+    admin::MachineSummary,
+    admin::Me,
+    admin::MenuEntry,
+    admin::MenuMode,
+    admin::NewMachine,
+    admin::NewTasks,
+    admin::NewToken,
+    admin::NewUser,
+    admin::Plan,
+    admin::Registration,
+    admin::Role,
+    admin::ServerStatus,
+    admin::SetUp,
+    admin::Settings,
+    admin::SignIn,
+    admin::SignedIn,
+    admin::SitePolicy,
+    admin::StoreStatus,
+    admin::TaskCounts,
+    admin::TaskProgress,
+    admin::TaskState,
+    admin::TaskSummary,
+    admin::TaskWork,
+    admin::TasksCreated,
+    admin::Then,
+    admin::TimelineEntry,
+    admin::TokenMade,
+    admin::UnknownMachine,
+    admin::User,
+    admin::UserChange,
+    admin::Verdict,
+    admin::Verified,
+    agent::Bottleneck,
+    agent::Cpu,
+    agent::Disk,
+    agent::DiskSelector,
+    agent::Inventory,
+    agent::Nic,
+    agent::System,
     error::ErrorBody,
 )))]
 struct Schemas;
@@ -50,7 +100,9 @@ pub(super) async fn document() -> axum::Json<Value> {
 fn describe() -> Value {
     let mut paths = Map::new();
     for doc in DOCS {
-        let operations = paths.entry(doc.path.to_owned()).or_insert_with(|| json!({}));
+        let operations = paths
+            .entry(doc.path.to_owned())
+            .or_insert_with(|| json!({}));
         operations[doc.method.to_lowercase()] = operation(doc);
     }
     let schemas = serde_json::to_value(Schemas::openapi()).unwrap_or_default();
@@ -71,12 +123,17 @@ fn describe() -> Value {
 }
 
 fn operation(doc: &Doc) -> Value {
-    let in_path = doc.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    let in_path = doc
+        .path
+        .split('/')
+        .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let mut parameters: Vec<Value> = in_path
         .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
         .collect();
     parameters.extend(
-        doc.query.iter().map(|name| json!({ "name": name, "in": "query", "schema": { "type": "string" } })),
+        doc.query
+            .iter()
+            .map(|name| json!({ "name": name, "in": "query", "schema": { "type": "string" } })),
     );
     let status = match (doc.gives, doc.path, doc.method) {
         (Nothing, ..) => "204",

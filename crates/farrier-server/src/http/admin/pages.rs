@@ -17,9 +17,13 @@ use crate::ui::{self, Attention, EntryView, Frame, MachineView, TaskView};
 type Page = Result<Response, Refusal>;
 
 pub(super) async fn asset(Path(name): Path<String>) -> Page {
-    let found = ASSETS.named(&name).ok_or_else(|| Refusal::new(Code::NotFound, "there is nothing here"))?;
-    let headers =
-        [(header::CONTENT_TYPE, found.media_type), (header::CACHE_CONTROL, "public, max-age=31536000, immutable")];
+    let found = ASSETS
+        .named(&name)
+        .ok_or_else(|| Refusal::new(Code::NotFound, "there is nothing here"))?;
+    let headers = [
+        (header::CONTENT_TYPE, found.media_type),
+        (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
+    ];
     Ok((headers, found.content).into_response())
 }
 
@@ -33,24 +37,42 @@ pub(super) async fn login(State(door): State<Shared>, Asked(query): Asked<LoginQ
     if door.wants_setup().await? {
         return Ok(axum::response::Redirect::to("/setup").into_response());
     }
-    let page = ui::Login { frame: Frame::new("Sign in", "", None), error: String::new(), next: query.next };
+    let page = ui::Login {
+        frame: Frame::new("Sign in", "", None),
+        error: String::new(),
+        next: query.next,
+    };
     Ok(html(StatusCode::OK, &page))
 }
 
 pub(super) async fn setup(State(door): State<Shared>) -> Page {
     let done = !door.wants_setup().await?;
-    let page = ui::Setup { frame: Frame::new("First administrator", "", None), error: String::new(), done };
+    let page = ui::Setup {
+        frame: Frame::new("First administrator", "", None),
+        error: String::new(),
+        done,
+    };
     Ok(html(StatusCode::OK, &page))
 }
 
 pub(super) async fn dashboard(desk: Desk) -> Page {
     let status = desk.status().await?;
-    let latest = desk.latest(&TimelineQuery { limit: Some(25), after: None }).await?;
+    let latest = desk
+        .latest(&TimelineQuery {
+            limit: Some(25),
+            after: None,
+        })
+        .await?;
     let page = ui::Dashboard {
         frame: Frame::new("Dashboard", "dashboard", Some(desk.who())),
         tiles: ui::tiles(&status),
         attention: attention(&status),
-        tasks: desk.unfinished_tasks()?.iter().take(12).map(TaskView::of).collect(),
+        tasks: desk
+            .unfinished_tasks()?
+            .iter()
+            .take(12)
+            .map(TaskView::of)
+            .collect(),
         events: latest.items.iter().map(EntryView::of).collect(),
     };
     Ok(html(StatusCode::OK, &page))
@@ -64,15 +86,37 @@ fn attention(s: &farrier_api::admin::ServerStatus) -> Vec<Attention> {
             1 => one.to_owned(),
             n => format!("{n} {many}"),
         };
-        list.push(Attention { text, href: href.to_owned(), link: "show" });
+        list.push(Attention {
+            text,
+            href: href.to_owned(),
+            link: "show",
+        });
     };
     let pending = "/machines?registration=pending";
-    say(s.machines.pending, "A machine waits for approval.", "machines wait for approval.", pending);
-    let silent = ["A task waits for an agent that has gone silent.", "tasks wait for agents that have gone silent."];
+    say(
+        s.machines.pending,
+        "A machine waits for approval.",
+        "machines wait for approval.",
+        pending,
+    );
+    let silent = [
+        "A task waits for an agent that has gone silent.",
+        "tasks wait for agents that have gone silent.",
+    ];
     say(s.tasks.lost, silent[0], silent[1], "/tasks");
-    say(s.tasks.failed, "A task failed within a day.", "tasks failed within a day.", "/tasks?state=failed");
+    say(
+        s.tasks.failed,
+        "A task failed within a day.",
+        "tasks failed within a day.",
+        "/tasks?state=failed",
+    );
     let full = u64::from(s.store.free_bytes.is_some_and(|free| free < LITTLE_SPACE));
-    say(full, "The disk of the image store is nearly full: captures will pause.", "", "/images");
+    say(
+        full,
+        "The disk of the image store is nearly full: captures will pause.",
+        "",
+        "/images",
+    );
     list.extend(s.warnings.iter().map(|w| Attention {
         text: shown(&w.text),
         href: format!("/machines/{}", w.machine),
@@ -119,17 +163,44 @@ pub(super) async fn machines(desk: Desk, Asked(query): Asked<ListQuery>) -> Page
 
 pub(super) async fn machine_row(desk: Desk, Named(id): Named<Uuid>) -> Page {
     let found = desk.machine(id)?;
-    Ok(html(StatusCode::OK, &ui::MachineRow { m: MachineView::of(&found.summary) }))
+    Ok(html(
+        StatusCode::OK,
+        &ui::MachineRow {
+            m: MachineView::of(&found.summary),
+        },
+    ))
 }
 
-pub(super) async fn machine(desk: Desk, Named(id): Named<Uuid>, Asked(query): Asked<TimelineQuery>) -> Page {
+pub(super) async fn machine(
+    desk: Desk,
+    Named(id): Named<Uuid>,
+    Asked(query): Asked<TimelineQuery>,
+) -> Page {
     let found = desk.machine(id)?;
-    let tasks = desk.tasks(&TaskQuery { machine: Some(id), limit: Some(5), ..TaskQuery::default() }).await?;
-    let story = desk.timeline(id, &TimelineQuery { limit: Some(60), ..query }).await?;
+    let tasks = desk
+        .tasks(&TaskQuery {
+            machine: Some(id),
+            limit: Some(5),
+            ..TaskQuery::default()
+        })
+        .await?;
+    let story = desk
+        .timeline(
+            id,
+            &TimelineQuery {
+                limit: Some(60),
+                ..query
+            },
+        )
+        .await?;
     let m = MachineView::of(&found.summary);
     let page = ui::MachinePage {
         frame: Frame::new(&m.name, "machines", Some(desk.who())),
-        uuid: found.summary.uuid.map(|u| u.to_string()).unwrap_or_default(),
+        uuid: found
+            .summary
+            .uuid
+            .map(|u| u.to_string())
+            .unwrap_or_default(),
         inventory: ui::InventoryView::of(&found),
         tasks: tasks.items.iter().map(TaskView::of).collect(),
         events: story.items.iter().map(EntryView::of).collect(),
@@ -145,7 +216,11 @@ pub(super) struct OrderQuery {
     kind: String,
 }
 
-pub(super) async fn order(desk: Desk, Named(id): Named<Uuid>, Asked(query): Asked<OrderQuery>) -> Page {
+pub(super) async fn order(
+    desk: Desk,
+    Named(id): Named<Uuid>,
+    Asked(query): Asked<OrderQuery>,
+) -> Page {
     let kind = match query.kind.as_str() {
         "deploy" => "deploy",
         "repair" => "repair",
@@ -176,11 +251,16 @@ pub(super) async fn delete_machine(desk: Desk, Named(id): Named<Uuid>) -> Page {
     let plan = desk.plan_delete_machine(id)?;
     let frame = Frame::new("Forget a machine", "machines", Some(desk.who()));
     let (action, back) = (format!("/machines/{id}/delete"), format!("/machines/{id}"));
-    Ok(html(StatusCode::OK, &ui::PlanPage::of(frame, &plan, action, Vec::new(), "Forget it", back)))
+    Ok(html(
+        StatusCode::OK,
+        &ui::PlanPage::of(frame, &plan, action, Vec::new(), "Forget it", back),
+    ))
 }
 
 pub(super) async fn tasks(desk: Desk, Asked(query): Asked<ListQuery>) -> Page {
-    let state = crate::service::STATES.into_iter().find(|s| s.is_final() && s.as_str() == query.state);
+    let state = crate::service::STATES
+        .into_iter()
+        .find(|s| s.is_final() && s.as_str() == query.state);
     let wanted = TaskQuery {
         state,
         after: Some(query.after).filter(|a| !a.is_empty()),
@@ -191,7 +271,12 @@ pub(super) async fn tasks(desk: Desk, Asked(query): Asked<ListQuery>) -> Page {
     let page = ui::Tasks {
         frame: Frame::new("Tasks", "tasks", Some(desk.who())),
         active: desk.unfinished_tasks()?.iter().map(TaskView::of).collect(),
-        ended: found.items.iter().filter(|t| t.state.is_final()).map(TaskView::of).collect(),
+        ended: found
+            .items
+            .iter()
+            .filter(|t| t.state.is_final())
+            .map(TaskView::of)
+            .collect(),
         filter: state.map_or("", TaskState::as_str),
         next: found.next,
     };
@@ -214,12 +299,18 @@ pub(super) async fn retry(desk: Desk, Named(id): Named<Uuid>) -> Page {
     let plan = desk.plan_retry(id).await?;
     let frame = Frame::new("Try again", "tasks", Some(desk.who()));
     let (action, back) = (format!("/tasks/{id}/retry"), "/tasks".to_owned());
-    Ok(html(StatusCode::OK, &ui::PlanPage::of(frame, &plan, action, Vec::new(), "Try again", back)))
+    Ok(html(
+        StatusCode::OK,
+        &ui::PlanPage::of(frame, &plan, action, Vec::new(), "Try again", back),
+    ))
 }
 
 pub(super) async fn images(desk: Desk) -> Page {
     let images = desk.images().await?;
-    Ok(html(StatusCode::OK, &ui::ImagesPage::of(Frame::new("Images", "images", Some(desk.who())), &images)))
+    Ok(html(
+        StatusCode::OK,
+        &ui::ImagesPage::of(Frame::new("Images", "images", Some(desk.who())), &images),
+    ))
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -230,30 +321,55 @@ pub(super) struct VersionQuery {
 
 impl VersionQuery {
     fn or_latest(&self) -> &str {
-        if self.version.is_empty() { "latest" } else { &self.version }
+        if self.version.is_empty() {
+            "latest"
+        } else {
+            &self.version
+        }
     }
 }
 
-pub(super) async fn image(desk: Desk, Named(name): Named<String>, Asked(query): Asked<VersionQuery>) -> Page {
+pub(super) async fn image(
+    desk: Desk,
+    Named(name): Named<String>,
+    Asked(query): Asked<VersionQuery>,
+) -> Page {
     let image = desk.image(&name).await?;
     let detail = desk.image_version(&name, query.or_latest()).await?;
     let frame = Frame::new(&name, "images", Some(desk.who()));
-    Ok(html(StatusCode::OK, &ui::ImagePage::of(frame, &image, &detail)))
+    Ok(html(
+        StatusCode::OK,
+        &ui::ImagePage::of(frame, &image, &detail),
+    ))
 }
 
-pub(super) async fn delete_image(desk: Desk, Named(name): Named<String>, Asked(query): Asked<VersionQuery>) -> Page {
+pub(super) async fn delete_image(
+    desk: Desk,
+    Named(name): Named<String>,
+    Asked(query): Asked<VersionQuery>,
+) -> Page {
     let version = query.or_latest();
     let plan = desk.plan_delete_image(&name, version).await?;
     let frame = Frame::new("Delete an image", "images", Some(desk.who()));
     let fields = vec![("version".to_owned(), version.to_owned())];
     let (action, back) = (format!("/images/{name}/delete"), format!("/images/{name}"));
-    Ok(html(StatusCode::OK, &ui::PlanPage::of(frame, &plan, action, fields, "Delete it", back)))
+    Ok(html(
+        StatusCode::OK,
+        &ui::PlanPage::of(frame, &plan, action, fields, "Delete it", back),
+    ))
 }
 
 pub(super) async fn prune(desk: Desk) -> Page {
     let plan = desk.plan_prune().await?;
     let frame = Frame::new("Prune", "images", Some(desk.who()));
-    let page = ui::PlanPage::of(frame, &plan, "/store/prune".to_owned(), Vec::new(), "Prune", "/images".to_owned());
+    let page = ui::PlanPage::of(
+        frame,
+        &plan,
+        "/store/prune".to_owned(),
+        Vec::new(),
+        "Prune",
+        "/images".to_owned(),
+    );
     Ok(html(StatusCode::OK, &page))
 }
 
