@@ -8,6 +8,7 @@
 //! - [`net`]: a switch and hosts, each a network namespace. Nothing is added to the machine's own network.
 //! - [`qemu`]: a machine with SeaBIOS or OVMF, its disks and its serial console.
 //! - [`golden`]: a Debian disk that boots on both firmwares, made without mounting anything.
+//! - [`damage`]: breaking a disk on purpose.
 //! - [`server`], [`clients`]: foreign programs that run on a host of the LAN; [`site`]: Farrier itself.
 //!
 //! Whatever is started is ended when its value is dropped, by process id and namespace name.
@@ -15,6 +16,7 @@
 
 pub mod clients;
 pub mod command;
+pub mod damage;
 pub mod debs;
 pub mod golden;
 pub mod lab;

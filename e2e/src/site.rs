@@ -77,7 +77,7 @@ impl Site {
         let programs = Programs::find(lab)?;
         let data = folder.join("data");
         fs::create_dir_all(&data).context("cannot make the data folder")?;
-        copy_folder(&prepared(lab, &programs)?, &data)?;
+        fill(lab, &programs, &data)?;
         let address = host
             .address()
             .context("the server's host needs an address")?;
@@ -311,6 +311,14 @@ fn text(value: &Value) -> Result<String> {
         .as_str()
         .map(ToOwned::to_owned)
         .with_context(|| format!("{value} is no text"))
+}
+
+/// Puts loaders and agent into a data folder.
+///
+/// # Errors
+/// When they cannot be made.
+pub fn fill(lab: &Lab, programs: &Programs, data: &Path) -> Result<()> {
+    copy_folder(&prepared(lab, programs)?, data)
 }
 
 /// Loaders and agent, made once by the product's own commands and copied for each site.

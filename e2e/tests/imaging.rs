@@ -2,13 +2,14 @@
 
 use std::{
     fs,
-    io::{Read, Seek, SeekFrom, Write},
+    io::Read,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use farrier_e2e::{
     Bus, Disk, Firmware, Lab, Lan, Machine, Mode, Site,
+    damage::overwrite_blocks,
     golden::{Golden, LOGIN},
     report::say,
 };
@@ -106,7 +107,7 @@ fn e_t18_capture_deploy_boot_and_f_t19_repair() {
     vm.wait_for(LOGIN, BOOT).unwrap();
     vm.power_off().unwrap();
 
-    let broken = break_blocks(&path, 5, 77);
+    let broken = overwrite_blocks(&path, 5, 77).unwrap();
     say(&format!(
         "overwrote {} MiB of the disk with noise",
         broken / MIB
@@ -264,44 +265,6 @@ fn i_z1_without_work_a_bios_machine_starts_its_disk() {
 #[test]
 fn i_z1_without_work_a_uefi_machine_starts_its_disk() {
     local_disk_starts("i-uefi", Firmware::UefiPxe4, 27, Bus::Nvme);
-}
-
-/// Overwrites `percent` of all 4 KiB blocks that hold anything, boot files included, chosen by a seeded generator.
-fn break_blocks(path: &Path, percent: u64, seed: u64) -> u64 {
-    const BLOCK: usize = 4096;
-    let mut file = fs::File::options()
-        .read(true)
-        .write(true)
-        .open(path)
-        .unwrap();
-    let blocks = file.metadata().unwrap().len() / BLOCK as u64;
-    let mut state = seed;
-    let mut next = || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        state >> 33
-    };
-    let mut broken = 0;
-    let mut buffer = vec![0; BLOCK];
-    for block in 0..blocks {
-        if next() % 100 >= percent {
-            continue;
-        }
-        file.seek(SeekFrom::Start(block * BLOCK as u64)).unwrap();
-        file.read_exact(&mut buffer).unwrap();
-        if buffer.iter().all(|byte| *byte == 0) {
-            continue;
-        }
-        buffer
-            .iter_mut()
-            .for_each(|byte| *byte = next().to_le_bytes()[0]);
-        file.seek(SeekFrom::Start(block * BLOCK as u64)).unwrap();
-        file.write_all(&buffer).unwrap();
-        broken += BLOCK as u64;
-    }
-    file.sync_all().unwrap();
-    broken
 }
 
 fn is_blank(path: &Path) -> bool {

@@ -25,11 +25,23 @@ pub(crate) struct Programs {
 pub(crate) fn programs() -> Result<Programs> {
     let target = target_folder()?.join("static");
     let packages = ["--package", "farrier", "--package", "farrier-agent"];
-    cargo(&[&["build", "--release", "--locked", "--target", TARGET], &packages[..]].concat(), |cargo| {
-        cargo.env("CARGO_TARGET_DIR", &target).env("RUSTFLAGS", "-C target-feature=+crt-static");
-    })?;
+    cargo(
+        &[
+            &["build", "--release", "--locked", "--target", TARGET],
+            &packages[..],
+        ]
+        .concat(),
+        |cargo| {
+            cargo
+                .env("CARGO_TARGET_DIR", &target)
+                .env("RUSTFLAGS", "-C target-feature=+crt-static");
+        },
+    )?;
     let built = target.join(TARGET).join("release");
-    let programs = Programs { farrier: built.join("farrier"), agent: built.join("farrier-agent") };
+    let programs = Programs {
+        farrier: built.join("farrier"),
+        agent: built.join("farrier-agent"),
+    };
     check_static(&programs.agent)?;
     Ok(programs)
 }

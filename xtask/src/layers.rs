@@ -20,7 +20,15 @@ use crate::build;
 
 /// Which of our crates a crate may name among its dependencies. What is not listed is refused.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("farrier", &["farrier-server", "farrier-api", "farrier-db", "farrier-image"]),
+    (
+        "farrier",
+        &[
+            "farrier-server",
+            "farrier-api",
+            "farrier-db",
+            "farrier-image",
+        ],
+    ),
     (
         "farrier-server",
         &[

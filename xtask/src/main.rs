@@ -77,7 +77,11 @@ fn run(task: Task) -> Result<()> {
         Task::Layers => layers::run(),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Build => build::programs().map(|built| {
-            say(&format!("built {} and {}", built.farrier.display(), built.agent.display()));
+            say(&format!(
+                "built {} and {}",
+                built.farrier.display(),
+                built.agent.display()
+            ));
         }),
         Task::Lab { what: Lab::Prepare } => prepare::run().map(drop),
         Task::Lab { what: Lab::Clean } => farrier_e2e::net::clean()

@@ -155,6 +155,8 @@ impl Page<'_> {
             // The last one named becomes /dev/console; the agent writes to both.
             Argument::new("console", "ttyS0,115200")?,
             Argument::new("console", "tty0")?,
+            // Emulated and some real timers fail the kernel's check although they work.
+            Argument::flag("no_timer_check"),
             // A kernel that stops must not stop for ever.
             Argument::new("panic", "30")?,
             Argument::new("farrier.server", &server)?,
