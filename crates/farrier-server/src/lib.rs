@@ -23,6 +23,7 @@ pub mod fleet;
 pub mod http;
 pub mod leases;
 pub mod loaders;
+pub mod probe;
 pub mod run;
 pub mod script;
 pub mod service;

@@ -1,0 +1,377 @@
+//! Who else answers boot clients on our networks: `farrier doctor` asks as a client would and listens.
+//!
+//! The question leaves in a hand-addressed frame, which reaches the wire but no socket of this host. So
+//! our own server does not see it, and no machine appears that does not exist; a DHCP server on this very
+//! host is not seen either, which mode `port4011` expects to be there.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::time::Duration;
+
+use farrier_api::admin::{Check, Verdict};
+use farrier_net::{datagram, interface, link::LinkSender};
+use farrier_proto::MacAddr;
+use farrier_proto::wire::dhcpv4::{BROADCAST, Message, MessageType, Op, Xid};
+use farrier_proto::wire::option;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout_at};
+
+use crate::bind::DHCP_PORT;
+use crate::config::{Interface, Mode};
+
+/// A server that answered and is not ours, with all that it said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignServer {
+    /// Its server identifier (option 54), or where its answer came from.
+    pub address: Ipv4Addr,
+    /// An address that it would lend; a ProxyDHCP server lends none.
+    pub lends: Option<Ipv4Addr>,
+    /// Whether it calls itself a PXE server (option 60).
+    pub is_pxe: bool,
+    /// Where to load from (option 66, `siaddr`).
+    pub next_server: Option<String>,
+    /// What to load (option 67, `file`).
+    pub boot_file: Option<String>,
+    /// Whether it sends PXE's own options (option 43).
+    pub has_vendor_options: bool,
+}
+
+/// Asks on every served interface who else answers there, and judges it.
+pub async fn check(served: &[Interface]) -> Vec<Check> {
+    // The port of clients can be had once; a second check waits for the first.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+    let _turn = ONE_AT_A_TIME.lock().await;
+    let ours = |found: interface::Interface| found.addresses.into_iter().map(|(address, _)| address);
+    let own: Vec<Ipv4Addr> = interface::list().unwrap_or_default().into_iter().flat_map(ours).collect();
+    let asked = served.iter().map(async |served| {
+        checks(&served.name, served.mode, &foreign_servers(&served.name, &own).await)
+    });
+    futures::future::join_all(asked).await.concat()
+}
+
+/// Asks on `interface` and waits for all who answer within [`PATIENCE`]. Answers that come from one of our
+/// `own` addresses do not count.
+pub async fn foreign_servers(interface: &str, own: &[Ipv4Addr]) -> io::Result<Vec<ForeignServer>> {
+    let gone = || io::Error::new(io::ErrorKind::NotFound, "the interface is gone");
+    let index = interface::by_name(interface)?.ok_or_else(gone)?.index;
+    let socket = datagram::listen(interface, CLIENT_PORT)?;
+    let sender = LinkSender::open(index)?;
+    let question = question()?;
+    let packet = question.encode();
+    let from = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, CLIENT_PORT);
+    let to = SocketAddrV4::new(Ipv4Addr::BROADCAST, DHCP_PORT);
+    let mut found = Vec::new();
+    let mut buffer = [0; 1500];
+    let begin = Instant::now();
+    // A frame may be lost, and some servers miss the first one after a link came up.
+    for until in [begin + PATIENCE / 2, begin + PATIENCE] {
+        sender.send(from, to, MacAddr([0xff; 6]), &packet)?;
+        while let Ok(received) = timeout_at(until, socket.recv_from(&mut buffer)).await {
+            // What the network says about an earlier packet is no reason to stop listening.
+            let Ok((len, SocketAddr::V4(source))) = received else { continue };
+            if !own.contains(source.ip()) {
+                note(&mut found, &buffer[..len], *source.ip(), &question);
+            }
+        }
+    }
+    found.sort_by_key(|server| server.address);
+    Ok(found)
+}
+
+/// What the answers mean for an interface that is served in `mode`.
+#[must_use]
+pub fn checks(interface: &str, mode: Mode, asked: &io::Result<Vec<ForeignServer>>) -> Vec<Check> {
+    let name = format!("network {interface}");
+    let check = |verdict, found: String, remedy: Option<String>| Check { name: name.clone(), verdict, found, remedy };
+    let servers = match asked {
+        Ok(servers) => servers,
+        Err(error) => {
+            let remedy = match error.kind() {
+                io::ErrorKind::AddrInUse => "A DHCP client of this host has UDP port 68: stop it for the check, or give the interface a fixed address.",
+                io::ErrorKind::PermissionDenied => "Run the server as root or with CAP_NET_RAW and CAP_NET_BIND_SERVICE.",
+                _ => "See that the interface is there and up: ip link.",
+            };
+            let found = format!("other servers cannot be looked for: {error}");
+            return vec![check(Verdict::Warning, found, Some(remedy.to_owned()))];
+        }
+    };
+    let mut checks: Vec<Check> = servers
+        .iter()
+        .filter_map(|server| judge(interface, mode, server))
+        .map(|(verdict, found, remedy)| check(verdict, found, Some(remedy)))
+        .collect();
+    if mode == Mode::Proxy && servers.iter().all(|server| server.lends.is_none()) {
+        let remedy = format!(
+            "Start the DHCP server of this network; or let Farrier be it: mode = \"dhcp\" for {interface}, and a [[subnet]]."
+        );
+        checks.push(check(Verdict::Bad, "nobody gives addresses here, so no machine can boot".to_owned(), Some(remedy)));
+    }
+    if checks.is_empty() {
+        let found = match servers.first() {
+            Some(server) => format!("{} gives addresses, nobody else names boot files", server.address),
+            None => "no other server answers".to_owned(),
+        };
+        checks.push(check(Verdict::Good, found, None));
+    }
+    checks
+}
+
+/// What is wrong with `server` being there, and what to do about it.
+fn judge(interface: &str, mode: Mode, server: &ForeignServer) -> Option<(Verdict, String, String)> {
+    let address = server.address;
+    let says = boot_words(server);
+    match (server.lends, mode) {
+        (Some(_), Mode::Dhcp) => Some((
+            Verdict::Bad,
+            format!("{address} is a second DHCP server{says}"),
+            format!("Switch one of the two off; to leave addresses to {address}, write mode = \"proxy\" for {interface}."),
+        )),
+        (Some(_), Mode::Port4011) if !server.is_pxe => Some((
+            Verdict::Warning,
+            format!("{address} gives addresses beside the DHCP server of this host{says}"),
+            "Switch one of the two off, unless they share their pools on purpose.".to_owned(),
+        )),
+        (Some(_), _) if says.is_empty() => None,
+        (Some(_), _) => Some((
+            Verdict::Warning,
+            format!("{address} gives addresses and names a boot file, too{says}"),
+            format!("Take boot options (next-server, filename, 43, 60, 66, 67) out of the DHCP server {address}: machines may follow it."),
+        )),
+        (None, _) => Some((
+            Verdict::Bad,
+            format!("{address} is another PXE server{says}"),
+            format!("Switch the PXE service at {address} off (FOG, WDS, SCCM, dnsmasq, a NAS?): machines follow whoever is faster."),
+        )),
+    }
+}
+
+fn boot_words(server: &ForeignServer) -> String {
+    let mut words = Vec::new();
+    if let Some(file) = &server.boot_file {
+        words.push(format!("boot file {file:?}"));
+    }
+    // A next server alone is what many DHCP servers send of themselves, and no client loads from it.
+    if let Some(next) = server.next_server.as_ref().filter(|_| !words.is_empty()) {
+        words.push(format!("from {next:?}"));
+    }
+    if server.is_pxe {
+        words.push("option 60 PXEClient".to_owned());
+    }
+    if server.has_vendor_options && server.is_pxe {
+        words.push("option 43".to_owned());
+    }
+    if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) }
+}
+
+/// A DHCPDISCOVER as UEFI firmware sends it, from an address that no machine has.
+fn question() -> io::Result<Message> {
+    let mut random = [0; 26];
+    getrandom::fill(&mut random).map_err(|_| io::Error::other("the system gives no random numbers"))?;
+    let mut mac = [0; 6];
+    mac.copy_from_slice(&random[..6]);
+    // Locally administered, not multicast.
+    mac[0] = mac[0] & 0xfc | 0x02;
+    let xid = Xid(u32::from_be_bytes([random[6], random[7], random[8], random[9]]));
+    let mut message = Message::request(xid, MacAddr(mac));
+    message.flags = BROADCAST;
+    let mut machine = vec![0];
+    machine.extend_from_slice(&random[10..]);
+    let options: [(u8, &[u8]); 7] = [
+        (option::DHCP_MESSAGE_TYPE, &[MessageType::Discover as u8]),
+        (option::PARAMETER_REQUEST_LIST, &[1, 3, 6, 43, 54, 60, 66, 67, 128, 135]),
+        (option::MAXIMUM_DHCP_MESSAGE_SIZE, &1464_u16.to_be_bytes()),
+        (option::VENDOR_CLASS_IDENTIFIER, b"PXEClient:Arch:00007:UNDI:003016"),
+        (option::CLIENT_SYSTEM_ARCHITECTURE, &[0, 7]),
+        (option::CLIENT_NETWORK_INTERFACE, &[1, 3, 16]),
+        (option::CLIENT_MACHINE_IDENTIFIER, &machine),
+    ];
+    for (code, value) in options {
+        message.options.set(code, value);
+    }
+    Ok(message)
+}
+
+/// Adds what a packet says, if it answers `question`. A server may answer twice, for addresses and for boot.
+fn note(found: &mut Vec<ForeignServer>, packet: &[u8], source: Ipv4Addr, question: &Message) {
+    let Ok(answer) = Message::decode(packet) else { return };
+    let is_ours = answer.op == Op::Reply && answer.xid == question.xid && answer.chaddr == question.chaddr;
+    if !is_ours || answer.message_type() != Some(MessageType::Offer) {
+        return;
+    }
+    let address = answer.server_identifier().unwrap_or(source);
+    let place = found.iter().position(|server| server.address == address);
+    let server = match place {
+        Some(place) => &mut found[place],
+        None if found.len() < MAX_SERVERS => {
+            found.push(ForeignServer {
+                address,
+                lends: None,
+                is_pxe: false,
+                next_server: None,
+                boot_file: None,
+                has_vendor_options: false,
+            });
+            let last = found.len() - 1;
+            &mut found[last]
+        }
+        None => return,
+    };
+    let text = |bytes: &[u8]| Some(String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned()).filter(|t| !t.is_empty());
+    let option = |code| answer.options.get(code).and_then(text);
+    let specified = |ip: Ipv4Addr| Some(ip).filter(|ip| !ip.is_unspecified());
+    server.lends = server.lends.or_else(|| specified(answer.yiaddr));
+    server.is_pxe |= answer.options.get(option::VENDOR_CLASS_IDENTIFIER).is_some_and(|class| class.starts_with(b"PXEClient"));
+    server.has_vendor_options |= answer.options.contains(option::VENDOR_SPECIFIC_INFORMATION);
+    let next = || specified(answer.siaddr).map(|ip| ip.to_string());
+    let said = option(option::TFTP_SERVER_NAME).or_else(next);
+    server.next_server = server.next_server.take().or(said);
+    let said = option(option::BOOTFILE_NAME).or_else(|| text(&answer.file));
+    server.boot_file = server.boot_file.take().or(said);
+}
+
+const CLIENT_PORT: u16 = 68;
+/// dnsmasq pings an address for three seconds before it offers it.
+const PATIENCE: Duration = Duration::from_millis(4500);
+/// A network with more of them has other worries.
+const MAX_SERVERS: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::net::Ipv4Addr;
+
+    use farrier_api::admin::Verdict;
+    use farrier_proto::wire::dhcpv4::{Message, MessageType, Op};
+    use farrier_proto::wire::option;
+
+    use super::{ForeignServer, MAX_SERVERS, checks, note, question};
+    use crate::config::Mode;
+
+    const OTHER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 9);
+
+    fn server() -> ForeignServer {
+        ForeignServer {
+            address: OTHER,
+            lends: None,
+            is_pxe: false,
+            next_server: None,
+            boot_file: None,
+            has_vendor_options: false,
+        }
+    }
+
+    fn dhcp() -> ForeignServer {
+        ForeignServer { lends: Some(Ipv4Addr::new(192, 0, 2, 100)), ..server() }
+    }
+
+    fn offer(question: &Message) -> Message {
+        let mut offer = question.clone();
+        offer.op = Op::Reply;
+        offer.options = Default::default();
+        offer.options.set(option::DHCP_MESSAGE_TYPE, [MessageType::Offer as u8]);
+        offer
+    }
+
+    fn heard(question: &Message, answers: &[Message]) -> Vec<ForeignServer> {
+        let mut found = Vec::new();
+        for answer in answers {
+            note(&mut found, &answer.encode(), OTHER, question);
+        }
+        found
+    }
+
+    #[test]
+    fn the_question_is_one_that_pxe_servers_answer() {
+        let question = Message::decode(&question().unwrap().encode()).unwrap();
+        assert_eq!(question.message_type(), Some(MessageType::Discover));
+        assert_eq!(question.client_system_architecture(), [7]);
+        assert!(question.wants_broadcast() && question.oddities.is_empty());
+        assert_eq!(question.options.get(option::CLIENT_MACHINE_IDENTIFIER).map(<[u8]>::len), Some(17));
+        assert_eq!(question.chaddr[0] & 0x03, 0x02, "locally administered, not multicast");
+    }
+
+    #[test]
+    fn two_answers_of_one_server_become_one_finding() {
+        let question = question().unwrap();
+        let mut lease = offer(&question);
+        lease.yiaddr = Ipv4Addr::new(192, 0, 2, 100);
+        let mut boot = offer(&question);
+        boot.options.set(option::VENDOR_CLASS_IDENTIFIER, *b"PXEClient");
+        boot.options.set(option::VENDOR_SPECIFIC_INFORMATION, [6, 1, 8, 255]);
+        boot.options.set(option::BOOTFILE_NAME, *b"wdsnbp.com\0");
+        boot.siaddr = Ipv4Addr::new(192, 0, 2, 10);
+        let expected = ForeignServer {
+            is_pxe: true,
+            next_server: Some("192.0.2.10".to_owned()),
+            boot_file: Some("wdsnbp.com".to_owned()),
+            has_vendor_options: true,
+            ..dhcp()
+        };
+        assert_eq!(heard(&question, &[lease, boot]), [expected]);
+    }
+
+    #[test]
+    fn what_does_not_answer_the_question_is_not_heard() {
+        let asked = question().unwrap();
+        let good = offer(&asked);
+        let mut request = good.clone();
+        request.op = Op::Request;
+        let mut other_xid = good.clone();
+        other_xid.xid.0 ^= 1;
+        let mut other_mac = good.clone();
+        other_mac.chaddr[5] ^= 1;
+        let mut ack = good.clone();
+        ack.options.set(option::DHCP_MESSAGE_TYPE, [MessageType::Ack as u8]);
+        assert_eq!(heard(&asked, &[request, other_xid, other_mac, ack]), []);
+        let mut found = Vec::new();
+        note(&mut found, b"not DHCP", OTHER, &asked);
+        assert_eq!(found, []);
+        assert_eq!(heard(&asked, &[good]).len(), 1);
+    }
+
+    #[test]
+    fn t7_a_flood_of_servers_stays_bounded() {
+        let asked = question().unwrap();
+        let flood: Vec<_> = (0..200)
+            .map(|i| {
+                let mut answer = offer(&asked);
+                answer.options.set(option::SERVER_IDENTIFIER, [198, 51, 100, i]);
+                answer
+            })
+            .collect();
+        assert_eq!(heard(&asked, &flood).len(), MAX_SERVERS);
+    }
+
+    #[test]
+    fn what_is_found_is_judged_by_what_we_are_there() {
+        let pxe = ForeignServer { is_pxe: true, ..server() };
+        let booting = ForeignServer { boot_file: Some("pxelinux.0".to_owned()), ..dhcp() };
+        let next = ForeignServer { next_server: Some("192.0.2.9".to_owned()), ..dhcp() };
+        for (name, mode, found, expected, words) in [
+            ("alone", Mode::Dhcp, vec![], Verdict::Good, "no other server"),
+            ("two DHCP servers", Mode::Dhcp, vec![dhcp()], Verdict::Bad, "second DHCP server"),
+            ("foreign PXE beside DHCP", Mode::Dhcp, vec![pxe.clone()], Verdict::Bad, "another PXE server"),
+            ("nobody lends", Mode::Proxy, vec![], Verdict::Bad, "nobody gives addresses"),
+            ("as it should be", Mode::Proxy, vec![dhcp()], Verdict::Good, "192.0.2.9 gives addresses"),
+            ("a next server alone harms nobody", Mode::Proxy, vec![next], Verdict::Good, "gives addresses"),
+            ("DHCP names a file", Mode::Proxy, vec![booting], Verdict::Warning, "pxelinux.0"),
+            ("foreign PXE beside proxy", Mode::Proxy, vec![dhcp(), pxe], Verdict::Bad, "another PXE server"),
+            ("the host's own is not seen", Mode::Port4011, vec![], Verdict::Good, "no other server"),
+            ("one more", Mode::Port4011, vec![dhcp()], Verdict::Warning, "beside the DHCP server of this host"),
+        ] {
+            let checks = checks("eth1", mode, &Ok(found));
+            let worst = checks.iter().max_by_key(|check| check.verdict).unwrap();
+            assert_eq!(worst.verdict, expected, "{name}: {worst:?}");
+            assert!(worst.found.contains(words), "{name}: {}", worst.found);
+            assert_eq!(worst.remedy.is_none(), expected == Verdict::Good, "{name}");
+        }
+    }
+
+    #[test]
+    fn that_nobody_could_be_asked_is_said_with_a_remedy() {
+        let taken = Err(io::Error::from(io::ErrorKind::AddrInUse));
+        let checks = checks("eth1", Mode::Dhcp, &taken);
+        assert_eq!(checks[0].verdict, Verdict::Warning);
+        assert!(checks[0].remedy.as_deref().unwrap().contains("port 68"));
+    }
+}
