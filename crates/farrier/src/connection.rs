@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use farrier_api::admin::{Confirm, MachineDetail, Millis, Plan};
-use farrier_api::client::{AdminAddress, AdminClient, Answer, CaPin};
+use farrier_api::client::{AdminAddress, AdminClient, Answer, CaPin, CaPinError};
 use farrier_server::config::DEFAULT_DATA_DIR;
 use farrier_server::core::now;
 use serde::de::DeserializeOwned;
@@ -16,19 +16,19 @@ use crate::exit::Failure;
 use crate::output;
 
 /// Options of every command that asks the server.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct Options {
-    /// The server's page and API. Default: the one signed in to last, or https://127.0.0.1:8443.
+    /// The server [default: signed in to last, or https://127.0.0.1:8443]
     #[arg(long, global = true, env = "FARRIER_SERVER", value_name = "URL")]
     pub(crate) server: Option<AdminAddress>,
-    /// SHA-256 of the server's certificate authority. Default: as pinned by `farrier login`.
-    #[arg(long, global = true, env = "FARRIER_CA", value_name = "SHA256")]
+    /// Fingerprint of its certificate authority [default: pinned by `farrier login`]
+    #[arg(long, global = true, env = "FARRIER_CA", value_name = "SHA256", value_parser = fingerprint)]
     pub(crate) ca: Option<CaPin>,
-    /// The server's data folder, for commands on its own host. Default: /var/lib/farrier.
+    /// Its data folder, on its own host [default: /var/lib/farrier]
     #[arg(long, global = true, env = "FARRIER_DATA", value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
-    /// Print what the server answers, as JSON.
+    /// Print what the server answers, as JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
 }
@@ -38,6 +38,7 @@ pub(crate) struct Options {
 pub(crate) struct Session {
     pub(crate) client: AdminClient,
     pub(crate) json: bool,
+    options: Options,
 }
 
 /// One way to know a server and to be known by it.
@@ -49,7 +50,9 @@ pub(crate) struct Way {
 
 impl Options {
     pub(crate) fn data(&self) -> PathBuf {
-        self.data.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR))
+        self.data
+            .clone()
+            .unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR))
     }
 
     /// A connection with a credential.
@@ -60,10 +63,16 @@ impl Options {
             Err(_) => Credentials::default(),
         };
         let server = self.address(&stored)?;
-        let token = std::env::var("FARRIER_TOKEN").ok().filter(|token| !token.trim().is_empty());
+        let token = std::env::var("FARRIER_TOKEN")
+            .ok()
+            .filter(|token| !token.trim().is_empty());
         let way = self.choose(&server, token, &stored, local(&self.data()), now().0)?;
         let client = AdminClient::new(server, way.pin, Some(way.token))?;
-        Ok(Session { client, json: self.json })
+        Ok(Session {
+            client,
+            json: self.json,
+            options: self.clone(),
+        })
     }
 
     /// The server that is meant.
@@ -71,8 +80,13 @@ impl Options {
         if let Some(server) = &self.server {
             return Ok(server.clone());
         }
-        let last = stored.last().filter(|_| self.data.is_none()).map(|entry| entry.server.as_str());
-        last.unwrap_or(DEFAULT_SERVER).parse().map_err(|error| Failure::usage(format!("{error}")).into())
+        let last = stored
+            .last()
+            .filter(|_| self.data.is_none())
+            .map(|entry| entry.server.as_str());
+        last.unwrap_or(DEFAULT_SERVER)
+            .parse()
+            .map_err(|error| Failure::usage(format!("{error}")).into())
     }
 
     /// A token from the environment goes to whatever authority is pinned; every other token goes only to
@@ -86,21 +100,51 @@ impl Options {
         now: Millis,
     ) -> Result<Way, Failure> {
         let entry = stored.of(&server.to_string());
-        let known = entry.and_then(|entry| Some(Way { pin: entry.ca.parse().ok()?, token: entry.token.clone() }));
-        let signed_in = known.clone().filter(|_| entry.is_some_and(|entry| entry.expires > now));
+        let known = entry.and_then(|entry| {
+            Some(Way {
+                pin: entry.ca.parse().ok()?,
+                token: entry.token.clone(),
+            })
+        });
+        let signed_in = known
+            .clone()
+            .filter(|_| entry.is_some_and(|entry| entry.expires > now));
         // A folder that was named is meant; the default one is the last resort.
-        let ways = if self.data.is_some() { [local, signed_in] } else { [signed_in, local] };
-        let mut ways = ways.into_iter().flatten().filter(|way| self.ca.is_none_or(|ca| ca == way.pin));
+        let ways = if self.data.is_some() {
+            [local, signed_in]
+        } else {
+            [signed_in, local]
+        };
+        let mut ways = ways
+            .into_iter()
+            .flatten()
+            .filter(|way| self.ca.is_none_or(|ca| ca == way.pin));
         if let Some(token) = token {
-            let pin = self.ca.or_else(|| ways.next().map(|way| way.pin)).or_else(|| known.map(|way| way.pin));
+            let pin = self
+                .ca
+                .or_else(|| ways.next().map(|way| way.pin))
+                .or_else(|| known.map(|way| way.pin));
             let pin = pin.ok_or_else(|| unknown_server(server))?;
-            return Ok(Way { pin, token: token.trim().to_owned() });
+            return Ok(Way {
+                pin,
+                token: token.trim().to_owned(),
+            });
         }
         ways.next().ok_or_else(|| match entry {
-            Some(_) => Failure::refused(format!("your session at {server} has ended")).hint("sign in again: farrier login"),
+            Some(entry) if entry.expires > now => {
+                Failure::refused("--ca is not the authority that you signed in with")
+                    .hint("if the server was set up anew, sign in again: farrier login")
+            }
+            Some(_) => Failure::refused(format!("your session at {server} has ended"))
+                .hint("sign in again: farrier login"),
             None => unknown_server(server),
         })
     }
+}
+
+/// A fingerprint as we or openssl write it.
+fn fingerprint(text: &str) -> Result<CaPin, CaPinError> {
+    text.replace(':', "").parse()
 }
 
 fn unknown_server(server: &AdminAddress) -> Failure {
@@ -113,7 +157,11 @@ fn unknown_server(server: &AdminAddress) -> Failure {
 pub(crate) fn local(data: &Path) -> Option<Way> {
     let pin = local_pin(data)?;
     let token = fs::read_to_string(data.join("admin.token")).ok()?;
-    Some(Way { pin, token: token.trim().to_owned() }).filter(|way| !way.token.is_empty())
+    Some(Way {
+        pin,
+        token: token.trim().to_owned(),
+    })
+    .filter(|way| !way.token.is_empty())
 }
 
 /// The authority of the server whose data folder this is.
@@ -122,6 +170,11 @@ pub(crate) fn local_pin(data: &Path) -> Option<CaPin> {
 }
 
 impl Session {
+    /// The same with a credential read anew: the token in the data folder changes when the server starts.
+    pub(crate) fn renewed(&self) -> anyhow::Result<Self> {
+        self.options.session()
+    }
+
     /// Prints an answer: as it came with `--json`, else as `render` makes it readable.
     pub(crate) fn show<T: DeserializeOwned>(
         &self,
@@ -136,7 +189,11 @@ impl Session {
 
     /// Says that something was done, unless a program listens, which sees it from the exit code.
     pub(crate) fn done(&self, text: &str) -> anyhow::Result<()> {
-        if self.json { Ok(()) } else { output::data(text) }
+        if self.json {
+            Ok(())
+        } else {
+            output::data(text)
+        }
     }
 
     /// The machine that is called so: an id, a name or a hardware address.
@@ -160,13 +217,17 @@ impl Session {
         if !self.json {
             output::talk(output::plan(&plan).trim_end());
         }
-        Ok(Confirm { confirm: plan.confirm })
+        Ok(Confirm {
+            confirm: plan.confirm,
+        })
     }
 }
 
 /// The end of a destructive command without `--yes`.
 pub(crate) fn not_confirmed() -> anyhow::Error {
-    Failure::refused("nothing was done").hint("if that is what you want, repeat the command with --yes").into()
+    Failure::refused("nothing was done")
+        .hint("if that is what you want, repeat the command with --yes")
+        .into()
 }
 
 /// Whether a person sits in front of it.
@@ -204,47 +265,158 @@ mod tests {
     }
 
     fn local() -> Option<Way> {
-        Some(Way { pin: pin(2), token: "local".to_owned() })
+        Some(Way {
+            pin: pin(2),
+            token: "local".to_owned(),
+        })
     }
 
     #[test]
     fn t14_every_token_goes_only_to_the_authority_it_came_with() {
         let here: AdminAddress = HERE.parse().unwrap();
         let plain = Options::default;
-        let named = || Options { data: Some(PathBuf::from("/srv")), ..plain() };
-        let pinned = |byte| Options { ca: Some(pin(byte)), ..plain() };
+        let named = || Options {
+            data: Some(PathBuf::from("/srv")),
+            ..plain()
+        };
+        let pinned = |byte| Options {
+            ca: Some(pin(byte)),
+            ..plain()
+        };
         let none = Credentials::default;
         let env = || Some("environment".to_owned());
         for (name, options, token, stored, local, now, expected) in [
-            ("session first", plain(), None, stored(), local(), 500, Some((1, "session"))),
-            ("the folder that was named", named(), None, stored(), local(), 500, Some((2, "local"))),
-            ("an ended session gives way", plain(), None, stored(), local(), 2000, Some((2, "local"))),
-            ("an ended session alone", plain(), None, stored(), None, 2000, None),
+            (
+                "session first",
+                plain(),
+                None,
+                stored(),
+                local(),
+                500,
+                Some((1, "session")),
+            ),
+            (
+                "the folder that was named",
+                named(),
+                None,
+                stored(),
+                local(),
+                500,
+                Some((2, "local")),
+            ),
+            (
+                "an ended session gives way",
+                plain(),
+                None,
+                stored(),
+                local(),
+                2000,
+                Some((2, "local")),
+            ),
+            (
+                "an ended session alone",
+                plain(),
+                None,
+                stored(),
+                None,
+                2000,
+                None,
+            ),
             ("nothing", plain(), None, none(), None, 0, None),
-            ("environment, pinned before", plain(), env(), stored(), None, 2000, Some((1, "environment"))),
-            ("environment, local authority", plain(), env(), none(), local(), 0, Some((2, "environment"))),
-            ("environment, nothing pinned", plain(), env(), none(), None, 0, None),
-            ("environment, pinned now", pinned(9), env(), none(), None, 0, Some((9, "environment"))),
-            ("session for another authority", pinned(9), None, stored(), local(), 500, None),
-            ("local token for its authority", pinned(2), None, stored(), local(), 500, Some((2, "local"))),
+            (
+                "environment, pinned before",
+                plain(),
+                env(),
+                stored(),
+                None,
+                2000,
+                Some((1, "environment")),
+            ),
+            (
+                "environment, local authority",
+                plain(),
+                env(),
+                none(),
+                local(),
+                0,
+                Some((2, "environment")),
+            ),
+            (
+                "environment, nothing pinned",
+                plain(),
+                env(),
+                none(),
+                None,
+                0,
+                None,
+            ),
+            (
+                "environment, pinned now",
+                pinned(9),
+                env(),
+                none(),
+                None,
+                0,
+                Some((9, "environment")),
+            ),
+            (
+                "session for another authority",
+                pinned(9),
+                None,
+                stored(),
+                local(),
+                500,
+                None,
+            ),
+            (
+                "local token for its authority",
+                pinned(2),
+                None,
+                stored(),
+                local(),
+                500,
+                Some((2, "local")),
+            ),
         ] {
             let found = options.choose(&here, token, &stored, local, now).ok();
             let found = found.as_ref().map(|way| (way.pin, way.token.as_str()));
-            assert_eq!(found, expected.map(|(byte, token)| (pin(byte), token)), "{name}");
+            assert_eq!(
+                found,
+                expected.map(|(byte, token)| (pin(byte), token)),
+                "{name}"
+            );
         }
+    }
+
+    #[test]
+    fn fingerprints_read_as_openssl_writes_them() {
+        let written = vec!["A5"; 32].join(":");
+        assert_eq!(super::fingerprint(&written), Ok(pin(0xa5)));
+        assert_eq!(super::fingerprint(&pin(0xa5).to_string()), Ok(pin(0xa5)));
+        assert!(super::fingerprint("A5:A5").is_err());
     }
 
     #[test]
     fn the_server_is_the_named_one_the_last_one_or_this_host() {
         let mut stored = stored();
-        stored.put(Entry { server: "https://boot.example:8443".to_owned(), ..stored.of(HERE).unwrap().clone() });
-        let server = |options: &Options, stored: &Credentials| options.address(stored).unwrap().to_string();
+        stored.put(Entry {
+            server: "https://boot.example:8443".to_owned(),
+            ..stored.of(HERE).unwrap().clone()
+        });
+        let server =
+            |options: &Options, stored: &Credentials| options.address(stored).unwrap().to_string();
         let plain = Options::default();
         assert_eq!(server(&plain, &stored), "https://boot.example:8443");
         assert_eq!(server(&plain, &Credentials::default()), HERE);
-        let here = Options { data: Some(PathBuf::from("/srv")), ..Options::default() };
+        let here = Options {
+            data: Some(PathBuf::from("/srv")),
+            ..Options::default()
+        };
         assert_eq!(server(&here, &stored), HERE);
-        let named = Options { server: Some("https://[::1]:1".parse().unwrap()), ..Options::default() };
+        let named = Options {
+            server: Some("https://[::1]:1".parse().unwrap()),
+            ..Options::default()
+        };
         assert_eq!(server(&named, &stored), "https://[::1]:1");
     }
 }

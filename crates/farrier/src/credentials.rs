@@ -29,7 +29,10 @@ pub(crate) struct Entry {
 
 impl std::fmt::Debug for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Entry").field("server", &self.server).field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Entry")
+            .field("server", &self.server)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -42,12 +45,19 @@ impl Credentials {
         };
         let readers = fs::metadata(path)?.permissions().mode() & 0o077;
         if readers != 0 {
-            let message = format!("others may read {}, which holds your session", path.display());
-            return Err(Failure::usage(message).hint(format!("chmod 600 {}", path.display())).into());
+            let message = format!(
+                "others may read {}, which holds your session",
+                path.display()
+            );
+            return Err(Failure::usage(message)
+                .hint(format!("chmod 600 {}", path.display()))
+                .into());
         }
         serde_json::from_str(&text).map_err(|error| {
             let message = format!("{} is damaged: {error}", path.display());
-            Failure::usage(message).hint("remove it and sign in again: farrier login").into()
+            Failure::usage(message)
+                .hint("remove it and sign in again: farrier login")
+                .into()
         })
     }
 
@@ -62,7 +72,11 @@ impl Credentials {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
-            let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+            let mut file = fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&fresh)?;
             file.write_all(&serde_json::to_vec_pretty(self)?)?;
             file.sync_all()?;
             fs::rename(&fresh, path)
@@ -93,7 +107,11 @@ impl Credentials {
 
 /// Where the file is for this user.
 pub(crate) fn path() -> anyhow::Result<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let set = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     let folder = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")));
     match folder {
         Some(folder) => Ok(folder.join("farrier/credentials")),
@@ -131,7 +149,10 @@ mod tests {
         credentials.put(entry("https://a:1", "three"));
         credentials.save(&path).unwrap();
         credentials.save(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         let mut read = Credentials::load(&path).unwrap();
         assert_eq!(read, credentials);
         assert_eq!(read.of("https://a:1").unwrap().token, "three");
@@ -145,10 +166,20 @@ mod tests {
         let path = folder.path().join("credentials");
         Credentials::default().save(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(Credentials::load(&path).unwrap_err().to_string().contains("others may read"));
+        assert!(
+            Credentials::load(&path)
+                .unwrap_err()
+                .to_string()
+                .contains("others may read")
+        );
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(&path, "{").unwrap();
-        assert!(Credentials::load(&path).unwrap_err().to_string().contains("damaged"));
+        assert!(
+            Credentials::load(&path)
+                .unwrap_err()
+                .to_string()
+                .contains("damaged")
+        );
     }
 
     #[test]

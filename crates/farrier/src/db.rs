@@ -25,8 +25,14 @@ pub(crate) async fn run(data: &Path, verb: Verb) -> anyhow::Result<()> {
     match verb {
         Verb::Backup { to } => {
             farrier_db::backup_file(&database, &to).await?;
-            output::data(&format!("{} holds a copy of {}", to.display(), database.display()))?;
-            output::talk("images, loaders and keys are not in it: copy the data folder's other content too");
+            output::data(&format!(
+                "{} holds a copy of {}",
+                to.display(),
+                database.display()
+            ))?;
+            output::talk(
+                "images, loaders and keys are not in it: copy the data folder's other content too",
+            );
             Ok(())
         }
         Verb::Restore { from, yes } => restore(&from, &database, yes).await,
@@ -35,12 +41,18 @@ pub(crate) async fn run(data: &Path, verb: Verb) -> anyhow::Result<()> {
 
 async fn restore(from: &Path, database: &Path, yes: bool) -> anyhow::Result<()> {
     if !yes {
-        let mut plan = format!("Put {} in the place of {}.\n", from.display(), database.display());
+        let mut plan = format!(
+            "Put {} in the place of {}.\n",
+            from.display(),
+            database.display()
+        );
         plan.push_str("  - the backup is checked, every page and every reference\n");
         if database.exists() {
             plan.push_str("  - what is there now is kept beside it as farrier.db.replaced\n");
         }
-        plan.push_str("  ! what happened since the backup is forgotten: machines, tasks, leases, users\n");
+        plan.push_str(
+            "  ! what happened since the backup is forgotten: machines, tasks, leases, users\n",
+        );
         output::data(&plan)?;
         return Err(not_confirmed());
     }
@@ -48,7 +60,11 @@ async fn restore(from: &Path, database: &Path, yes: bool) -> anyhow::Result<()> 
     if let Some(old) = done.replaced {
         output::talk(&format!("what was there before is {}", old.display()));
     }
-    output::data(&format!("{} holds what {} held", database.display(), from.display()))
+    output::data(&format!(
+        "{} holds what {} held",
+        database.display(),
+        from.display()
+    ))
 }
 
 #[cfg(test)]
@@ -63,7 +79,9 @@ mod tests {
         let data = folder.path().join("data");
         std::fs::create_dir(&data).unwrap();
         let write = async |value: &str| {
-            let db = Db::open(&data.join("farrier.db"), Options::default()).await.unwrap();
+            let db = Db::open(&data.join("farrier.db"), Options::default())
+                .await
+                .unwrap();
             db.set_value("doctor", value).await.unwrap();
             db.close().await;
         };
@@ -71,11 +89,16 @@ mod tests {
         let copy = folder.path().join("copy.db");
         run(&data, Verb::Backup { to: copy.clone() }).await.unwrap();
         write("after").await;
-        let restore = |yes| Verb::Restore { from: copy.clone(), yes };
+        let restore = |yes| Verb::Restore {
+            from: copy.clone(),
+            yes,
+        };
         let refused = run(&data, restore(false)).await.unwrap_err();
         assert_eq!(refused.to_string(), "nothing was done");
         let value = async || {
-            let db = Db::open(&data.join("farrier.db"), Options::default()).await.unwrap();
+            let db = Db::open(&data.join("farrier.db"), Options::default())
+                .await
+                .unwrap();
             let value = db.value("doctor").await.unwrap();
             db.close().await;
             value
@@ -83,6 +106,9 @@ mod tests {
         assert_eq!(value().await.as_deref(), Some("after"));
         run(&data, restore(true)).await.unwrap();
         assert_eq!(value().await.as_deref(), Some("before"));
-        assert!(run(&data, Verb::Backup { to: copy }).await.is_err(), "a backup never replaces a file");
+        assert!(
+            run(&data, Verb::Backup { to: copy }).await.is_err(),
+            "a backup never replaces a file"
+        );
     }
 }

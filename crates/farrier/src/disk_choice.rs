@@ -2,9 +2,8 @@
 
 use farrier_api::agent::DiskSelector;
 
-/// What may be said of a disk.
-pub(crate) const HELP: &str = "Which disk: serial=, wwn=, bus=, model=, min=, max=, separated by commas; \
-    `removable` allows removable ones. Exactly one disk must fit, or nothing is done";
+/// What may be said of a disk. Exactly one must fit, or the agent stops before it writes.
+pub(crate) const HELP: &str = "The one disk with serial=,wwn=,bus=,model=,min=,max= or `removable`";
 
 /// Reads a choice. Nothing is guessed: a word that is not understood is refused.
 pub(crate) fn parse(text: &str) -> Result<DiskSelector, String> {
@@ -14,7 +13,9 @@ pub(crate) fn parse(text: &str) -> Result<DiskSelector, String> {
             choice.allow_removable = true;
             continue;
         }
-        let (name, value) = part.split_once('=').ok_or_else(|| format!("{part:?} is not NAME=VALUE; {NAMES}"))?;
+        let (name, value) = part
+            .split_once('=')
+            .ok_or_else(|| format!("{part:?} is not NAME=VALUE; {NAMES}"))?;
         let value = value.trim();
         if value.is_empty() {
             return Err(format!("{name} has no value"));
@@ -33,7 +34,9 @@ pub(crate) fn parse(text: &str) -> Result<DiskSelector, String> {
         }
     }
     match (choice.min_bytes, choice.max_bytes) {
-        (Some(min), Some(max)) if min > max => Err("min is more than max: no disk can fit".to_owned()),
+        (Some(min), Some(max)) if min > max => {
+            Err("min is more than max: no disk can fit".to_owned())
+        }
         _ => Ok(choice),
     }
 }
@@ -41,7 +44,9 @@ pub(crate) fn parse(text: &str) -> Result<DiskSelector, String> {
 /// `200G`, `200GiB` (binary), `200GB` (decimal, as disks are sold), or plain bytes.
 fn size(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text:?} is not a size; write it as 200G, 200GB or in bytes");
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| wrong())?;
     let unit = unit.trim().to_ascii_lowercase();
@@ -72,7 +77,9 @@ mod tests {
 
     #[test]
     fn r18_every_part_of_a_choice_is_kept() {
-        let choice = parse("serial=S5 H9, wwn=eui.1,bus=nvme,model=ACME 9000,min=200G,max=1TB,removable").unwrap();
+        let choice =
+            parse("serial=S5 H9, wwn=eui.1,bus=nvme,model=ACME 9000,min=200G,max=1TB,removable")
+                .unwrap();
         let expected = DiskSelector {
             serial: Some("S5 H9".to_owned()),
             wwn: Some("eui.1".to_owned()),

@@ -10,7 +10,13 @@ use crate::exit::Failure;
 pub(crate) async fn run(session: &Session) -> anyhow::Result<()> {
     let answer: Answer<Doctor> = session.client.get(&["doctor"]).await?;
     session.show(&answer, |doctor| doctor.checks.iter().map(said).collect())?;
-    match answer.read()?.checks.iter().filter(|check| check.verdict == Verdict::Bad).count() {
+    match answer
+        .read()?
+        .checks
+        .iter()
+        .filter(|check| check.verdict == Verdict::Bad)
+        .count()
+    {
         0 => Ok(()),
         1 => Err(Failure::refused("one check found a fault").into()),
         faults => Err(Failure::refused(format!("{faults} checks found faults")).into()),
@@ -23,7 +29,11 @@ fn said(check: &Check) -> String {
         Verdict::Warning => "warning",
         Verdict::Bad => "BAD    ",
     };
-    let mut text = format!("{verdict}  {}: {}\n", shown(&check.name), shown(&check.found));
+    let mut text = format!(
+        "{verdict}  {}: {}\n",
+        shown(&check.name),
+        shown(&check.found)
+    );
     if let Some(remedy) = &check.remedy {
         text.push_str(&format!("         -> {}\n", shown(remedy)));
     }
@@ -45,6 +55,9 @@ mod tests {
             remedy: Some("switch it off".to_owned()),
         };
         let text = said(&check);
-        assert_eq!(text, "BAD      network eth1: 192.0.2.9 names \"x⟨U+000A⟩good     all\"\n         -> switch it off\n");
+        assert_eq!(
+            text,
+            "BAD      network eth1: 192.0.2.9 names \"x⟨U+000A⟩good     all\"\n         -> switch it off\n"
+        );
     }
 }

@@ -21,26 +21,42 @@ pub(crate) struct Failure {
 impl Failure {
     /// Refused, or the answer is no.
     pub(crate) fn refused(message: impl Into<String>) -> Self {
-        Self { code: REFUSED, message: message.into(), hint: None }
+        Self {
+            code: REFUSED,
+            message: message.into(),
+            hint: None,
+        }
     }
 
     /// The command line or the configuration cannot be used.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self { code: USAGE, ..Self::refused(message) }
+        Self {
+            code: USAGE,
+            ..Self::refused(message)
+        }
     }
 
     /// The server, or the right one, cannot be reached.
     pub(crate) fn unreachable(message: impl Into<String>) -> Self {
-        Self { code: UNREACHABLE, ..Self::refused(message) }
+        Self {
+            code: UNREACHABLE,
+            ..Self::refused(message)
+        }
     }
 
     pub(crate) fn task_failed(message: impl Into<String>) -> Self {
-        Self { code: TASK_FAILED, ..Self::refused(message) }
+        Self {
+            code: TASK_FAILED,
+            ..Self::refused(message)
+        }
     }
 
     /// What to do next.
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
-        Self { hint: Some(hint.into()), ..self }
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
     }
 }
 
@@ -54,7 +70,9 @@ impl fmt::Display for Failure {
 
 /// Says what went wrong, once, and turns it into an exit code.
 pub(crate) fn code(done: anyhow::Result<()>) -> ExitCode {
-    let Err(error) = done else { return ExitCode::SUCCESS };
+    let Err(error) = done else {
+        return ExitCode::SUCCESS;
+    };
     let failure = judge(&error);
     output::talk(&format!("error: {}", failure.message));
     if let Some(hint) = &failure.hint {
@@ -65,8 +83,17 @@ pub(crate) fn code(done: anyhow::Result<()>) -> ExitCode {
 
 /// What `error` means for whoever started the command.
 fn judge(error: &anyhow::Error) -> Failure {
-    if let Some(Failure { code, message, hint }) = error.downcast_ref() {
-        return Failure { code: *code, message: message.clone(), hint: hint.clone() };
+    if let Some(Failure {
+        code,
+        message,
+        hint,
+    }) = error.downcast_ref()
+    {
+        return Failure {
+            code: *code,
+            message: message.clone(),
+            hint: hint.clone(),
+        };
     }
     if let Some(error) = error.downcast_ref() {
         return by_client(error);
@@ -80,16 +107,17 @@ fn judge(error: &anyhow::Error) -> Failure {
 fn by_client(error: &AdminClientError) -> Failure {
     let message = shown(&error.to_string());
     match error {
-        AdminClientError::Refused { body, .. } => {
-            Failure { hint: body.hint.as_deref().map(shown), ..Failure::refused(message) }
-        }
-        AdminClientError::Unreachable { .. } => Failure::unreachable(message)
-            .hint("is it running? `systemctl status farrier` on its host tells; --server names another"),
+        AdminClientError::Refused { body, .. } => Failure {
+            hint: body.hint.as_deref().map(shown),
+            ..Failure::refused(message)
+        },
+        AdminClientError::Unreachable { .. } => Failure::unreachable(message).hint(
+            "is it running? `systemctl status farrier` on its host tells; --server names another",
+        ),
         AdminClientError::Untrusted { .. } => Failure::unreachable(message)
             .hint("if it was set up anew, compare its fingerprint and pin it: farrier login"),
-        AdminClientError::Nonsense { .. } => {
-            Failure::refused(message).hint("does the server have the same version as this command? (farrier --version)")
-        }
+        AdminClientError::Nonsense { .. } => Failure::refused(message)
+            .hint("does the server have the same version as this command? (farrier --version)"),
         AdminClientError::Prepare { .. } => Failure::refused(message),
     }
 }
@@ -122,14 +150,30 @@ mod tests {
 
     #[test]
     fn every_end_has_its_exit_code() {
-        let server = "https://127.0.0.1:8443".parse::<farrier_api::client::AdminAddress>().unwrap();
+        let server = "https://127.0.0.1:8443"
+            .parse::<farrier_api::client::AdminAddress>()
+            .unwrap();
         let cause = String::new();
-        let away = AdminClientError::Unreachable { server: server.clone(), cause: cause.clone() };
-        let faults = Faults { file: PathBuf::from("farrier.toml"), faults: Vec::new() };
+        let away = AdminClientError::Unreachable {
+            server: server.clone(),
+            cause: cause.clone(),
+        };
+        let faults = Faults {
+            file: PathBuf::from("farrier.toml"),
+            faults: Vec::new(),
+        };
         for (name, error, expected) in [
             ("refused", refusal("no").into(), 1),
             ("away", away.into(), 3),
-            ("another", AdminClientError::Untrusted { server, cause: cause.clone() }.into(), 3),
+            (
+                "another",
+                AdminClientError::Untrusted {
+                    server,
+                    cause: cause.clone(),
+                }
+                .into(),
+                3,
+            ),
             ("nonsense", AdminClientError::Nonsense { cause }.into(), 1),
             ("configuration", faults.into(), 2),
             ("usage", Failure::usage("what?").into(), 2),
@@ -150,6 +194,9 @@ mod tests {
     #[test]
     fn causes_are_said_with_what_they_caused() {
         let error = anyhow::anyhow!("no space").context("the loaders cannot be stored");
-        assert_eq!(judge(&error).message, "the loaders cannot be stored: no space");
+        assert_eq!(
+            judge(&error).message,
+            "the loaders cannot be stored: no space"
+        );
     }
 }

@@ -83,10 +83,15 @@ pub(crate) enum Format {
 
 pub(crate) async fn run(options: &Options, verb: Verb) -> anyhow::Result<()> {
     match verb {
-        Verb::Export { image, version, to, format: Format::Bundle } => {
-            image_export::bundle(&options.data(), &image, version, &to).await
+        Verb::Export {
+            image,
+            version,
+            to,
+            format: Format::Bundle,
+        } => image_export::bundle(&options.data(), &image, version, &to).await,
+        Verb::Adopt { bundle, trust } => {
+            image_import::adopt(&options.data(), &bundle, trust.as_deref()).await
         }
-        Verb::Adopt { bundle, trust } => image_import::adopt(&options.data(), &bundle, trust.as_deref()).await,
         verb => with_server(&options.session()?, verb).await,
     }
 }
@@ -95,22 +100,40 @@ async fn with_server(session: &Session, verb: Verb) -> anyhow::Result<()> {
     let client = &session.client;
     match verb {
         Verb::List => session.show(&client.get(&["images"]).await?, list),
-        Verb::Show { image, version: None } => session.show(&client.get(&["images", &image]).await?, show),
-        Verb::Show { image, version: Some(version) } => {
-            session.show(&client.get(&["images", &image, &version.to_string()]).await?, show_version)
-        }
+        Verb::Show {
+            image,
+            version: None,
+        } => session.show(&client.get(&["images", &image]).await?, show),
+        Verb::Show {
+            image,
+            version: Some(version),
+        } => session.show(
+            &client
+                .get(&["images", &image, &version.to_string()])
+                .await?,
+            show_version,
+        ),
         Verb::Verify { image, version } => {
             let version = version_text(version);
-            let answer = client.post(&["images", &image, &version, "verify"], &Value::Null).await?;
+            let answer = client
+                .post(&["images", &image, &version, "verify"], &Value::Null)
+                .await?;
             session.show(&answer, verified)?;
             match answer.read()?.bad_chunks.len() {
                 0 => Ok(()),
-                bad => Err(Failure::refused(format!("{bad} chunks of {} are missing or damaged", shown(&image)))
-                    .hint("capture or import the image again: what is the same heals the store")
-                    .into()),
+                bad => Err(Failure::refused(format!(
+                    "{bad} chunks of {} are missing or damaged",
+                    shown(&image)
+                ))
+                .hint("capture or import the image again: what is the same heals the store")
+                .into()),
             }
         }
-        Verb::Delete { image, version, yes } => {
+        Verb::Delete {
+            image,
+            version,
+            yes,
+        } => {
             let version = version.to_string();
             let path = ["images", &image, &version, "delete"];
             let confirm = session.confirmed(&path, yes).await?;
@@ -123,8 +146,14 @@ async fn with_server(session: &Session, verb: Verb) -> anyhow::Result<()> {
             client.post::<Value>(&path, &confirm).await?;
             session.done("pruned")
         }
-        Verb::Import { file, image, unclean } => image_import::import(session, &file, image, unclean).await,
-        Verb::Export { image, version, to, .. } => image_export::raw(session, &image, version, &to).await,
+        Verb::Import {
+            file,
+            image,
+            unclean,
+        } => image_import::import(session, &file, image, unclean).await,
+        Verb::Export {
+            image, version, to, ..
+        } => image_export::raw(session, &image, version, &to).await,
         Verb::Adopt { .. } => Ok(()),
     }
 }
@@ -135,7 +164,9 @@ pub(crate) fn version_text(version: Option<u32>) -> String {
 }
 
 fn list(images: &Images) -> String {
-    let mut table = Table::new(["IMAGE", "VERSION", "CREATED", "DISK", "CONTENT", "STORED", "ITS OWN", "SOURCE"]);
+    let mut table = Table::new([
+        "IMAGE", "VERSION", "CREATED", "DISK", "CONTENT", "STORED", "ITS OWN", "SOURCE",
+    ]);
     for image in &images.images {
         for version in &image.versions {
             table.row([
@@ -151,7 +182,9 @@ fn list(images: &Images) -> String {
         }
     }
     let store = &images.store;
-    let free = store.free_bytes.map_or_else(String::new, |free| format!(", {} free", bytes(free)));
+    let free = store
+        .free_bytes
+        .map_or_else(String::new, |free| format!(", {} free", bytes(free)));
     let summary = format!(
         "{} of content in {} versions take {}{free}",
         bytes(store.content_bytes),
@@ -163,7 +196,9 @@ fn list(images: &Images) -> String {
 }
 
 fn show(image: &ImageSummary) -> String {
-    let mut table = Table::new(["VERSION", "CREATED", "DISK", "CONTENT", "STORED", "ITS OWN", "ROOT", "SOURCE"]);
+    let mut table = Table::new([
+        "VERSION", "CREATED", "DISK", "CONTENT", "STORED", "ITS OWN", "ROOT", "SOURCE",
+    ]);
     for version in &image.versions {
         table.row([
             version.version.to_string(),
@@ -182,20 +217,33 @@ fn show(image: &ImageSummary) -> String {
 fn show_version(image: &ImageDetail) -> String {
     let version = &image.version;
     let mut fields = Fields::default();
-    fields.field("image", format!("{} version {}", image.name, version.version));
+    fields.field(
+        "image",
+        format!("{} version {}", image.name, version.version),
+    );
     fields.field("root", &version.root);
     fields.field("created", time(version.created));
     fields.field("source", &version.source);
     fields.field("disk", bytes(version.disk_bytes));
     fields.field("content", bytes(version.content_bytes));
-    let own = format!("{}, {} of it for this version alone", bytes(version.stored_bytes), bytes(version.own_bytes));
+    let own = format!(
+        "{}, {} of it for this version alone",
+        bytes(version.stored_bytes),
+        bytes(version.own_bytes)
+    );
     fields.field("stored", own);
-    fields.field("chunks", format!("{} ({} distinct)", version.chunks, version.distinct_chunks));
+    fields.field(
+        "chunks",
+        format!("{} ({} distinct)", version.chunks, version.distinct_chunks),
+    );
     fields.field("table", &image.table);
     let mut volumes = Table::new(["PARTITION", "KIND", "LABEL", "START", "SIZE", "IN USE"]);
     for volume in &image.volumes {
         volumes.row([
-            volume.partition.map(|number| number.to_string()).unwrap_or_default(),
+            volume
+                .partition
+                .map(|number| number.to_string())
+                .unwrap_or_default(),
             volume.kind.clone(),
             volume.label.clone(),
             volume.start_bytes.to_string(),
@@ -207,7 +255,11 @@ fn show_version(image: &ImageDetail) -> String {
 }
 
 fn verified(outcome: &Verified) -> String {
-    let mut text = format!("{} chunks read, {} bad\n", outcome.checked_chunks, outcome.bad_chunks.len());
+    let mut text = format!(
+        "{} chunks read, {} bad\n",
+        outcome.checked_chunks,
+        outcome.bad_chunks.len()
+    );
     for chunk in &outcome.bad_chunks {
         text.push_str(&format!("  {}\n", shown(chunk)));
     }

@@ -17,7 +17,10 @@ pub(crate) struct ServerStore {
 
 impl ServerStore {
     pub(crate) fn new(client: AdminClient) -> Self {
-        Self { client, handle: Handle::current() }
+        Self {
+            client,
+            handle: Handle::current(),
+        }
     }
 }
 
@@ -25,21 +28,32 @@ impl ChunkSink for ServerStore {
     fn missing(&self, ids: &[ChunkId]) -> Result<Vec<bool>, TransportError> {
         let mut missing = Vec::with_capacity(ids.len());
         for question in ids.chunks(IDS_PER_QUESTION) {
-            missing.extend(self.handle.block_on(self.client.missing(&raw(question))).map_err(translated)?);
+            missing.extend(
+                self.handle
+                    .block_on(self.client.missing(&raw(question)))
+                    .map_err(translated)?,
+            );
         }
         Ok(missing)
     }
 
     fn put(&self, chunks: &[StoredChunk]) -> Result<(), TransportError> {
         for batch in batches(chunks) {
-            self.handle.block_on(self.client.put_chunks(&batch)).map_err(translated)?;
+            self.handle
+                .block_on(self.client.put_chunks(&batch))
+                .map_err(translated)?;
         }
         Ok(())
     }
 
     fn commit(&self, manifest: Manifest) -> Result<SignedManifest, TransportError> {
-        let body = manifest.encode().map_err(|error| TransportError::Refused(error.to_string()))?;
-        let bytes = self.handle.block_on(self.client.commit(body, MAX_PLAIN)).map_err(translated)?;
+        let body = manifest
+            .encode()
+            .map_err(|error| TransportError::Refused(error.to_string()))?;
+        let bytes = self
+            .handle
+            .block_on(self.client.commit(body, MAX_PLAIN))
+            .map_err(translated)?;
         Ok(SignedManifest { bytes })
     }
 }
@@ -54,7 +68,10 @@ impl ChunkSource for ServerStore {
             let wanted = raw(question);
             let asked = self.client.fetch_chunks(&wanted, MAX_STORED_CHUNK);
             for (id, frame) in self.handle.block_on(asked).map_err(translated)? {
-                if !deliver(StoredChunk { id: ChunkId(id), frame }) {
+                if !deliver(StoredChunk {
+                    id: ChunkId(id),
+                    frame,
+                }) {
                     return Ok(());
                 }
             }
@@ -131,7 +148,10 @@ mod tests {
     use super::{BYTES_PER_PUT, batches, translated};
 
     fn chunk(id: u8, len: usize) -> StoredChunk {
-        StoredChunk { id: ChunkId([id; 32]), frame: Bytes::from(vec![0; len]) }
+        StoredChunk {
+            id: ChunkId([id; 32]),
+            frame: Bytes::from(vec![0; len]),
+        }
     }
 
     #[test]
@@ -159,8 +179,17 @@ mod tests {
                 request: String::new(),
             },
         };
-        assert!(matches!(translated(refused(507, true)), TransportError::StoreFull(_)));
-        assert!(matches!(translated(refused(503, true)), TransportError::Unavailable(_)));
-        assert!(matches!(translated(refused(403, false)), TransportError::Refused(_)));
+        assert!(matches!(
+            translated(refused(507, true)),
+            TransportError::StoreFull(_)
+        ));
+        assert!(matches!(
+            translated(refused(503, true)),
+            TransportError::Unavailable(_)
+        ));
+        assert!(matches!(
+            translated(refused(403, false)),
+            TransportError::Refused(_)
+        ));
     }
 }

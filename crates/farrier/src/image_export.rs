@@ -18,13 +18,21 @@ use crate::{local, output, wait};
 
 /// Writes a version as a plain disk file, with holes where nothing is kept. It is deployed like to any
 /// disk, so every chunk is proven before it is written, and the file is read back.
-pub(crate) async fn raw(session: &Session, image: &ImageName, version: Option<u32>, to: &Path) -> anyhow::Result<()> {
+pub(crate) async fn raw(
+    session: &Session,
+    image: &ImageName,
+    version: Option<u32>,
+    to: &Path,
+) -> anyhow::Result<()> {
     if to.exists() {
         return Err(exists(to));
     }
     let client = &session.client;
     let wanted = version_text(version);
-    let known: ImageDetail = client.get(&["images", image.as_str(), &wanted]).await?.read()?;
+    let known: ImageDetail = client
+        .get(&["images", image.as_str(), &wanted])
+        .await?
+        .read()?;
     // "The latest" may be another one a moment later.
     let version = known.version.version.to_string();
     let signed = client.manifest(image.as_str(), &version, MAX_PLAIN).await?;
@@ -40,7 +48,11 @@ pub(crate) async fn raw(session: &Session, image: &ImageName, version: Option<u3
         done
     });
     let done = work.await??;
-    output::talk(&format!("{} fetched, {} written and proven", bytes(done.fetched_bytes), bytes(done.written_bytes)));
+    output::talk(&format!(
+        "{} fetched, {} written and proven",
+        bytes(done.fetched_bytes),
+        bytes(done.written_bytes)
+    ));
     session.done(&format!("{} version {version} {}", known.name, done.root))
 }
 
@@ -50,15 +62,18 @@ fn unpack(signed: &[u8], root: &str) -> anyhow::Result<Manifest> {
     let body = signed.get(MANIFEST_HEADER..).unwrap_or_default();
     let manifest = Manifest::decode(body, MAX_PLAIN)?;
     if manifest.root()?.to_string() != root {
-        return Err(Failure::refused("the manifest is not the one that the server names")
-            .hint("verify the image: farrier image verify")
-            .into());
+        return Err(
+            Failure::refused("the manifest is not the one that the server names")
+                .hint("verify the image: farrier image verify")
+                .into(),
+        );
     }
     Ok(manifest)
 }
 
 fn write(manifest: &Manifest, store: &ServerStore, path: &Path) -> anyhow::Result<Applied> {
-    let file = FileDevice::create(path, manifest.disk.size_bytes)?.with_sector(manifest.disk.logical_sector);
+    let file = FileDevice::create(path, manifest.disk.size_bytes)?
+        .with_sector(manifest.disk.logical_sector);
     let plan = apply::plan(&file, manifest, Mode::Deploy)?;
     let bar = wait::bar(plan.content_bytes);
     let done = apply::apply(&file, manifest, &plan, store, &Shown(bar.clone()));
@@ -67,18 +82,31 @@ fn write(manifest: &Manifest, store: &ServerStore, path: &Path) -> anyhow::Resul
 }
 
 /// Writes a version with its signature into a new folder.
-pub(crate) async fn bundle(data: &Path, image: &ImageName, version: Option<u32>, to: &Path) -> anyhow::Result<()> {
+pub(crate) async fn bundle(
+    data: &Path,
+    image: &ImageName,
+    version: Option<u32>,
+    to: &Path,
+) -> anyhow::Result<()> {
     if to.exists() {
         return Err(exists(to));
     }
     let store = local::store(data, Access::Read).await?;
-    export_bundle(&store, image, version.map_or(Which::Latest, Which::Version), to).await?;
+    export_bundle(
+        &store,
+        image,
+        version.map_or(Which::Latest, Which::Version),
+        to,
+    )
+    .await?;
     let keys: Vec<_> = store.trusted().iter().map(ToString::to_string).collect();
     output::data(&format!("{} signed by {}", to.display(), keys.join(", ")))
 }
 
 fn exists(to: &Path) -> anyhow::Error {
-    Failure::refused(format!("{} exists already", to.display())).hint("choose another name, or remove it").into()
+    Failure::refused(format!("{} exists already", to.display()))
+        .hint("choose another name, or remove it")
+        .into()
 }
 
 /// `docs/formats/image.md`: what stands before the compressed body of a manifest file.
@@ -99,7 +127,10 @@ mod tests {
             version: 3,
             created_ms: 1,
             source: "test".to_owned(),
-            disk: DiskShape { size_bytes: 1 << 20, logical_sector: 512 },
+            disk: DiskShape {
+                size_bytes: 1 << 20,
+                logical_sector: 512,
+            },
             table: Table::None,
             volumes: Vec::new(),
         };

@@ -22,12 +22,25 @@ use crate::{local, output, wait};
 
 /// Captures a disk file into the server's store. What the store has is not sent, so an import that was
 /// broken off goes on where it was.
-pub(crate) async fn import(session: &Session, file: &Path, image: ImageName, unclean: bool) -> anyhow::Result<()> {
+pub(crate) async fn import(
+    session: &Session,
+    file: &Path,
+    image: ImageName,
+    unclean: bool,
+) -> anyhow::Result<()> {
     let store = ServerStore::new(session.client.clone());
-    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = file
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     let options = CaptureOptions {
         source: format!("file {name}"),
-        unclean: if unclean { Unclean::TakeRaw } else { Unclean::Refuse },
+        unclean: if unclean {
+            Unclean::TakeRaw
+        } else {
+            Unclean::Refuse
+        },
         ..CaptureOptions::new(image.clone())
     };
     let file = file.to_owned();
@@ -49,22 +62,35 @@ pub(crate) async fn import(session: &Session, file: &Path, image: ImageName, unc
         done.new_chunks,
         bytes(done.stored_bytes)
     ));
-    let version: Answer<ImageDetail> = session.client.get(&["images", image.as_str(), "latest"]).await?;
-    session.show(&version, |image| format!("{} version {} {}", image.name, image.version.version, image.version.root))
+    let version: Answer<ImageDetail> = session
+        .client
+        .get(&["images", image.as_str(), "latest"])
+        .await?;
+    session.show(&version, |image| {
+        format!(
+            "{} version {} {}",
+            image.name, image.version.version, image.version.root
+        )
+    })
 }
 
 /// Takes a bundle into the store of a server that is stopped.
 pub(crate) async fn adopt(data: &Path, bundle: &Path, trust: Option<&str>) -> anyhow::Result<()> {
     let claimed = bundle_key(bundle)?;
     let trusted: Option<VerifyingKey> = match trust {
-        Some(text) => Some(text.parse().map_err(|error| Failure::usage(format!("--trust: {error}")))?),
+        Some(text) => Some(
+            text.parse()
+                .map_err(|error| Failure::usage(format!("--trust: {error}")))?,
+        ),
         None => None,
     };
     let store = local::store(data, Access::Write).await?;
     if !store.trusted().contains(&claimed) && trusted != Some(claimed) {
-        return Err(Failure::refused(format!("the bundle says it is signed by {claimed}, which is not trusted here"))
-            .hint("compare it with what its server's people told you, then give it with --trust")
-            .into());
+        return Err(Failure::refused(format!(
+            "the bundle says it is signed by {claimed}, which is not trusted here"
+        ))
+        .hint("compare it with what its server's people told you, then give it with --trust")
+        .into());
     }
     let trusted: Vec<_> = trusted.into_iter().collect();
     let taken = import_bundle(&store, bundle, &trusted, now().0).await?;

@@ -22,7 +22,10 @@ pub(crate) enum Verb {
 
 pub(crate) async fn run(session: &Session, verb: Verb) -> anyhow::Result<()> {
     match verb {
-        Verb::List => session.show(&session.client.get(&["leases"]).await?, |leases: &Vec<Lease>| list(leases)),
+        Verb::List => session.show(
+            &session.client.get(&["leases"]).await?,
+            |leases: &Vec<Lease>| list(leases),
+        ),
         Verb::Release { ip, yes } => {
             let ip = ip.to_string();
             let path = ["leases", &ip, "release"];

@@ -26,14 +26,19 @@ pub(crate) async fn run(options: &Options, verb: Verb) -> anyhow::Result<()> {
     match verb {
         Verb::List => {
             let session = options.session()?;
-            session.show(&session.client.get(&["loaders"]).await?, |loaders: &Vec<Loader>| list(loaders))
+            session.show(
+                &session.client.get(&["loaders"]).await?,
+                |loaders: &Vec<Loader>| list(loaders),
+            )
         }
         Verb::Import { files } => local::import_loaders(&files, &options.data()),
     }
 }
 
 fn list(loaders: &[Loader]) -> String {
-    let mut table = Table::new(["ID", "KIND", "FIRMWARE", "ARCH", "VERSION", "SIGNER", "SIZE", "SOURCE"]);
+    let mut table = Table::new([
+        "ID", "KIND", "FIRMWARE", "ARCH", "VERSION", "SIGNER", "SIZE", "SOURCE",
+    ]);
     for loader in loaders {
         table.row([
             loader.id.clone(),

@@ -60,7 +60,10 @@ pub(crate) fn config(verb: &ConfigVerb) -> anyhow::Result<()> {
         ConfigVerb::Check { file } => {
             let config = Config::load(file)?;
             let (interfaces, subnets) = (config.interfaces.len(), config.subnets.len());
-            output::data(&format!("{} is good: {interfaces} interfaces, {subnets} subnets", file.display()))
+            output::data(&format!(
+                "{} is good: {interfaces} interfaces, {subnets} subnets",
+                file.display()
+            ))
         }
         ConfigVerb::Reference => output::data(EXAMPLE),
     }
@@ -69,18 +72,26 @@ pub(crate) fn config(verb: &ConfigVerb) -> anyhow::Result<()> {
 /// Puts boot programs into the data folder.
 pub(crate) fn import_loaders(files: &[PathBuf], data: &Path) -> anyhow::Result<()> {
     for file in files {
-        let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let opened = || File::open(file).with_context(|| format!("{} cannot be opened", file.display()));
+        let name = file
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        let opened =
+            || File::open(file).with_context(|| format!("{} cannot be opened", file.display()));
         let found = if name.ends_with(".deb") {
             read_package(opened()?).with_context(|| file.display().to_string())?
         } else {
-            let bytes = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
+            let bytes = std::fs::read(file)
+                .with_context(|| format!("{} cannot be read", file.display()))?;
             vec![read_loader(name, "file", "unknown", bytes)?]
         };
         store_loaders(&data.join("loaders"), &found).context("the loaders cannot be stored")?;
         for (loader, _) in &found {
             let signer = loader.signer.as_deref().unwrap_or("unsigned");
-            output::data(&format!("{}  {} {}  {signer}", loader.id, loader.file_name, loader.version))?;
+            output::data(&format!(
+                "{}  {} {}  {signer}",
+                loader.id, loader.file_name, loader.version
+            ))?;
         }
     }
     output::talk("a running server uses them after a restart");
@@ -88,7 +99,11 @@ pub(crate) fn import_loaders(files: &[PathBuf], data: &Path) -> anyhow::Result<(
 }
 
 pub(crate) fn agent(verb: &AgentVerb, data: &Path) -> anyhow::Result<()> {
-    let AgentVerb::Build { kernel, agent, firmware } = verb;
+    let AgentVerb::Build {
+        kernel,
+        agent,
+        firmware,
+    } = verb;
     let agent = match agent {
         Some(agent) => agent.clone(),
         None => std::env::current_exe()?.with_file_name("farrier-agent"),
@@ -98,7 +113,14 @@ pub(crate) fn agent(verb: &AgentVerb, data: &Path) -> anyhow::Result<()> {
         return Err(Failure::usage(message).hint("name it with --agent").into());
     }
     let kernel = KernelPackage::open(kernel)?;
-    let image = build(&Ingredients { kernel, agent: &agent, firmware: firmware.as_deref() }, &data.join("agent"))?;
+    let image = build(
+        &Ingredients {
+            kernel,
+            agent: &agent,
+            firmware: firmware.as_deref(),
+        },
+        &data.join("agent"),
+    )?;
     output::data(&format!(
         "agent built for Linux {}: kernel {} bytes, initial RAM disk {} bytes, {} modules",
         image.kernel_release,
@@ -120,8 +142,14 @@ pub(crate) async fn store(data: &Path, access: Access) -> anyhow::Result<Store> 
         Access::Write => Some(SigningKey::from_pkcs8(&ca.image_key().to_pkcs8()?)?),
         Access::Read => None,
     };
-    let keys = StoreKeys { trusted: vec![ca.image_verifying_key()], signing };
-    let options = StoreOptions { access, ..StoreOptions::default() };
+    let keys = StoreKeys {
+        trusted: vec![ca.image_verifying_key()],
+        signing,
+    };
+    let options = StoreOptions {
+        access,
+        ..StoreOptions::default()
+    };
     let opened = Store::open_local(&data.join("images"), keys, options).await;
     opened.context("the image store cannot be opened; if a server uses it, stop that first")
 }

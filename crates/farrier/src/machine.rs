@@ -2,8 +2,8 @@
 
 use clap::{Subcommand, ValueEnum};
 use farrier_api::admin::{
-    MachineChange, MachineDetail, MachineQuery, MachineSummary, NewMachine, Page, Registration, TimelineEntry,
-    TimelineQuery,
+    MachineChange, MachineDetail, MachineQuery, MachineSummary, NewMachine, Page, Registration,
+    TimelineEntry, TimelineQuery,
 };
 use farrier_server::service::describe_work;
 use farrier_server::ui::text::{bytes, shown};
@@ -93,19 +93,35 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> anyhow::Result<()> {
             session.show(&client.every(&["machines"], &query).await?, list)
         }
         Verb::Show { machine } => session.show(&client.get(&["machines", &machine]).await?, show),
-        Verb::Timeline { machine, limit, details } => {
+        Verb::Timeline {
+            machine,
+            limit,
+            details,
+        } => {
             let id = id_of(session, &machine).await?;
-            let query = TimelineQuery { limit: Some(limit), ..TimelineQuery::default() };
+            let query = TimelineQuery {
+                limit: Some(limit),
+                ..TimelineQuery::default()
+            };
             let entries = client.ask(&["machines", &id, "timeline"], &query).await?;
             session.show(&entries, |page| timeline(page, details))
         }
-        Verb::Add { macs, name } => {
-            session.show(&client.post(&["machines"], &NewMachine { macs, name }).await?, outcome("added"))
-        }
+        Verb::Add { macs, name } => session.show(
+            &client
+                .post(&["machines"], &NewMachine { macs, name })
+                .await?,
+            outcome("added"),
+        ),
         Verb::Rename { machine, name } => {
             let id = id_of(session, &machine).await?;
-            let change = MachineChange { name: Some(name), settings: None };
-            session.show(&client.patch(&["machines", &id], &change).await?, outcome("renamed"))
+            let change = MachineChange {
+                name: Some(name),
+                settings: None,
+            };
+            session.show(
+                &client.patch(&["machines", &id], &change).await?,
+                outcome("renamed"),
+            )
         }
         Verb::Approve { machine } => register(session, &machine, "approve", "approved").await,
         Verb::Enable { machine } => register(session, &machine, "approve", "enabled").await,
@@ -120,16 +136,27 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> anyhow::Result<()> {
         Verb::Set { machine, settings } => {
             let known = session.machine(&machine).await?;
             let settings = Some(apply(&known.settings, &settings)?);
-            let change = MachineChange { name: None, settings };
+            let change = MachineChange {
+                name: None,
+                settings,
+            };
             let id = known.summary.id.to_string();
             session.show(&client.patch(&["machines", &id], &change).await?, show)
         }
     }
 }
 
-async fn register(session: &Session, machine: &str, verb: &str, word: &'static str) -> anyhow::Result<()> {
+async fn register(
+    session: &Session,
+    machine: &str,
+    verb: &str,
+    word: &'static str,
+) -> anyhow::Result<()> {
     let id = id_of(session, machine).await?;
-    let answer = session.client.post(&["machines", &id, verb], &Value::Null).await?;
+    let answer = session
+        .client
+        .post(&["machines", &id, verb], &Value::Null)
+        .await?;
     session.show(&answer, outcome(word))
 }
 
@@ -144,14 +171,30 @@ fn outcome(word: &'static str) -> impl FnOnce(&MachineDetail) -> String {
 /// What people call it.
 pub(crate) fn called(machine: &MachineSummary) -> String {
     let first = || machine.macs.first().cloned();
-    machine.name.clone().or_else(first).unwrap_or_else(|| machine.id.to_string())
+    machine
+        .name
+        .clone()
+        .or_else(first)
+        .unwrap_or_else(|| machine.id.to_string())
 }
 
 fn list(page: &Page<MachineSummary>) -> String {
-    let mut table = Table::new(["NAME", "MAC", "STATE", "MODEL", "MEMORY", "LAST SEEN", "TASK"]);
+    let mut table = Table::new([
+        "NAME",
+        "MAC",
+        "STATE",
+        "MODEL",
+        "MEMORY",
+        "LAST SEEN",
+        "TASK",
+    ]);
     for machine in &page.items {
         let model = format!("{} {}", machine.manufacturer, machine.product);
-        let memory = if machine.memory_bytes == 0 { String::new() } else { bytes(machine.memory_bytes) };
+        let memory = if machine.memory_bytes == 0 {
+            String::new()
+        } else {
+            bytes(machine.memory_bytes)
+        };
         let task = machine.task.as_ref();
         table.row([
             machine.name.clone().unwrap_or_default(),
@@ -160,7 +203,9 @@ fn list(page: &Page<MachineSummary>) -> String {
             model.trim().to_owned(),
             memory,
             time(machine.last_seen),
-            task.map_or_else(String::new, |t| format!("{} ({})", describe_work(&t.work), t.state.as_str())),
+            task.map_or_else(String::new, |t| {
+                format!("{} ({})", describe_work(&t.work), t.state.as_str())
+            }),
         ]);
     }
     table.to_string()
@@ -173,24 +218,49 @@ fn show(machine: &MachineDetail) -> String {
     fields.field("state", registration(known.registration));
     fields.field("id", known.id);
     fields.field("addresses", known.macs.join(", "));
-    fields.field("uuid", known.uuid.map(|uuid| uuid.to_string()).unwrap_or_default());
+    fields.field(
+        "uuid",
+        known.uuid.map(|uuid| uuid.to_string()).unwrap_or_default(),
+    );
     let words = [known.firmware.as_deref(), known.arch.as_deref()];
-    fields.field("firmware", words.into_iter().flatten().collect::<Vec<_>>().join(" "));
-    fields.field("model", format!("{} {}", known.manufacturer, known.product).trim());
+    fields.field(
+        "firmware",
+        words.into_iter().flatten().collect::<Vec<_>>().join(" "),
+    );
+    fields.field(
+        "model",
+        format!("{} {}", known.manufacturer, known.product).trim(),
+    );
     fields.field("serial", &known.serial);
     fields.field("first seen", time(known.first_seen));
     fields.field("last seen", time(known.last_seen));
     if let Some(task) = &known.task {
-        fields.field("task", format!("{} {} ({})", task.id, describe_work(&task.work), task.state.as_str()));
+        fields.field(
+            "task",
+            format!(
+                "{} {} ({})",
+                task.id,
+                describe_work(&task.work),
+                task.state.as_str()
+            ),
+        );
     }
     for (name, value) in pairs(&machine.settings) {
         fields.field(&format!("setting {name}"), value);
     }
     let mut text = String::new();
     if let Some(inventory) = &machine.inventory {
-        fields.field("cpu", format!("{} ({} threads)", inventory.cpu.model, inventory.cpu.threads));
+        fields.field(
+            "cpu",
+            format!(
+                "{} ({} threads)",
+                inventory.cpu.model, inventory.cpu.threads
+            ),
+        );
         fields.field("memory", bytes(inventory.memory_bytes));
-        let secure = inventory.secure_boot.map_or("", |on| if on { "on" } else { "off" });
+        let secure = inventory
+            .secure_boot
+            .map_or("", |on| if on { "on" } else { "off" });
         fields.field("secure boot", secure);
         fields.field("tpm", inventory.tpm.as_deref().unwrap_or_default());
         fields.field("no driver for", inventory.pci_without_driver.join(", "));
@@ -204,7 +274,11 @@ fn disks(inventory: &farrier_api::agent::Inventory) -> String {
     for disk in &inventory.disks {
         table.row([
             disk.name.clone(),
-            if disk.removable { format!("{}, removable", disk.bus) } else { disk.bus.clone() },
+            if disk.removable {
+                format!("{}, removable", disk.bus)
+            } else {
+                disk.bus.clone()
+            },
             bytes(disk.size_bytes),
             disk.model.clone(),
             disk.serial.clone(),
@@ -222,7 +296,11 @@ fn nics(inventory: &farrier_api::agent::Inventory) -> String {
         table.row([
             nic.name.clone(),
             nic.mac.clone(),
-            if nic.boot { format!("{link}, booted from") } else { link.to_owned() },
+            if nic.boot {
+                format!("{link}, booted from")
+            } else {
+                link.to_owned()
+            },
             nic.driver.clone(),
             nic.pci_id.clone(),
         ]);
@@ -265,4 +343,3 @@ impl State {
 
 /// The most that the server gives at once.
 pub(crate) const MAX_PAGE: u32 = 500;
-

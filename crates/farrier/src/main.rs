@@ -37,7 +37,7 @@ use clap::{Parser, Subcommand};
 
 /// Boots, images, installs and repairs every machine on a network.
 #[derive(Debug, Parser)]
-#[command(version, about, arg_required_else_help = true, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(version, arg_required_else_help = true, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -79,7 +79,11 @@ enum Command {
     Doctor,
     /// Run the server.
     Serve {
-        #[arg(long, env = "FARRIER_CONFIG", default_value = "/etc/farrier/farrier.toml")]
+        #[arg(
+            long,
+            env = "FARRIER_CONFIG",
+            default_value = "/etc/farrier/farrier.toml"
+        )]
         config: PathBuf,
     },
     /// Look at the configuration.
@@ -105,7 +109,11 @@ fn main() -> ExitCode {
 }
 
 fn in_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(work)
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?
+        .block_on(work)
 }
 
 async fn ask(command: Command, options: connection::Options) -> anyhow::Result<()> {
@@ -126,5 +134,9 @@ async fn ask(command: Command, options: connection::Options) -> anyhow::Result<(
     }
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 refused, or the answer is no; 2 usage or configuration; \
-    3 the server cannot be reached; 4 a task failed.";
+const EXIT_CODES: &str = "Exit codes:
+  0  done
+  1  refused, or the answer is no
+  2  usage or configuration
+  3  the server cannot be reached
+  4  a task failed";

@@ -9,8 +9,16 @@ use farrier_server::ui::text::{Moment, shown};
 /// Writes data. A reader that has seen enough (`| head`) is no fault.
 pub(crate) fn data(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
-    let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
-    match out.write_all(text.as_bytes()).and_then(|()| out.write_all(end.as_bytes())).and_then(|()| out.flush()) {
+    let end = if text.is_empty() || text.ends_with('\n') {
+        ""
+    } else {
+        "\n"
+    };
+    match out
+        .write_all(text.as_bytes())
+        .and_then(|()| out.write_all(end.as_bytes()))
+        .and_then(|()| out.flush())
+    {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
     }
@@ -30,11 +38,19 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn new<const N: usize>(heads: [&str; N]) -> Self {
-        Self { rows: vec![heads.map(str::to_owned).to_vec()] }
+        Self {
+            rows: vec![heads.map(str::to_owned).to_vec()],
+        }
     }
 
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        let cell = |text: String| if text.is_empty() { "-".to_owned() } else { shown(&text) };
+        let cell = |text: String| {
+            if text.is_empty() {
+                "-".to_owned()
+            } else {
+                shown(&text)
+            }
+        };
         self.rows.push(cells.map(cell).to_vec());
     }
 }
@@ -108,16 +124,26 @@ mod tests {
         let mut table = Table::new(["NAME", "STATE"]);
         table.row(["lab-07".to_owned(), "seen".to_owned()]);
         table.row([String::new(), "approved".to_owned()]);
-        assert_eq!(table.to_string(), "NAME    STATE\nlab-07  seen\n-       approved\n");
+        assert_eq!(
+            table.to_string(),
+            "NAME    STATE\nlab-07  seen\n-       approved\n"
+        );
     }
 
     #[test]
     fn t5_hostile_text_stays_in_its_cell() {
         let mut table = Table::new(["NAME", "STATE"]);
-        table.row(["a\nevil  approved\u{1b}[2K".to_owned(), "\u{202e}nees".to_owned()]);
+        table.row([
+            "a\nevil  approved\u{1b}[2K".to_owned(),
+            "\u{202e}nees".to_owned(),
+        ]);
         let text = table.to_string();
         assert_eq!(text.lines().count(), 2, "{text}");
-        assert!(text.contains("a⟨U+000A⟩evil") && text.contains("⟨U+001B⟩[2K") && text.contains("⟨U+202E⟩nees"));
+        assert!(
+            text.contains("a⟨U+000A⟩evil")
+                && text.contains("⟨U+001B⟩[2K")
+                && text.contains("⟨U+202E⟩nees")
+        );
         assert!(!text.chars().any(|c| c.is_control() && c != '\n'));
     }
 

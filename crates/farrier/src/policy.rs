@@ -48,7 +48,11 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> anyhow::Result<()> {
             let settings = apply(&known.settings, &settings)?;
             session.show(&client.put(&["policy"], &settings).await?, show)
         }
-        Verb::Explain { mac, machine, firmware } => {
+        Verb::Explain {
+            mac,
+            machine,
+            firmware,
+        } => {
             let mac = match (mac, machine) {
                 (Some(mac), _) => mac,
                 (None, machine) => first_mac(session, &machine.unwrap_or_default()).await?,
@@ -57,7 +61,9 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> anyhow::Result<()> {
                 Firmware::Bios => "bios".to_owned(),
                 Firmware::Uefi => "uefi".to_owned(),
             });
-            let answer = client.ask(&["policy", "explain"], &ExplainQuery { mac, firmware }).await?;
+            let answer = client
+                .ask(&["policy", "explain"], &ExplainQuery { mac, firmware })
+                .await?;
             session.show(&answer, explained)
         }
     }
@@ -66,7 +72,11 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> anyhow::Result<()> {
 async fn first_mac(session: &Session, machine: &str) -> anyhow::Result<String> {
     let known = session.machine(machine).await?.summary;
     let first = known.macs.into_iter().next();
-    first.ok_or_else(|| Failure::refused("that machine has no hardware address yet").hint("use --mac").into())
+    first.ok_or_else(|| {
+        Failure::refused("that machine has no hardware address yet")
+            .hint("use --mac")
+            .into()
+    })
 }
 
 fn show(policy: &SitePolicy) -> String {
@@ -92,8 +102,16 @@ mod tests {
         let text = super::explained(&Explained {
             decision: "Start from the local disk.".to_owned(),
             rules: vec![
-                ExplainedRule { rule: "task".to_owned(), matched: false, why: "no task is due".to_owned() },
-                ExplainedRule { rule: "local disk".to_owned(), matched: true, why: "name \u{1b}[1m".to_owned() },
+                ExplainedRule {
+                    rule: "task".to_owned(),
+                    matched: false,
+                    why: "no task is due".to_owned(),
+                },
+                ExplainedRule {
+                    rule: "local disk".to_owned(),
+                    matched: true,
+                    why: "name \u{1b}[1m".to_owned(),
+                },
             ],
             effective: vec![EffectiveSetting {
                 name: "menu".to_owned(),

@@ -21,7 +21,11 @@ pub(crate) fn password(from_stdin: bool, prompt: &str) -> anyhow::Result<String>
         return line();
     }
     if !io::stdin().is_terminal() {
-        return Err(Failure::usage("there is no terminal to ask for a password on").hint("use --password-stdin").into());
+        return Err(
+            Failure::usage("there is no terminal to ask for a password on")
+                .hint("use --password-stdin")
+                .into(),
+        );
     }
     ask_hidden(prompt)
 }

@@ -19,7 +19,9 @@ impl FromStr for Setting {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (name, value) = text.split_once('=').ok_or("write it as NAME=VALUE, or NAME= to unset it")?;
+        let (name, value) = text
+            .split_once('=')
+            .ok_or("write it as NAME=VALUE, or NAME= to unset it")?;
         let name = name.trim().replace('-', "_");
         if name.is_empty() {
             return Err("there is no name before the =");
@@ -28,7 +30,10 @@ impl FromStr for Setting {
             "" => None,
             "yes" | "on" => Some(Value::Bool(true)),
             "no" | "off" => Some(Value::Bool(false)),
-            word => Some(serde_json::from_str(word).unwrap_or_else(|_| Value::String(word.replace('-', "_")))),
+            word => Some(
+                serde_json::from_str(word)
+                    .unwrap_or_else(|_| Value::String(word.replace('-', "_"))),
+            ),
         };
         Ok(Self { name, value })
     }
@@ -56,14 +61,21 @@ pub(crate) fn pairs(settings: &Settings) -> Vec<(String, String)> {
         Value::String(text) => text,
         other => other.to_string(),
     };
-    fields(settings).into_iter().map(|(name, value)| (name, text(value))).collect()
+    fields(settings)
+        .into_iter()
+        .map(|(name, value)| (name, text(value)))
+        .collect()
 }
 
 /// What each setting comes to.
 pub(crate) fn effective(settings: &[EffectiveSetting]) -> String {
     let mut table = Table::new(["SETTING", "VALUE", "FROM"]);
     for setting in settings {
-        table.row([setting.name.clone(), setting.value.clone(), setting.origin.clone()]);
+        table.row([
+            setting.name.clone(),
+            setting.value.clone(),
+            setting.origin.clone(),
+        ]);
     }
     table.to_string()
 }
@@ -82,14 +94,24 @@ mod tests {
     use super::{apply, pairs};
 
     fn set(changes: &[&str]) -> Result<Settings, String> {
-        let before = Settings { menu: Some(MenuMode::Always), menu_timeout_s: Some(3), ..Settings::default() };
+        let before = Settings {
+            menu: Some(MenuMode::Always),
+            menu_timeout_s: Some(3),
+            ..Settings::default()
+        };
         let changes: Vec<_> = changes.iter().map(|text| text.parse().unwrap()).collect();
         apply(&before, &changes).map_err(|failure| failure.to_string())
     }
 
     #[test]
     fn settings_are_set_unset_and_left_alone() {
-        let after = set(&["menu-timeout-s=9", "menu=", "default-entry=local-disk", "secure_boot=yes"]).unwrap();
+        let after = set(&[
+            "menu-timeout-s=9",
+            "menu=",
+            "default-entry=local-disk",
+            "secure_boot=yes",
+        ])
+        .unwrap();
         let expected = Settings {
             menu_timeout_s: Some(9),
             default_entry: Some(MenuEntry::LocalDisk),
@@ -113,12 +135,18 @@ mod tests {
             let said = set(&[change]).unwrap_err();
             assert!(said.contains(expected), "{change}: {said}");
         }
-        assert!("menu".parse::<super::Setting>().is_err() && "=x".parse::<super::Setting>().is_err());
+        assert!(
+            "menu".parse::<super::Setting>().is_err() && "=x".parse::<super::Setting>().is_err()
+        );
     }
 
     #[test]
     fn settings_show_as_they_are_written() {
-        let settings = Settings { menu: Some(MenuMode::OnKey), menu_timeout_s: Some(3), ..Settings::default() };
+        let settings = Settings {
+            menu: Some(MenuMode::OnKey),
+            menu_timeout_s: Some(3),
+            ..Settings::default()
+        };
         let shown = pairs(&settings);
         assert_eq!(shown.len(), 2);
         assert!(shown.contains(&("menu".to_owned(), "on_key".to_owned())));

@@ -12,10 +12,10 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::connection::Session;
+use crate::disk_choice;
 use crate::machine::MAX_PAGE;
 use crate::output::{self, Fields, Table, time};
 use crate::wait::wait;
-use crate::disk_choice;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -80,7 +80,12 @@ pub(crate) enum Verb {
 #[derive(Debug, Args)]
 pub(crate) struct Order {
     /// Machines: ids, names or addresses, repeated or separated by commas.
-    #[arg(long = "machine", required = true, value_delimiter = ',', value_name = "MACHINE")]
+    #[arg(
+        long = "machine",
+        required = true,
+        value_delimiter = ',',
+        value_name = "MACHINE"
+    )]
     machines: Vec<String>,
     /// What the machine does afterwards.
     #[arg(long, default_value = "local-boot")]
@@ -133,30 +138,87 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> anyhow::Result<()> {
     match verb {
         Verb::Inventory { order } => create(session, order, TaskWork::Inventory).await,
         Verb::Capture { image, disk, order } => {
-            create(session, order, TaskWork::Capture { image, disk: disk.unwrap_or_default() }).await
+            create(
+                session,
+                order,
+                TaskWork::Capture {
+                    image,
+                    disk: disk.unwrap_or_default(),
+                },
+            )
+            .await
         }
-        Verb::Deploy { content: Content { image, version, disk }, order } => {
-            create(session, order, TaskWork::Deploy { image, version, disk: disk.unwrap_or_default() }).await
+        Verb::Deploy {
+            content:
+                Content {
+                    image,
+                    version,
+                    disk,
+                },
+            order,
+        } => {
+            create(
+                session,
+                order,
+                TaskWork::Deploy {
+                    image,
+                    version,
+                    disk: disk.unwrap_or_default(),
+                },
+            )
+            .await
         }
-        Verb::Repair { content: Content { image, version, disk }, order } => {
-            create(session, order, TaskWork::Repair { image, version, disk: disk.unwrap_or_default() }).await
+        Verb::Repair {
+            content:
+                Content {
+                    image,
+                    version,
+                    disk,
+                },
+            order,
+        } => {
+            create(
+                session,
+                order,
+                TaskWork::Repair {
+                    image,
+                    version,
+                    disk: disk.unwrap_or_default(),
+                },
+            )
+            .await
         }
-        Verb::List { machine, state, limit } => {
+        Verb::List {
+            machine,
+            state,
+            limit,
+        } => {
             let machine = match machine {
                 Some(named) => Some(session.machine(&named).await?.summary.id),
                 None => None,
             };
-            let query = TaskQuery { machine, state: state.map(State::word), limit: Some(limit.min(MAX_PAGE)), after: None };
+            let query = TaskQuery {
+                machine,
+                state: state.map(State::word),
+                limit: Some(limit.min(MAX_PAGE)),
+                after: None,
+            };
             session.show(&client.ask(&["tasks"], &query).await?, list)
         }
-        Verb::Show { task } => session.show(&client.get(&["tasks", &task.to_string()]).await?, show),
+        Verb::Show { task } => {
+            session.show(&client.get(&["tasks", &task.to_string()]).await?, show)
+        }
         Verb::Wait { tasks } => wait(session, &tasks).await,
         Verb::Cancel { task } => {
-            let answer = client.post(&["tasks", &task.to_string(), "cancel"], &Value::Null).await?;
+            let answer = client
+                .post(&["tasks", &task.to_string(), "cancel"], &Value::Null)
+                .await?;
             session.show(&answer, line)
         }
         Verb::Requeue { task } => {
-            let answer = client.post(&["tasks", &task.to_string(), "requeue"], &Value::Null).await?;
+            let answer = client
+                .post(&["tasks", &task.to_string(), "requeue"], &Value::Null)
+                .await?;
             session.show(&answer, line)
         }
         Verb::Retry { task, way } => {
@@ -177,29 +239,53 @@ async fn create(session: &Session, order: Order, work: TaskWork) -> anyhow::Resu
         machines.push(session.machine(named).await?.summary.id);
     }
     let many = machines.len() > 1;
-    let mut new = NewTasks { machines, work, then: order.then.word(), confirm: None };
+    let mut new = NewTasks {
+        machines,
+        work,
+        then: order.then.word(),
+        confirm: None,
+    };
     let plan: Answer<Plan> = session.client.post(&["tasks", "plan"], &new).await?;
     let harmless = !plan.read()?.destructive && !many;
     new.confirm = Some(session.agree(&plan, order.way.yes || harmless)?.confirm);
-    created(session, &session.client.post(&["tasks"], &new).await?, order.way).await
+    created(
+        session,
+        &session.client.post(&["tasks"], &new).await?,
+        order.way,
+    )
+    .await
 }
 
 async fn created(session: &Session, answer: &Answer<TasksCreated>, way: Way) -> anyhow::Result<()> {
     if !way.wait {
-        return session.show(answer, |created| created.tasks.iter().map(|task| line(task) + "\n").collect());
+        return session.show(answer, |created| {
+            created.tasks.iter().map(|task| line(task) + "\n").collect()
+        });
     }
     let tasks = answer.read()?.tasks;
     for task in &tasks {
         output::talk(&line(task));
     }
-    wait(session, &tasks.iter().map(|task| task.id).collect::<Vec<_>>()).await
+    wait(
+        session,
+        &tasks.iter().map(|task| task.id).collect::<Vec<_>>(),
+    )
+    .await
 }
 
 /// A task in one line.
 pub(crate) fn line(task: &TaskSummary) -> String {
-    let reason = task.reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));
+    let reason = task
+        .reason
+        .as_deref()
+        .map_or_else(String::new, |reason| format!(": {reason}"));
     let work = describe_work(&task.work);
-    shown(&format!("{}  {}: {work}, {}{reason}", task.id, task.machine_name, task.state.as_str()))
+    shown(&format!(
+        "{}  {}: {work}, {}{reason}",
+        task.id,
+        task.machine_name,
+        task.state.as_str()
+    ))
 }
 
 fn list(page: &Page<TaskSummary>) -> String {
@@ -210,7 +296,11 @@ fn list(page: &Page<TaskSummary>) -> String {
             task.machine_name.clone(),
             describe_work(&task.work),
             task.state.as_str().to_owned(),
-            if task.state == TaskState::Running { progress(task) } else { String::new() },
+            if task.state == TaskState::Running {
+                progress(task)
+            } else {
+                String::new()
+            },
             time(task.created),
         ]);
     }
@@ -226,13 +316,22 @@ fn show(task: &TaskSummary) -> String {
     fields.field("state", task.state.as_str());
     fields.field("reason", task.reason.as_deref().unwrap_or_default());
     fields.field("progress", progress(task));
-    fields.field("attempts", format!("{} of {}", task.attempts, task.max_attempts));
-    fields.field("afterwards", match task.then {
-        Then::LocalBoot => "start from the local disk",
-        Then::PowerOff => "power off",
-        Then::Reboot => "restart",
-    });
-    fields.field("ordered", format!("{} by {}", time(task.created), task.created_by));
+    fields.field(
+        "attempts",
+        format!("{} of {}", task.attempts, task.max_attempts),
+    );
+    fields.field(
+        "afterwards",
+        match task.then {
+            Then::LocalBoot => "start from the local disk",
+            Then::PowerOff => "power off",
+            Then::Reboot => "restart",
+        },
+    );
+    fields.field(
+        "ordered",
+        format!("{} by {}", time(task.created), task.created_by),
+    );
     fields.field("agent heard", task.heard.map(time).unwrap_or_default());
     match task.ended {
         Some(ended) => fields.field("ended", time(ended)),
@@ -242,10 +341,14 @@ fn show(task: &TaskSummary) -> String {
 }
 
 fn disk(work: &TaskWork) -> String {
-    let (TaskWork::Capture { disk, .. } | TaskWork::Deploy { disk, .. } | TaskWork::Repair { disk, .. }) = work else {
+    let (TaskWork::Capture { disk, .. }
+    | TaskWork::Deploy { disk, .. }
+    | TaskWork::Repair { disk, .. }) = work
+    else {
         return String::new();
     };
-    let text = |name: &str, value: &Option<String>| value.as_ref().map(|value| format!("{name}={value}"));
+    let text =
+        |name: &str, value: &Option<String>| value.as_ref().map(|value| format!("{name}={value}"));
     let size = |name: &str, value: Option<u64>| value.map(|value| format!("{name}={value}"));
     let parts = [
         text("serial", &disk.serial),
@@ -257,7 +360,11 @@ fn disk(work: &TaskWork) -> String {
         disk.allow_removable.then(|| "removable".to_owned()),
     ];
     let parts: Vec<_> = parts.into_iter().flatten().collect();
-    if parts.is_empty() { "the only one".to_owned() } else { parts.join(",") }
+    if parts.is_empty() {
+        "the only one".to_owned()
+    } else {
+        parts.join(",")
+    }
 }
 
 /// How far it is and what holds it up.
@@ -273,7 +380,11 @@ pub(crate) fn progress(task: &TaskSummary) -> String {
         Some(Bottleneck::Network) => ", limited by the network",
         None => "",
     };
-    format!("{} {share} %, {}/s{limit}", now.phase, bytes(now.bytes_per_second))
+    format!(
+        "{} {share} %, {}/s{limit}",
+        now.phase,
+        bytes(now.bytes_per_second)
+    )
 }
 
 impl After {

@@ -77,7 +77,9 @@ fn what_people_type_is_understood() {
 
 #[test]
 fn what_makes_no_sense_is_refused_before_anything_is_asked() {
-    use ErrorKind::{ArgumentConflict, InvalidValue, MissingRequiredArgument, UnknownArgument, ValueValidation};
+    use ErrorKind::{
+        ArgumentConflict, InvalidValue, MissingRequiredArgument, UnknownArgument, ValueValidation,
+    };
     for (line, expected) in [
         ("machine list --state sleeping", InvalidValue),
         ("machine set lab-07", MissingRequiredArgument),
@@ -85,9 +87,18 @@ fn what_makes_no_sense_is_refused_before_anything_is_asked() {
         ("machine frobnicate", ErrorKind::InvalidSubcommand),
         ("task deploy --image lab", MissingRequiredArgument),
         ("task deploy --machine a", MissingRequiredArgument),
-        ("task deploy --machine a --image lab --disk sda", ValueValidation),
-        ("task deploy --machine a --image lab --disk min=2T,max=1T", ValueValidation),
-        ("task deploy --machine a --image lab --then explode", InvalidValue),
+        (
+            "task deploy --machine a --image lab --disk sda",
+            ValueValidation,
+        ),
+        (
+            "task deploy --machine a --image lab --disk min=2T,max=1T",
+            ValueValidation,
+        ),
+        (
+            "task deploy --machine a --image lab --then explode",
+            InvalidValue,
+        ),
         ("task show lab-07", ValueValidation),
         ("task wait", MissingRequiredArgument),
         ("image import disk.raw", MissingRequiredArgument),
@@ -95,11 +106,20 @@ fn what_makes_no_sense_is_refused_before_anything_is_asked() {
         ("image delete lab", MissingRequiredArgument),
         ("lease release lab-07", ValueValidation),
         ("policy explain", MissingRequiredArgument),
-        ("policy explain lab-07 --mac 52:54:00:12:34:56", ArgumentConflict),
+        (
+            "policy explain lab-07 --mac 52:54:00:12:34:56",
+            ArgumentConflict,
+        ),
         ("user add ada", MissingRequiredArgument),
         ("user add ada --role king", InvalidValue),
-        ("user add ada --role admin --password secret", UnknownArgument),
-        ("machine list --server http://127.0.0.1:8443", ValueValidation),
+        (
+            "user add ada --role admin --password secret",
+            UnknownArgument,
+        ),
+        (
+            "machine list --server http://127.0.0.1:8443",
+            ValueValidation,
+        ),
         ("machine list --ca 1234", ValueValidation),
     ] {
         assert_eq!(parse(line).err(), Some(expected), "{line}");
@@ -113,7 +133,10 @@ fn t14_no_option_takes_a_credential() {
         for argument in command.get_arguments() {
             let name = argument.get_long().unwrap_or_default();
             let takes_value = argument.get_action().takes_values();
-            assert!(!(takes_value && (name.contains("password") || name == "token")), "{name}");
+            assert!(
+                !(takes_value && (name.contains("password") || name == "token")),
+                "{name}"
+            );
         }
         command.get_subcommands().for_each(check);
     }

@@ -93,30 +93,84 @@ impl RoleName {
 pub(crate) async fn users(session: &Session, verb: UserVerb) -> anyhow::Result<()> {
     let client = &session.client;
     match verb {
-        UserVerb::List => session.show(&client.get(&["users"]).await?, |users: &Vec<User>| list(users)),
-        UserVerb::Add { name, role, password } => {
+        UserVerb::List => session.show(&client.get(&["users"]).await?, |users: &Vec<User>| {
+            list(users)
+        }),
+        UserVerb::Add {
+            name,
+            role,
+            password,
+        } => {
             let password = secret::new_password(password.password_stdin)?;
-            let answer = client.post(&["users"], &NewUser { name, password, role: role.role() }).await?;
+            let answer = client
+                .post(
+                    &["users"],
+                    &NewUser {
+                        name,
+                        password,
+                        role: role.role(),
+                    },
+                )
+                .await?;
             session.show(&answer, said("added"))
         }
         UserVerb::Passwd { name, password } => {
             let password = Some(secret::new_password(password.password_stdin)?);
-            change(session, &name, UserChange { password, ..UserChange::default() }, "has a new password").await
+            change(
+                session,
+                &name,
+                UserChange {
+                    password,
+                    ..UserChange::default()
+                },
+                "has a new password",
+            )
+            .await
         }
         UserVerb::Role { name, role } => {
             let role = Some(role.role());
-            change(session, &name, UserChange { role, ..UserChange::default() }, "has a new role").await
+            change(
+                session,
+                &name,
+                UserChange {
+                    role,
+                    ..UserChange::default()
+                },
+                "has a new role",
+            )
+            .await
         }
         UserVerb::Disable { name } => {
             let disabled = Some(true);
-            change(session, &name, UserChange { disabled, ..UserChange::default() }, "disabled").await
+            change(
+                session,
+                &name,
+                UserChange {
+                    disabled,
+                    ..UserChange::default()
+                },
+                "disabled",
+            )
+            .await
         }
         UserVerb::Enable { name } => {
             let disabled = Some(false);
-            change(session, &name, UserChange { disabled, ..UserChange::default() }, "enabled").await
+            change(
+                session,
+                &name,
+                UserChange {
+                    disabled,
+                    ..UserChange::default()
+                },
+                "enabled",
+            )
+            .await
         }
         UserVerb::Delete { name, yes } => {
-            sure(yes, &format!("Delete the user {name} and end their sessions."))?;
+            sure(
+                yes,
+                &format!("Delete the user {name} and end their sessions."),
+            )?;
             client.delete(&["users", &name]).await?;
             session.done(&format!("{}: deleted", shown(&name)))
         }
@@ -126,22 +180,45 @@ pub(crate) async fn users(session: &Session, verb: UserVerb) -> anyhow::Result<(
 pub(crate) async fn tokens(session: &Session, verb: TokenVerb) -> anyhow::Result<()> {
     let client = &session.client;
     match verb {
-        TokenVerb::List => session.show(&client.get(&["tokens"]).await?, |tokens: &Vec<ApiToken>| token_list(tokens)),
+        TokenVerb::List => session
+            .show(&client.get(&["tokens"]).await?, |tokens: &Vec<ApiToken>| {
+                token_list(tokens)
+            }),
         TokenVerb::Add { name, role, days } => {
-            let answer = client.post(&["tokens"], &NewToken { name, role: role.role(), days }).await?;
+            let answer = client
+                .post(
+                    &["tokens"],
+                    &NewToken {
+                        name,
+                        role: role.role(),
+                        days,
+                    },
+                )
+                .await?;
             output::talk("this token is not shown again; programs give it in FARRIER_TOKEN:");
             session.show(&answer, |made: &TokenMade| made.token.clone())
         }
         TokenVerb::Delete { name, yes } => {
-            sure(yes, &format!("Revoke the token {name}: programs that use it are refused from now on."))?;
+            sure(
+                yes,
+                &format!("Revoke the token {name}: programs that use it are refused from now on."),
+            )?;
             client.delete(&["tokens", &name]).await?;
             session.done(&format!("{}: revoked", shown(&name)))
         }
     }
 }
 
-async fn change(session: &Session, name: &str, change: UserChange, word: &'static str) -> anyhow::Result<()> {
-    session.show(&session.client.patch(&["users", name], &change).await?, said(word))
+async fn change(
+    session: &Session,
+    name: &str,
+    change: UserChange,
+    word: &'static str,
+) -> anyhow::Result<()> {
+    session.show(
+        &session.client.patch(&["users", name], &change).await?,
+        said(word),
+    )
 }
 
 fn said(word: &'static str) -> impl FnOnce(&User) -> String {
@@ -161,7 +238,12 @@ fn list(users: &[User]) -> String {
     let mut table = Table::new(["NAME", "ROLE", "STATE", "CREATED"]);
     for user in users {
         let state = if user.disabled { "disabled" } else { "enabled" };
-        table.row([user.name.clone(), user.role.as_str().to_owned(), state.to_owned(), time(user.created)]);
+        table.row([
+            user.name.clone(),
+            user.role.as_str().to_owned(),
+            state.to_owned(),
+            time(user.created),
+        ]);
     }
     table.to_string()
 }

@@ -19,17 +19,26 @@ pub(crate) async fn wait(session: &Session, tasks: &[Uuid]) -> anyhow::Result<()
     let mut waiting: Vec<Waiting> = tasks.iter().map(|id| Waiting::new(*id, &bars)).collect();
     let mut failed = Vec::new();
     let mut away: Option<Instant> = None;
+    let mut renewed = None;
     while !waiting.is_empty() {
         let mut next = Vec::new();
         for mut task in waiting {
-            let answer: Answer<TaskSummary> = match session.client.get(&["tasks", &task.id.to_string()]).await {
-                Err(error) if error.may_retry() => {
-                    patience(&mut away, error)?;
-                    next.push(task);
-                    continue;
-                }
-                other => other?,
-            };
+            let asker = renewed.as_ref().unwrap_or(session);
+            let answer: Answer<TaskSummary> =
+                match asker.client.get(&["tasks", &task.id.to_string()]).await {
+                    Err(AdminClientError::Refused { status: 401, .. }) if away.is_some() => {
+                        renewed = Some(session.renewed()?);
+                        away = None;
+                        next.push(task);
+                        continue;
+                    }
+                    Err(error) if error.may_retry() => {
+                        patience(&mut away, error)?;
+                        next.push(task);
+                        continue;
+                    }
+                    other => other?,
+                };
             away = None;
             let now = answer.read()?;
             task.note(&now);
@@ -48,12 +57,17 @@ pub(crate) async fn wait(session: &Session, tasks: &[Uuid]) -> anyhow::Result<()
             tokio::time::sleep(EVERY).await;
         }
     }
-    let Some(first) = failed.first() else { return Ok(()) };
+    let Some(first) = failed.first() else {
+        return Ok(());
+    };
     let message = match failed.len() {
         1 => format!("the task is {}", first.state.as_str()),
         many => format!("{many} of {} tasks did not succeed", tasks.len()),
     };
-    let hint = format!("see what happened: farrier machine timeline {}", first.machine);
+    let hint = format!(
+        "see what happened: farrier machine timeline {}",
+        first.machine
+    );
     Err(Failure::task_failed(message).hint(hint).into())
 }
 
@@ -78,7 +92,11 @@ struct Waiting {
 
 impl Waiting {
     fn new(id: Uuid, bars: &MultiProgress) -> Self {
-        Self { id, bar: bars.add(bar(0)), said: None }
+        Self {
+            id,
+            bar: bars.add(bar(0)),
+            said: None,
+        }
     }
 
     fn note(&mut self, task: &TaskSummary) {
@@ -89,16 +107,30 @@ impl Waiting {
         self.said = Some(state);
         self.bar.set_length(task.progress.total_bytes);
         self.bar.set_position(task.progress.done_bytes);
-        let what = if task.state == TaskState::Running { &task.progress.phase } else { task.state.as_str() };
-        self.bar.set_message(farrier_server::ui::text::shown(&format!("{} {what}", task.machine_name)));
+        let what = if task.state == TaskState::Running {
+            &task.progress.phase
+        } else {
+            task.state.as_str()
+        };
+        self.bar
+            .set_message(farrier_server::ui::text::shown(&format!(
+                "{} {what}",
+                task.machine_name
+            )));
     }
 }
 
 /// A bar for bytes. It is drawn on terminals only.
 pub(crate) fn bar(total: u64) -> ProgressBar {
     let bar = ProgressBar::new(total);
-    let style = ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta}");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
+    let style = ProgressStyle::with_template(
+        "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+    );
+    bar.set_style(
+        style
+            .unwrap_or_else(|_| ProgressStyle::default_bar())
+            .progress_chars("=> "),
+    );
     bar
 }
 
