@@ -25,7 +25,9 @@ pub struct AdminAddress(Url);
 
 /// The text is not an address of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a server: write https:// with its name or address and port, as in https://127.0.0.1:8443")]
+#[error(
+    "not a server: write https:// with its name or address and port, as in https://127.0.0.1:8443"
+)]
 pub struct AdminAddressError;
 
 impl FromStr for AdminAddress {
@@ -35,7 +37,11 @@ impl FromStr for AdminAddress {
         let url: Url = text.trim().parse().map_err(|_| AdminAddressError)?;
         let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
         let anonymous = url.username().is_empty() && url.password().is_none();
-        if url.scheme() == "https" && url.has_host() && bare && anonymous { Ok(Self(url)) } else { Err(AdminAddressError) }
+        if url.scheme() == "https" && url.has_host() && bare && anonymous {
+            Ok(Self(url))
+        } else {
+            Err(AdminAddressError)
+        }
     }
 }
 
@@ -49,7 +55,9 @@ impl fmt::Display for AdminAddress {
 #[derive(Debug, thiserror::Error)]
 pub enum AdminClientError {
     #[error("cannot prepare TLS")]
-    Prepare { source: Box<dyn std::error::Error + Send + Sync> },
+    Prepare {
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The other side is not who it must be.
     #[error("{server} is not the server this command was told to trust: {cause}")]
     Untrusted { server: AdminAddress, cause: String },
@@ -83,14 +91,20 @@ pub struct Answer<T> {
 
 impl<T> fmt::Debug for Answer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answer").field("len", &self.body.len()).finish()
+        f.debug_struct("Answer")
+            .field("len", &self.body.len())
+            .finish()
     }
 }
 
 impl<T: DeserializeOwned> Answer<T> {
     /// Reads the body. An empty one reads as `null`.
     pub fn read(&self) -> Result<T, AdminClientError> {
-        let body: &[u8] = if self.body.is_empty() { b"null" } else { &self.body };
+        let body: &[u8] = if self.body.is_empty() {
+            b"null"
+        } else {
+            &self.body
+        };
         serde_json::from_slice(body).map_err(|error| nonsense(&error))
     }
 }
@@ -105,19 +119,32 @@ pub struct AdminClient {
 
 impl fmt::Debug for AdminClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AdminClient").field("server", &self.server).finish_non_exhaustive()
+        f.debug_struct("AdminClient")
+            .field("server", &self.server)
+            .finish_non_exhaustive()
     }
 }
 
 impl AdminClient {
     /// A client that trusts the pinned authority; `token` is missing only for signing in.
-    pub fn new(server: AdminAddress, ca: CaPin, token: Option<String>) -> Result<Self, AdminClientError> {
+    pub fn new(
+        server: AdminAddress,
+        ca: CaPin,
+        token: Option<String>,
+    ) -> Result<Self, AdminClientError> {
         let tls = client_config(ca, None).map_err(prepare)?;
-        Ok(Self { http: http(tls)?, server, token })
+        Ok(Self {
+            http: http(tls)?,
+            server,
+            token,
+        })
     }
 
     /// Reads what is at `path`, a list of segments below `/api/v1`.
-    pub async fn get<T: DeserializeOwned>(&self, path: &[&str]) -> Result<Answer<T>, AdminClientError> {
+    pub async fn get<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+    ) -> Result<Answer<T>, AdminClientError> {
         self.answer(self.http.get(self.url(path))).await
     }
 
@@ -142,7 +169,10 @@ impl AdminClient {
         let first: Answer<Page<Value>> = self.ask(path, &query).await?;
         let mut all = first.read()?;
         if all.next.is_none() {
-            return Ok(Answer { body: first.body, means: PhantomData });
+            return Ok(Answer {
+                body: first.body,
+                means: PhantomData,
+            });
         }
         while let Some(after) = all.next.take() {
             query["after"] = Value::String(after);
@@ -155,8 +185,13 @@ impl AdminClient {
             all.next = more.next;
         }
         all.total = all.total.max(all.items.len() as u64);
-        let body = serde_json::to_vec(&all).map_err(|error| nonsense(&error))?.into();
-        Ok(Answer { body, means: PhantomData })
+        let body = serde_json::to_vec(&all)
+            .map_err(|error| nonsense(&error))?
+            .into();
+        Ok(Answer {
+            body,
+            means: PhantomData,
+        })
     }
 
     pub async fn post<T: DeserializeOwned>(
@@ -180,7 +215,8 @@ impl AdminClient {
         path: &[&str],
         body: &impl Serialize,
     ) -> Result<Answer<T>, AdminClientError> {
-        self.answer(self.http.patch(self.url(path)).json(body)).await
+        self.answer(self.http.patch(self.url(path)).json(body))
+            .await
     }
 
     pub async fn delete(&self, path: &[&str]) -> Result<(), AdminClientError> {
@@ -198,11 +234,17 @@ impl AdminClient {
     }
 
     /// Sends a request and turns refusals into errors.
-    pub(super) async fn send(&self, mut request: RequestBuilder) -> Result<Response, AdminClientError> {
+    pub(super) async fn send(
+        &self,
+        mut request: RequestBuilder,
+    ) -> Result<Response, AdminClientError> {
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }
-        let response = request.send().await.map_err(|error| transport(&self.server, &error))?;
+        let response = request
+            .send()
+            .await
+            .map_err(|error| transport(&self.server, &error))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -211,26 +253,39 @@ impl AdminClient {
         let body = serde_json::from_slice(&text).unwrap_or_else(|_| ErrorBody {
             code: String::new(),
             message: format!("the server said {status}"),
-            hint: Some("is this the address of Farrier's page and API? its default port is 8443".to_owned()),
+            hint: Some(
+                "is this the address of Farrier's page and API? its default port is 8443"
+                    .to_owned(),
+            ),
             retry: false,
             request: String::new(),
         });
-        Err(AdminClientError::Refused { status: status.as_u16(), body })
+        Err(AdminClientError::Refused {
+            status: status.as_u16(),
+            body,
+        })
     }
 
     async fn answer<T>(&self, request: RequestBuilder) -> Result<Answer<T>, AdminClientError> {
         let body = whole(self.send(request).await?, MAX_ANSWER).await?;
-        Ok(Answer { body, means: PhantomData })
+        Ok(Answer {
+            body,
+            means: PhantomData,
+        })
     }
 }
 
 /// The body of an answer, if it is no longer than `max`.
 pub(super) async fn whole(mut response: Response, max: usize) -> Result<Bytes, AdminClientError> {
     let mut body = BytesMut::new();
-    let broken = |error: reqwest::Error| AdminClientError::Nonsense { cause: format!("it was cut short: {error}") };
+    let broken = |error: reqwest::Error| AdminClientError::Nonsense {
+        cause: format!("it was cut short: {error}"),
+    };
     while let Some(piece) = response.chunk().await.map_err(broken)? {
         if body.len() + piece.len() > max {
-            return Err(AdminClientError::Nonsense { cause: format!("it is longer than {max} bytes") });
+            return Err(AdminClientError::Nonsense {
+                cause: format!("it is longer than {max} bytes"),
+            });
         }
         body.extend_from_slice(&piece);
     }
@@ -253,8 +308,12 @@ pub(super) fn http(tls: ClientConfig) -> Result<reqwest::Client, AdminClientErro
         .map_err(prepare)
 }
 
-pub(super) fn prepare(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> AdminClientError {
-    AdminClientError::Prepare { source: source.into() }
+pub(super) fn prepare(
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> AdminClientError {
+    AdminClientError::Prepare {
+        source: source.into(),
+    }
 }
 
 /// A request that got no answer: nobody is there, or somebody else is.
@@ -263,20 +322,34 @@ pub(super) fn transport(server: &AdminAddress, error: &reqwest::Error) -> AdminC
     let mut cause: &(dyn std::error::Error + 'static) = error;
     loop {
         if let Some(rustls::Error::InvalidCertificate(why)) = cause.downcast_ref() {
-            return AdminClientError::Untrusted { server, cause: why.to_string() };
+            return AdminClientError::Untrusted {
+                server,
+                cause: why.to_string(),
+            };
         }
         // The source of an I/O error skips the error it wraps, so that one is looked at by itself.
-        let wrapped = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        match wrapped.map(|inner| inner as &(dyn std::error::Error + 'static)).or_else(|| cause.source()) {
+        let wrapped = cause
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        match wrapped
+            .map(|inner| inner as &(dyn std::error::Error + 'static))
+            .or_else(|| cause.source())
+        {
             Some(inner) => cause = inner,
-            None => return AdminClientError::Unreachable { server, cause: cause.to_string() },
+            None => {
+                return AdminClientError::Unreachable {
+                    server,
+                    cause: cause.to_string(),
+                };
+            }
         }
     }
 }
 
 /// Puts the fields of `query` that are set behind the question mark.
 fn add_query(url: &mut Url, query: &impl Serialize) -> Result<(), AdminClientError> {
-    let Value::Object(fields) = serde_json::to_value(query).map_err(|error| nonsense(&error))? else {
+    let Value::Object(fields) = serde_json::to_value(query).map_err(|error| nonsense(&error))?
+    else {
         return Ok(());
     };
     for (name, value) in fields {
@@ -290,7 +363,9 @@ fn add_query(url: &mut Url, query: &impl Serialize) -> Result<(), AdminClientErr
 }
 
 fn nonsense(error: &impl fmt::Display) -> AdminClientError {
-    AdminClientError::Nonsense { cause: error.to_string() }
+    AdminClientError::Nonsense {
+        cause: error.to_string(),
+    }
 }
 
 /// Ten thousand machines with all that is known of them.
@@ -303,7 +378,12 @@ mod tests {
     use crate::admin::{MachineQuery, Registration};
 
     fn client() -> AdminClient {
-        AdminClient::new("https://boot.example:8443".parse().unwrap(), CaPin([1; 32]), None).unwrap()
+        AdminClient::new(
+            "https://boot.example:8443".parse().unwrap(),
+            CaPin([1; 32]),
+            None,
+        )
+        .unwrap()
     }
 
     #[test]
@@ -350,7 +430,11 @@ mod tests {
         };
         add_query(&mut url, &query).unwrap();
         let pairs: Vec<_> = url.query_pairs().collect();
-        let expected = [("limit", "5"), ("registration", "seen"), ("search", "a b&c")];
+        let expected = [
+            ("limit", "5"),
+            ("registration", "seen"),
+            ("search", "a b&c"),
+        ];
         assert_eq!(pairs.len(), expected.len());
         for (name, value) in expected {
             assert!(pairs.iter().any(|(n, v)| n == name && v == value), "{name}");
@@ -360,7 +444,8 @@ mod tests {
     #[test]
     fn t14_the_token_is_not_shown() {
         let server = "https://boot.example:8443".parse().unwrap();
-        let client = AdminClient::new(server, CaPin([1; 32]), Some("farrier_canary".to_owned())).unwrap();
+        let client =
+            AdminClient::new(server, CaPin([1; 32]), Some("farrier_canary".to_owned())).unwrap();
         assert!(!format!("{client:?}").contains("canary"));
     }
 }
