@@ -54,7 +54,7 @@ impl Run {
     fn import(&self) {
         let image = self.golden.image.display().to_string();
         self.site
-            .farrier(&["image", "import", "--name", IMAGE, &image])
+            .farrier(&["image", "import", "--as", IMAGE, &image])
             .unwrap();
     }
 

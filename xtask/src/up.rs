@@ -55,7 +55,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     say_page(&site, &relay.address.to_string());
 
     steps.step("an image in the store, from the golden disk");
-    say(&site.farrier(&["image", "import", "--name", IMAGE, &prepared.golden.image.display().to_string()])?);
+    say(&site.farrier(&["image", "import", "--as", IMAGE, &prepared.golden.image.display().to_string()])?);
 
     steps.step("a blank machine is switched on: it boots from the network and registers itself");
     let disk = Disk::blank(folder.join("pupil.raw"), DISK, Bus::Nvme, "PUPIL")?;
