@@ -95,6 +95,17 @@ impl StoredChunk {
     }
 
     fn unpack(&self, out: &mut Vec<u8>) -> Result<(), ChunkError> {
+        self.inflate(out)?;
+        let found = ChunkId::of(out);
+        if found == self.id {
+            Ok(())
+        } else {
+            Err(ChunkError::WrongContent { id: self.id, found })
+        }
+    }
+
+    /// Unpacks within the limits of a chunk and proves nothing.
+    pub(crate) fn inflate(&self, out: &mut Vec<u8>) -> Result<(), ChunkError> {
         let id = self.id;
         let unpack = |cause: &str| ChunkError::Unpack {
             id,
@@ -121,12 +132,7 @@ impl StoredChunk {
         if out.len() != len {
             return Err(unpack("the content is shorter than the frame says"));
         }
-        let found = ChunkId::of(out);
-        if found == id {
-            Ok(())
-        } else {
-            Err(ChunkError::WrongContent { id, found })
-        }
+        Ok(())
     }
 }
 
@@ -147,7 +153,7 @@ thread_local! {
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
-fn compress(content: &[u8], level: i32) -> Vec<u8> {
+pub(crate) fn compress(content: &[u8], level: i32) -> Vec<u8> {
     COMPRESSOR.with_borrow_mut(|slot| {
         if slot.as_ref().is_none_or(|(at, _)| *at != level) {
             *slot = Some((

@@ -2,8 +2,8 @@
 //!
 //! Reading order: [`chunk`] is the unit; [`manifest`] says which chunks make a disk and [`key`] signs it;
 //! [`pack`] and [`store`] keep them; [`disk`] reads and writes partition tables; [`fs`] knows which blocks
-//! of a volume are in use; [`capture`] and [`apply`] move a disk into a store and back; [`import`] and
-//! [`export`] speak other people's formats. `docs/formats/image.md` has the bytes.
+//! of a volume are in use; [`capture`] and [`apply`] move a disk into a store and back, [`patch`] what of a
+//! chunk differs; [`import`] and [`export`] speak other people's formats. `docs/formats/image.md` has the bytes.
 //!
 //! The engine itself is blocking and threaded (it is bound by CPU and disk); only [`store`] is async.
 #![forbid(unsafe_code)]
@@ -21,6 +21,7 @@ pub mod key;
 pub mod manifest;
 mod masked;
 pub mod pack;
+pub mod patch;
 mod retry;
 pub mod store;
 mod tally;

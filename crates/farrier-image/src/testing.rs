@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::chunk::{ChunkId, StoredChunk};
 use crate::key::SigningKey;
 use crate::manifest::{Manifest, SignedManifest};
+use crate::patch::{Changed, Held};
 use crate::transport::{ChunkSink, ChunkSource, TransportError};
 
 /// A store in memory that keeps what it was given and counts what was asked of it.
@@ -103,6 +104,25 @@ impl ChunkSource for MemStore {
             }
         }
         Ok(())
+    }
+
+    fn patches(&self) -> bool {
+        true
+    }
+
+    fn fetch_changed(
+        &self,
+        held: &[Held],
+        deliver: &mut dyn FnMut(Changed) -> bool,
+    ) -> Result<(), TransportError> {
+        let mut next = held.iter();
+        let ids: Vec<ChunkId> = held.iter().map(|held| held.id).collect();
+        self.fetch(&ids, &mut |chunk| {
+            let held = next
+                .next()
+                .expect("it delivers in the order of the question");
+            deliver(Changed::between(held, chunk))
+        })
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::chunk::{ChunkId, StoredChunk};
 use crate::manifest::{Manifest, SignedManifest};
+use crate::patch::{Changed, Held};
 
 /// Why a chunk could not be moved.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -52,6 +53,22 @@ pub trait ChunkSource: Send + Sync {
         ids: &[ChunkId],
         deliver: &mut dyn FnMut(StoredChunk) -> bool,
     ) -> Result<(), TransportError>;
+
+    /// Whether [`fetch_changed`](Self::fetch_changed) gives less than whole chunks. If not, there is no use
+    /// in reading and hashing what the disk holds.
+    fn patches(&self) -> bool {
+        false
+    }
+
+    /// Like [`fetch`](Self::fetch), for a disk that holds something like the wanted chunks.
+    fn fetch_changed(
+        &self,
+        held: &[Held],
+        deliver: &mut dyn FnMut(Changed) -> bool,
+    ) -> Result<(), TransportError> {
+        let ids: Vec<ChunkId> = held.iter().map(|held| held.id).collect();
+        self.fetch(&ids, &mut |chunk| deliver(Changed::Whole(chunk)))
+    }
 }
 
 /// What a capture or deployment tells while it runs; called often, so it must be cheap.
@@ -71,7 +88,7 @@ pub struct Progress {
     /// Bytes of disk content dealt with, of `total_bytes`.
     pub done_bytes: u64,
     pub total_bytes: u64,
-    /// Bytes that crossed the transport, as stored.
+    /// Bytes that crossed the transport: chunks as stored, and in repairs what was told and patched.
     pub moved_bytes: u64,
     /// Bytes written to the disk.
     pub written_bytes: u64,

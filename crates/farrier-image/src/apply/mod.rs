@@ -4,8 +4,8 @@
 //! 1. `Repair` reads and hashes what is there. When nothing differs, nothing is written.
 //! 2. The partition table is taken away ([`TableSectors::remove`]).
 //! 3. Chunks are fetched, unpacked, proven by their hash, and only then written; of each only what is
-//!    in use. `Repair` writes only the 4 KiB pages that differ, and copies what it can from elsewhere
-//!    on the same disk.
+//!    in use. `Repair` fetches ([`patch`](crate::patch)) and writes only the 4 KiB pages that differ, and
+//!    copies what it can from elsewhere on the same disk.
 //! 4. Everything is made durable, dropped from the cache, read back from the disk and hashed again.
 //! 5. The partition table is written, sector 0 last, and read back.
 //!
@@ -60,7 +60,9 @@ pub struct Applied {
     /// is there.
     pub proven: bool,
     pub fetched_chunks: u64,
-    /// As stored, that is compressed.
+    /// Of them, those of which only the blocks that differ were fetched.
+    pub patched_chunks: u64,
+    /// As stored, that is compressed. Includes what a repair told the source about the disk.
     pub fetched_bytes: u64,
     pub written_bytes: u64,
     /// Bytes made zero; many disks do that without a transfer.
@@ -376,6 +378,7 @@ impl<'a> Run<'a> {
             root,
             proven: true,
             fetched_chunks: written.fetched_chunks,
+            patched_chunks: written.patched_chunks,
             fetched_bytes: progress.moved_bytes,
             written_bytes: progress.written_bytes,
             zeroed_bytes: written.zeroed_bytes,

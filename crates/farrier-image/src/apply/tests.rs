@@ -8,6 +8,7 @@ use crate::capture::{self, CaptureError, CaptureOptions};
 use crate::chunk::{CHUNK_SIZE, ChunkId, StoredChunk};
 use crate::device::{Access, FileDevice, MemDevice};
 use crate::manifest::VolumeKind;
+use crate::patch::{Changed, Held};
 use crate::testing::{MemStore, noise, run, run_any, sparse, tool, tree};
 use crate::transport::{Progress, Unwatched};
 
@@ -66,6 +67,10 @@ fn real_disk(dir: &std::path::Path) -> Option<FileDevice> {
         path("files"),
     );
     tree(files.as_ref(), 24);
+    // A program, as systems have many of them: it compresses neither well nor badly.
+    let mut program = std::fs::read("/proc/self/exe").unwrap();
+    program.truncate(24 << 20);
+    std::fs::write(format!("{files}/program"), program).unwrap();
     sparse(disk.as_ref(), 160 * MIB);
     run(
         "sgdisk",
@@ -225,6 +230,133 @@ fn overwriting_5_percent_of_random_blocks_fetches_below_10_percent() {
         "{share} of the image was fetched for {damaged} damaged chunks"
     );
     check_partition(&disk, 34, 100, &["e2fsck", "-fn"]);
+}
+
+/// Damage as a failing disk or a careless tool makes it: single blocks all over the disk. Counted is what
+/// moves in both directions.
+#[test]
+fn overwriting_5_percent_of_random_4_kib_blocks_moves_below_10_percent() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(disk) = real_disk(dir.path()) else {
+        return;
+    };
+    let store = MemStore::new();
+    let manifest = take(&disk, &store);
+    let mut used: Vec<u64> = vec![];
+    let mut ranges = vec![];
+    let tally = Tally::new(&Unwatched);
+    let run = Run::new(&disk, &manifest, &tally);
+    for unit in &run.units {
+        let volume = &run.volumes[unit.volume];
+        volume.used_ranges(unit.chunk, &mut ranges);
+        let blocks = ranges.iter().flat_map(|r| r.clone().step_by(4096));
+        used.extend(blocks.map(|at| volume.chunk_at(unit.chunk) + at as u64));
+    }
+    used.sort_by_key(|at| noise(*at, 8));
+    let damaged = used.len() / 20;
+    assert!(damaged > 500, "{damaged} blocks are no sample");
+    for at in &used[..damaged] {
+        disk.write_at(*at, &noise(*at, 512)).unwrap();
+    }
+    let repaired = go(&disk, &manifest, Mode::Repair, &store).unwrap();
+    assert!(repaired.proven);
+    let share = repaired.fetched_bytes as f64 / store.stored_bytes() as f64;
+    assert!(
+        share < 0.10,
+        "{share} of the image was moved for {damaged} damaged blocks, {} of {} chunks as patches",
+        repaired.patched_chunks,
+        repaired.fetched_chunks
+    );
+    check_partition(&disk, 34, 100, &["e2fsck", "-fn"]);
+}
+
+/// A source whose patches are well formed and wrong.
+struct Lying<'a> {
+    whole: &'a MemStore,
+    patches: &'a MemStore,
+    lies: AtomicUsize,
+}
+
+impl ChunkSource for Lying<'_> {
+    fn fetch(
+        &self,
+        ids: &[ChunkId],
+        deliver: &mut dyn FnMut(StoredChunk) -> bool,
+    ) -> Result<(), TransportError> {
+        self.whole.fetch(ids, deliver)
+    }
+
+    fn patches(&self) -> bool {
+        true
+    }
+
+    fn fetch_changed(
+        &self,
+        held: &[Held],
+        deliver: &mut dyn FnMut(Changed) -> bool,
+    ) -> Result<(), TransportError> {
+        self.patches.fetch_changed(held, &mut |changed| {
+            let Changed::Patch(mut patch) = changed else {
+                return deliver(changed);
+            };
+            self.lies.fetch_add(1, Ordering::Relaxed);
+            match patch.id.0[0] % 3 {
+                0 => patch.changed = patch.changed.rotate_left(1),
+                1 => patch.frame = StoredChunk::pack(&[0; 4096], 1).frame,
+                _ => patch.frame = patch.frame.slice(1..),
+            }
+            deliver(Changed::Patch(patch))
+        })
+    }
+}
+
+#[test]
+fn t14_a_lying_patch_never_reaches_the_disk_and_the_whole_chunk_is_fetched() {
+    let source = raw_disk(40, &noise(3, 30 << 20));
+    let (good, bad) = (MemStore::new(), MemStore::new());
+    let manifest = take(&source, &good);
+    for (id, chunk) in good.chunks.lock().unwrap().iter() {
+        let mut chunk = chunk.clone();
+        chunk.frame = StoredChunk::pack(b"other content", 1).frame;
+        bad.chunks.lock().unwrap().insert(*id, chunk);
+    }
+    let lying = |whole| Lying {
+        whole,
+        patches: &good,
+        lies: AtomicUsize::new(0),
+    };
+    let target = MemDevice::with_content(&content(&source));
+    for n in 0..100 {
+        target.write_at(2 * MIB + n * 270_336, b"vandal").unwrap();
+    }
+    let before = content(&target);
+
+    // With the whole chunks damaged as well, the run fails, and nothing but the table was touched.
+    let error = go(&target, &manifest, Mode::Repair, &lying(&bad)).unwrap_err();
+    let is_bad = matches!(error, ApplyError::Fetch(TransportError::BadChunk { .. }));
+    assert!(is_bad, "{error}");
+    let volume = 2 * MIB as usize..39 * MIB as usize;
+    let found = &content(&target)[volume.clone()];
+    assert!(found == &before[volume], "a lying patch was written");
+
+    // With good whole chunks the same lies only cost a second fetch.
+    let lying = lying(&good);
+    let repaired = go(&target, &manifest, Mode::Repair, &lying).unwrap();
+    assert!(repaired.proven && lying.lies.load(Ordering::Relaxed) >= 90);
+    assert!(content(&target) == content(&source));
+}
+
+#[test]
+fn between_versions_that_share_no_blocks_the_disk_is_hardly_asked() {
+    let store = MemStore::new();
+    let source = raw_disk(400, &noise(3, 380 << 20));
+    let manifest = take(&source, &store);
+    let target = raw_disk(400, &noise(4, 380 << 20));
+    let repaired = go(&target, &manifest, Mode::Repair, &store).unwrap();
+    assert_eq!((repaired.proven, repaired.patched_chunks), (true, 0));
+    let told = repaired.fetched_bytes - store.stored_bytes();
+    let all = repaired.fetched_chunks * Held::of(ChunkId([0; 32]), &[0; CHUNK_SIZE]).wire_bytes();
+    assert!(told > 0 && told * 2 < all, "{told} of {all}");
 }
 
 /// A source that flips a bit in some chunks, for ever or only the first time.

@@ -9,8 +9,9 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use super::{ApplyError, Run, Unit, threads};
-use crate::chunk::{ChunkId, StoredChunk};
+use crate::chunk::{ChunkError, ChunkId};
 use crate::masked::len_of;
+use crate::patch::{Changed, ChunkPatch, Held};
 use crate::retry::persist;
 use crate::tally::Busy;
 use crate::transport::{ChunkSource, TransportError};
@@ -23,8 +24,11 @@ const FETCHERS: usize = 2;
 const WAITING: usize = 32;
 /// Repairs write whole pages: a smaller write makes the disk read, change and write one anyway.
 const PAGE: usize = 4096;
-/// A chunk that comes damaged is fetched again, in case it was the wire.
+/// A chunk that comes damaged is fetched again, in case it was the wire, and then whole.
 const ATTEMPTS: u32 = 3;
+/// After a batch of which hardly any chunk could be patched, as between two versions of a system, so many
+/// are fetched whole before the next try: telling what the disk holds costs a read of it.
+const REST: usize = 3;
 
 /// What to write, and how.
 pub(super) struct Work<'a> {
@@ -38,6 +42,7 @@ pub(super) struct Work<'a> {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Written {
     pub(super) fetched_chunks: u64,
+    pub(super) patched_chunks: u64,
     pub(super) zeroed_bytes: u64,
 }
 
@@ -61,7 +66,11 @@ struct Pipe<'a> {
     /// Chunks that came damaged.
     damaged: Mutex<Vec<(ChunkId, String)>>,
     fetched: AtomicU64,
+    patched: AtomicU64,
     zeroed: AtomicU64,
+    /// Whether to ask for patches at all, and how many batches to let pass before.
+    ask: bool,
+    resting: AtomicUsize,
 }
 
 impl Run<'_> {
@@ -80,7 +89,10 @@ impl Run<'_> {
             next_local: AtomicUsize::new(0),
             damaged: Mutex::default(),
             fetched: AtomicU64::new(0),
+            patched: AtomicU64::new(0),
             zeroed: AtomicU64::new(0),
+            ask: work.patch,
+            resting: AtomicUsize::new(0),
         };
         for attempt in 1.. {
             pipe.pass()?;
@@ -98,9 +110,11 @@ impl Run<'_> {
             tracing::warn!(chunks = damaged.len(), %cause, "damaged chunks are fetched again");
             pipe.sorted.fetch = damaged.into_iter().map(|(id, _)| id).collect();
             pipe.next_fetch = AtomicUsize::new(0);
+            pipe.ask = false;
         }
         Ok(Written {
             fetched_chunks: pipe.fetched.into_inner(),
+            patched_chunks: pipe.patched.into_inner(),
             zeroed_bytes: pipe.zeroed.into_inner(),
         })
     }
@@ -142,7 +156,7 @@ impl Run<'_> {
 impl Pipe<'_> {
     /// Fetches and writes everything that is left.
     fn pass(&self) -> Result<(), ApplyError> {
-        let (sender, receiver) = sync_channel::<StoredChunk>(WAITING);
+        let (sender, receiver) = sync_channel::<Changed>(WAITING);
         let receiver = Mutex::new(receiver);
         let results = thread::scope(|scope| {
             let mut all = vec![];
@@ -165,7 +179,7 @@ impl Pipe<'_> {
     }
 
     /// One fetching thread.
-    fn fetch(&self, out: &SyncSender<StoredChunk>) -> Result<(), ApplyError> {
+    fn fetch(&self, out: &SyncSender<Changed>) -> Result<(), ApplyError> {
         while self.run.check()? {
             let first = self.next_fetch.fetch_add(FETCH_BATCH, Ordering::Relaxed);
             let ids = &self.sorted.fetch;
@@ -178,38 +192,88 @@ impl Pipe<'_> {
     }
 
     /// Fetches `ids`; after a broken connection only what is still missing of them.
-    fn fetch_batch(
-        &self,
-        ids: &[ChunkId],
-        out: &SyncSender<StoredChunk>,
-    ) -> Result<(), ApplyError> {
+    fn fetch_batch(&self, ids: &[ChunkId], out: &SyncSender<Changed>) -> Result<(), ApplyError> {
+        let held = if self.asks() { self.held(ids)? } else { vec![] };
         let mut left: HashSet<ChunkId> = ids.iter().copied().collect();
+        let mut patched = 0;
         let aborted = || self.run.failed.load(Ordering::Relaxed);
+        let going = || !aborted() && self.run.tally.stop().is_none();
         persist(self.run.tally, &aborted, || {
-            let wanted: Vec<ChunkId> = ids.iter().copied().filter(|id| left.contains(id)).collect();
-            self.source.fetch(&wanted, &mut |chunk| {
-                if left.remove(&chunk.id) {
-                    self.run.tally.moved(chunk.frame.len() as u64);
+            let wanted: HashSet<ChunkId> = left.clone();
+            let mut accept = |changed: Changed| {
+                if left.remove(&changed.id()) {
+                    self.run.tally.moved(changed.wire_bytes());
                     self.fetched.fetch_add(1, Ordering::Relaxed);
+                    patched += usize::from(matches!(changed, Changed::Patch(_)));
                     // The writers take chunks until every sender is gone, so this cannot hang.
-                    let _ = out.send(chunk);
+                    let _ = out.send(changed);
                 }
-                !aborted() && self.run.tally.stop().is_none()
-            })?;
+                going()
+            };
+            if held.is_empty() {
+                let wanted = ids.iter().filter(|id| wanted.contains(id));
+                let wanted: Vec<ChunkId> = wanted.copied().collect();
+                let mut whole = |chunk| accept(Changed::Whole(chunk));
+                self.source.fetch(&wanted, &mut whole)?;
+            } else {
+                let wanted = held.iter().filter(|held| wanted.contains(&held.id));
+                let wanted: Vec<Held> = wanted.cloned().collect();
+                self.run
+                    .tally
+                    .moved(wanted.iter().map(Held::wire_bytes).sum());
+                self.source.fetch_changed(&wanted, &mut accept)?;
+            }
             match left.iter().next() {
-                Some(id) if !aborted() && self.run.tally.stop().is_none() => {
+                Some(id) if going() => {
                     let cause = "the source did not deliver it".to_owned();
                     Err(TransportError::BadChunk { id: *id, cause })
                 }
                 _ => Ok(()),
             }
         })?;
+        self.patched.fetch_add(patched as u64, Ordering::Relaxed);
+        if !held.is_empty() && patched * 4 < ids.len() {
+            self.resting.store(REST, Ordering::Relaxed);
+        }
         Ok(())
+    }
+
+    /// Whether to tell the source what the disk holds in the places of the next batch.
+    fn asks(&self) -> bool {
+        let rested = |left: usize| left.checked_sub(1);
+        self.ask
+            && self.source.patches()
+            && self
+                .resting
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, rested)
+                .is_err()
+    }
+
+    /// What the disk holds in the first place of each chunk. The disk is read once more for it, since
+    /// keeping this from the scan would take memory in proportion to the damage.
+    fn held(&self, ids: &[ChunkId]) -> Result<Vec<Held>, ApplyError> {
+        let (mut ranges, mut present, mut held) = (vec![], vec![], Vec::with_capacity(ids.len()));
+        for id in ids {
+            if !self.run.check()? {
+                return Ok(vec![]);
+            }
+            let Some(unit) = self.first_place(*id) else {
+                continue;
+            };
+            self.run.volumes[unit.volume].used_ranges(unit.chunk, &mut ranges);
+            self.run.read_unit(unit, &ranges, &mut present)?;
+            held.push(self.run.tally.time(Busy::Cpu, || Held::of(*id, &present)));
+        }
+        Ok(held)
+    }
+
+    fn first_place(&self, id: ChunkId) -> Option<Unit> {
+        self.sorted.places.get(&id)?.first().copied()
     }
 
     /// One writing thread: first what needs no fetching, then chunks as they come, to the end of the
     /// channel even after a failure.
-    fn write(&self, chunks: &Mutex<Receiver<StoredChunk>>) -> Result<(), ApplyError> {
+    fn write(&self, chunks: &Mutex<Receiver<Changed>>) -> Result<(), ApplyError> {
         let mut buffers = Buffers::default();
         let mut result = Ok(());
         loop {
@@ -224,28 +288,47 @@ impl Pipe<'_> {
     }
 
     /// Unpacks and proves a chunk, then writes it to all its places.
-    fn place(&self, chunk: &StoredChunk, buffers: &mut Buffers) -> Result<(), ApplyError> {
-        let opened = self
-            .run
-            .tally
-            .time(Busy::Cpu, || chunk.open(&mut buffers.content));
+    fn place(&self, changed: &Changed, buffers: &mut Buffers) -> Result<(), ApplyError> {
+        let id = changed.id();
+        let opened = match changed {
+            Changed::Whole(chunk) => self
+                .run
+                .tally
+                .time(Busy::Cpu, || chunk.open(&mut buffers.content)),
+            Changed::Patch(patch) => self.patched(patch, buffers)?,
+        };
         if let Err(error) = opened {
             let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
-            damaged.push((chunk.id, error.to_string()));
+            damaged.push((id, error.to_string()));
             return Ok(());
         }
-        for unit in self.sorted.places.get(&chunk.id).into_iter().flatten() {
+        for unit in self.sorted.places.get(&id).into_iter().flatten() {
             if buffers.content.len() != self.run.volumes[unit.volume].chunk_len(unit.chunk) {
                 let cause = "it is not as long as the image says".to_owned();
-                return Err(ApplyError::Fetch(TransportError::BadChunk {
-                    id: chunk.id,
-                    cause,
-                }));
+                return Err(ApplyError::Fetch(TransportError::BadChunk { id, cause }));
             }
             self.put(*unit, buffers)?;
         }
         self.run.tally.tell();
         Ok(())
+    }
+
+    /// Makes a chunk of what the disk holds in its first place and a patch.
+    fn patched(
+        &self,
+        patch: &ChunkPatch,
+        buffers: &mut Buffers,
+    ) -> Result<Result<(), ChunkError>, ApplyError> {
+        let Some(unit) = self.first_place(patch.id) else {
+            buffers.content.clear();
+            return Ok(Ok(()));
+        };
+        self.run.volumes[unit.volume].used_ranges(unit.chunk, &mut buffers.ranges);
+        self.run
+            .read_unit(unit, &buffers.ranges, &mut buffers.content)?;
+        Ok(self.run.tally.time(Busy::Cpu, || {
+            patch.apply(&mut buffers.content, &mut buffers.present)
+        }))
     }
 
     /// Zeros, and chunks that are elsewhere on this disk.

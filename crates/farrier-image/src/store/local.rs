@@ -1,6 +1,7 @@
 //! The store of this process as one end of a capture or deployment. Both block, so they are called from
 //! threads of the image engine and never from within the runtime.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use tokio::runtime::Handle;
@@ -9,6 +10,7 @@ use super::{Store, StoreError};
 use crate::chunk::{ChunkId, StoredChunk};
 use crate::manifest::{Manifest, SignedManifest};
 use crate::pack::Location;
+use crate::patch::{Changed, Held};
 use crate::transport::{ChunkSink, ChunkSource, TransportError};
 
 /// Neighbours in a pack are read together up to this many bytes; what lies between may be as large as
@@ -134,6 +136,23 @@ impl ChunkSource for LocalSource {
             rest = others;
         }
         Ok(())
+    }
+
+    fn patches(&self) -> bool {
+        true
+    }
+
+    fn fetch_changed(
+        &self,
+        held: &[Held],
+        deliver: &mut dyn FnMut(Changed) -> bool,
+    ) -> Result<(), TransportError> {
+        let ids: Vec<ChunkId> = held.iter().map(|held| held.id).collect();
+        let by_id: HashMap<ChunkId, &Held> = held.iter().map(|held| (held.id, held)).collect();
+        self.fetch(&ids, &mut |chunk| match by_id.get(&chunk.id) {
+            Some(held) => deliver(Changed::between(held, chunk)),
+            None => true,
+        })
     }
 }
 
