@@ -44,6 +44,13 @@ pub const LAB: &[&str] = &[
     "zstd",
 ];
 
+/// What the browser tests of the page need; Node only where the machine has none of its own.
+#[must_use]
+pub fn page() -> Vec<&'static str> {
+    let node = if is_installed("npm") { &[][..] } else { &["nodejs", "npm"] };
+    [&["chromium"], node].concat()
+}
+
 /// A package index older than this is renewed before anything is installed.
 const INDEX_AGE: Duration = Duration::from_secs(24 * 3600);
 

@@ -3,15 +3,17 @@
 use anyhow::Result;
 use farrier_e2e::{Steps, command::is_installed, report::say};
 
-use crate::{build::cargo, layers};
+use crate::{build::cargo, layers, prose};
 
 /// Runs all checks in order of speed and stops at the first that fails.
 pub(crate) fn run() -> Result<()> {
-    let mut steps = Steps::new(5);
+    let mut steps = Steps::new(6);
     steps.step("format");
     cargo(&["fmt", "--all", "--check"], |_| {})?;
     steps.step("layers");
     layers::run()?;
+    steps.step("documents against the tree");
+    prose::run()?;
     steps.step("lints, warnings as errors");
     cargo(
         &[

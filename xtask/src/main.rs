@@ -8,6 +8,7 @@ mod checks;
 mod fuzz;
 mod layers;
 mod prepare;
+mod prose;
 mod testing;
 mod up;
 
@@ -37,6 +38,8 @@ enum Task {
     Ci(testing::Options),
     /// Checks who depends on whom, and that the pure crates stay pure.
     Layers,
+    /// Checks the documents against the tree: named tests, complete tables, paths.
+    Prose,
     /// Fuzzes every decoder and session.
     Fuzz(fuzz::Options),
     /// Builds the `farrier` command and the agent, both static.
@@ -75,6 +78,7 @@ fn run(task: Task) -> Result<()> {
             testing::run(&options)
         }
         Task::Layers => layers::run(),
+        Task::Prose => prose::run(),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Build => build::programs().map(|built| {
             say(&format!(

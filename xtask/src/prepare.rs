@@ -1,7 +1,5 @@
 //! What both `up` and `test` need before they start: packages, loaders, kernel and the golden disk.
 
-use std::path::PathBuf;
-
 use anyhow::Result;
 use farrier_e2e::{Debs, Lab, Steps, golden::Golden, lab, net, packages};
 
@@ -10,10 +8,6 @@ use farrier_e2e::{Debs, Lab, Steps, golden::Golden, lab, net, packages};
 pub(crate) struct Prepared {
     /// The lab's folder.
     pub(crate) lab: Lab,
-    /// Loader packages for `farrier loader import`.
-    pub(crate) loaders: Vec<PathBuf>,
-    /// The package of the kernel that the agent boots with.
-    pub(crate) kernel: PathBuf,
     /// The disk that is deployed.
     pub(crate) golden: Golden,
 }
@@ -36,14 +30,9 @@ pub(crate) fn with(steps: &mut Steps) -> Result<Prepared> {
     net::clean()?;
     steps.step("boot loaders and the agent's kernel, fetched but not installed");
     let debs = Debs::open(&lab)?;
-    let loaders = debs.loaders()?.into_iter().map(|deb| deb.path).collect();
-    let kernel = debs.kernel()?.path;
+    debs.loaders()?;
+    debs.kernel()?;
     steps.step("the golden disk: a small Debian to capture and deploy");
     let golden = Golden::ensure(&lab)?;
-    Ok(Prepared {
-        lab,
-        loaders,
-        kernel,
-        golden,
-    })
+    Ok(Prepared { lab, golden })
 }

@@ -1,0 +1,43 @@
+//! The page in a real browser.
+
+use std::{
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use farrier_e2e::{Lab, Program, command::run};
+
+/// Sign-in and a deployment by keyboard, live progress, hostile texts shown literally, no console errors, nothing
+/// asked from elsewhere; `ui/page.test.mjs` has the steps. Screenshots go to `target/ui`.
+#[test]
+fn page_works_by_keyboard_in_a_browser() {
+    let lab = Lab::open().unwrap();
+    let folder = lab.scratch("page").unwrap();
+    let ui = lab.workspace().join("ui");
+    if !ui.join("node_modules/playwright-core").is_dir() {
+        run(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&ui)).unwrap();
+    }
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = format!("127.0.0.1:{port}");
+    let mut site = Command::new(page_program(&lab));
+    site.arg(&address);
+    let site = Program::start("page", site, &folder).unwrap();
+    site.wait_for("http://", Duration::from_secs(60)).unwrap();
+    let log = site.log();
+    let words: Vec<&str> = log.lines().next().unwrap().split(' ').collect();
+    let [url, name, password] = words[..] else { panic!("the site says {log:?}") };
+    let mut browser = Command::new("node");
+    browser.arg("page.test.mjs").args([url, name, password]).current_dir(&ui).stdin(Stdio::null());
+    let told = run(&mut browser).unwrap();
+    farrier_e2e::report::say(told.trim_end());
+}
+
+/// The made-up site: built by `cargo test --workspace` as an example of farrier-server.
+fn page_program(lab: &Lab) -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| lab.workspace().join("target"), PathBuf::from);
+    let path = target.join("debug/examples/page");
+    assert!(Path::new(&path).is_file(), "{} is not built; run `cargo build -p farrier-server --example page`", path.display());
+    path
+}
