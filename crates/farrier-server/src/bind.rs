@@ -69,7 +69,10 @@ fn look_up(config: &Config, i: usize, key: &str, faults: &mut Vec<Fault>) -> Opt
     };
     let Some(found) = all.iter().find(|interface| interface.name == wanted.name) else {
         let names: Vec<_> = all.iter().map(|i| i.name.as_str()).filter(|n| *n != "lo").collect();
-        let remedy = format!("Write one of: {}.", names.join(", "));
+        let remedy = match names.as_slice() {
+            [] => "This host has no network interface but lo: plug one in, or run the server where there is one.".to_owned(),
+            names => format!("Write one of: {}.", names.join(", ")),
+        };
         faults.push(fault(&format!("{key}.name"), format!("there is no interface {}", wanted.name), &remedy));
         return None;
     };
