@@ -4,5 +4,6 @@ pub mod admin;
 pub mod agent;
 pub mod boot;
 pub mod failure;
+mod patience;
 pub mod serve;
 pub mod session;

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 use uuid::Uuid;
 
+use super::patience::{PatientBody, PatientStream};
 use crate::ca;
 
 /// Who is at the other end of a connection.
@@ -98,6 +100,7 @@ async fn connection(
 ) -> Result<(), Failure> {
     stream.set_nodelay(true)?;
     let mut peer = Peer { addr, local: stream.local_addr()?, agent: None };
+    let stream = PatientStream::new(stream);
     let Some(tls) = tls else {
         return requests(stream, peer, router, stop).await;
     };
@@ -113,10 +116,14 @@ async fn requests(
     router: Router,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), Failure> {
-    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+    let asked = Arc::new(AtomicBool::new(false));
+    let first = Arc::clone(&asked);
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        first.store(true, Ordering::Relaxed);
+        let mut request = request.map(|body| Body::new(PatientBody::new(body)));
         request.extensions_mut().insert(peer);
         let router = router.clone();
-        async move { router.oneshot(request.map(Body::new)).await as Result<_, Infallible> }
+        async move { router.oneshot(request).await as Result<_, Infallible> }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS).max_buf_size(MAX_HEAD);
@@ -125,9 +132,19 @@ async fn requests(
     tokio::pin!(connection);
     tokio::select! {
         result = connection.as_mut() => return result,
+        () = silence(&asked) => return Err("no request came".into()),
         _ = stop.changed() => connection.as_mut().graceful_shutdown(),
     }
     connection.await
+}
+
+/// Ends when no request came in time. hyper's own patience begins only when it knows whether HTTP/1 or
+/// HTTP/2 is spoken, and with HTTP/2 only after its first settings.
+async fn silence(asked: &AtomicBool) {
+    tokio::time::sleep(HEADERS).await;
+    if asked.load(Ordering::Relaxed) {
+        std::future::pending().await
+    }
 }
 
 /// Places for open connections, so that one address cannot take them all.
