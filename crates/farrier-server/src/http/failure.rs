@@ -51,7 +51,12 @@ impl Failure {
 
 impl From<DbError> for Failure {
     fn from(error: DbError) -> Self {
-        let failure = Self::new(StatusCode::SERVICE_UNAVAILABLE, "database", error.to_string());
+        let (status, code) = match &error {
+            DbError::Conflict { .. } | DbError::Taken { .. } => (StatusCode::CONFLICT, "conflict"),
+            DbError::Missing { .. } => (StatusCode::NOT_FOUND, "not_found"),
+            _ => (StatusCode::SERVICE_UNAVAILABLE, "database"),
+        };
+        let failure = Self::new(status, code, error.to_string());
         if error.retry_helps() { failure.retry() } else { failure }
     }
 }

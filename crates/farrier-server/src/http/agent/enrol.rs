@@ -23,16 +23,19 @@ pub(super) async fn enrol(
     State(plane): State<Arc<Plane>>,
     Json(request): Json<EnrolRequest>,
 ) -> Result<Json<EnrolAnswer>, Failure> {
-    let machine = authorised(&plane, &request).await?;
+    let Authorised { machine, first } = authorised(&plane, &request).await?;
     let certificate = certificate(&plane, &request, machine.id)?;
     let key = KeyFingerprint(certificate.key);
     if plane.sessions.rival(machine.id, key, now()).await? {
-        plane.core.note(
-            machine.id,
-            Kind::Warning,
-            "A second agent says that it is this machine, while the first is at work. It was kept out; if it is \
-             the machine itself after a crash, it gets in as soon as the first is silent.",
-        );
+        // It asks again and again; the timeline needs it once.
+        if first {
+            plane.core.note(
+                machine.id,
+                Kind::Warning,
+                "A second agent says that it is this machine, while the first is at work. It was kept out; if it is \
+                 the machine itself after a crash, it gets in as soon as the first is silent.",
+            );
+        }
         let seconds = SILENT.as_secs();
         return Err(Failure::new(StatusCode::CONFLICT, "rival", "Another agent is at work as this machine.")
             .hint(format!("It is let in when the other has been silent for {seconds} seconds."))
@@ -50,11 +53,13 @@ pub(super) async fn enrol(
     if machine.registration != Registration::Approved {
         plane.core.db.save_agent_session(&session).await?;
         let code = code(&certificate.key);
-        plane.core.note(
-            machine.id,
-            Kind::Agent,
-            format!("The agent waits for approval. Its screen shows the code {code}: approve it if this page does, too."),
-        );
+        if first {
+            plane.core.note(
+                machine.id,
+                Kind::Agent,
+                format!("The agent waits for approval. Its screen shows the code {code}: approve it if this page does, too."),
+            );
+        }
         return Ok(Json(EnrolAnswer::Pending { code, retry_s: RETRY_SECONDS }));
     }
     session.serial = certificate.serial;
@@ -69,16 +74,23 @@ pub(super) async fn enrol(
     }))
 }
 
+/// Who may try to enrol.
+struct Authorised {
+    machine: Arc<Machine>,
+    /// The token was good until now; else the same key comes again.
+    first: bool,
+}
+
 /// The machine that the token was made for. A token is good once; the key that used it may come again
 /// with it, since an answer can be lost and an approval takes time.
-async fn authorised(plane: &Plane, request: &EnrolRequest) -> Result<Arc<Machine>, Failure> {
+async fn authorised(plane: &Plane, request: &EnrolRequest) -> Result<Authorised, Failure> {
     let refused = |why: &str| {
         Failure::new(StatusCode::UNAUTHORIZED, "token", why.to_owned())
             .hint("Boot the machine from the network again: each boot has a token of its own.")
     };
     let probe = certificate(plane, request, MachineId(uuid::Uuid::nil()))?;
     let known = plane.core.db.agent_session(KeyFingerprint(probe.key)).await?;
-    let id = match plane.core.db.redeem_boot_token(token_hash(&request.token), now()).await? {
+    let (id, first) = match plane.core.db.redeem_boot_token(token_hash(&request.token), now()).await? {
         Redeemed::Granted(token) => {
             let id = token.machine;
             let session = AgentSession {
@@ -89,10 +101,10 @@ async fn authorised(plane: &Plane, request: &EnrolRequest) -> Result<Arc<Machine
                 heard: now(),
             };
             plane.core.db.save_agent_session(&session).await?;
-            id
+            (id, true)
         }
         Redeemed::AlreadyUsed => match known {
-            Some(session) if now().since(session.enrolled) < SAME_KEY => session.machine,
+            Some(session) if now().since(session.enrolled) < SAME_KEY => (session.machine, false),
             _ => return Err(refused("This boot token was used before.")),
         },
         Redeemed::Expired => return Err(refused("This boot token has expired.")),
@@ -101,10 +113,13 @@ async fn authorised(plane: &Plane, request: &EnrolRequest) -> Result<Arc<Machine
     let machine = plane.core.fleet.machine(id).ok_or_else(|| refused("The machine was deleted."))?;
     let mac: Option<MacAddr> = request.mac.parse().ok();
     if !mac.is_some_and(|mac| machine.macs.contains(&mac)) {
-        plane.core.note(id, Kind::Refused, "An agent showed this machine's boot token, but another hardware address.");
+        if first {
+            let text = "An agent showed this machine's boot token, but another hardware address.";
+            plane.core.note(id, Kind::Refused, text);
+        }
         return Err(refused("The token was made for another hardware address."));
     }
-    Ok(machine)
+    Ok(Authorised { machine, first })
 }
 
 fn certificate(plane: &Plane, request: &EnrolRequest, machine: MachineId) -> Result<AgentCertificate, Failure> {

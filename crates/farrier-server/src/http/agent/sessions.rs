@@ -42,7 +42,7 @@ impl FromRequestParts<Arc<Plane>> for Session {
         if id.0 != agent.machine || machine.registration != Registration::Approved {
             return Err(refused("This machine is not approved."));
         }
-        plane.sessions.heard(id, key, now()).await;
+        plane.sessions.heard(key, now()).await;
         Ok(Self { machine, key })
     }
 }
@@ -110,17 +110,25 @@ impl Sessions {
             self.cache(key, Live { left: true, ..live });
         }
         // For a server that is restarted before the machine is back.
-        self.db.agent_heard(key, WallTime::default()).await.map(drop)
+        match self.db.agent_session(key).await? {
+            Some(session) => self.db.save_agent_session(&AgentSession { heard: WallTime::default(), ..session }).await,
+            None => Ok(()),
+        }
     }
 
-    async fn heard(&self, machine: MachineId, key: KeyFingerprint, now: WallTime) {
-        let last = self.cached(key);
-        let stored = last.map_or(WallTime::default(), |live| live.stored);
-        let left = last.is_some_and(|live| live.left);
-        let store = now.since(stored) >= STORE_EVERY && !left;
-        let stored = if store { now } else { stored };
-        self.cache(key, Live { machine, heard: now, stored, left });
-        // The cache is what counts while we run; the stored time is for the next start.
+    async fn heard(&self, key: KeyFingerprint, now: WallTime) {
+        let store = {
+            let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+            // Ended a moment ago by the machine's next boot: this request must not bring it back.
+            let Some(live) = live.get_mut(&key) else { return };
+            live.heard = now;
+            let store = now.since(live.stored) >= STORE_EVERY && !live.left;
+            if store {
+                live.stored = now;
+            }
+            store
+        };
+        // The memory is what counts while we run; the stored time is for the next start.
         if store && let Err(error) = self.db.agent_heard(key, now).await {
             tracing::debug!(%error, "the agent's last sign of life could not be stored");
         }
