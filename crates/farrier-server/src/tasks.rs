@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use farrier_engine::WallTime;
 use farrier_engine::model::TaskId;
 use farrier_engine::task::{Event, Refused, State, Task, apply};
 use farrier_engine::timeline::Entry;
@@ -40,6 +41,7 @@ impl Core {
 
 /// Watches the clock for all tasks: agents that fell silent, tasks nobody started in time.
 pub async fn keep_time(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
+    let mut forgotten = tokio::time::Instant::now();
     loop {
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
@@ -51,6 +53,20 @@ pub async fn keep_time(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
                 tracing::debug!(task = %task.id, %error, "the clock's event did not fit");
             }
         }
+        if forgotten.elapsed() >= FORGET_EVERY {
+            forgotten = tokio::time::Instant::now();
+            forget(&core).await;
+        }
+    }
+}
+
+/// Takes out what lets nobody in any more. Anybody can ask for scripts, and each makes a token.
+async fn forget(core: &Core) {
+    let ago = |kept: Duration| WallTime(now().0 - i64::try_from(kept.as_millis()).unwrap_or(i64::MAX));
+    let tokens = core.db.purge_boot_tokens(ago(TOKENS_KEPT)).await;
+    let sessions = core.db.purge_agent_sessions(ago(SESSIONS_KEPT)).await;
+    if let Err(error) = tokens.and(sessions) {
+        tracing::debug!(%error, "old boot tokens and sessions are still there");
     }
 }
 
@@ -63,6 +79,11 @@ fn overdue(task: &Task) -> Option<Event> {
     }
 }
 
+/// A used token still tells its key from a stranger while a person takes time to approve.
+const TOKENS_KEPT: Duration = Duration::from_secs(2 * 3600);
+/// Longer than an agent's certificate is valid.
+const SESSIONS_KEPT: Duration = Duration::from_secs(48 * 3600);
+const FORGET_EVERY: Duration = Duration::from_secs(300);
 const EVERY: Duration = Duration::from_secs(5);
 /// Agents report every second; a server restart or a pulled cable is bridged.
 const SILENT: Duration = Duration::from_secs(60);

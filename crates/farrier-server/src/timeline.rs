@@ -24,7 +24,9 @@ impl Recorder {
     #[must_use]
     pub fn start(db: Db) -> (Self, JoinHandle<()>) {
         let (queue, entries) = mpsc::channel(QUEUE);
-        (Self { queue, dropped: Arc::default() }, tokio::spawn(store(db, entries)))
+        let dropped = Arc::<AtomicU64>::default();
+        let storing = tokio::spawn(store(db, entries, Arc::clone(&dropped)));
+        (Self { queue, dropped }, storing)
     }
 
     /// Queues an entry. Never waits.
@@ -42,7 +44,7 @@ impl Recorder {
     }
 }
 
-async fn store(db: Db, mut entries: mpsc::Receiver<Entry>) {
+async fn store(db: Db, mut entries: mpsc::Receiver<Entry>, dropped: Arc<AtomicU64>) {
     let mut batch = Vec::new();
     while entries.recv_many(&mut batch, BATCH).await > 0 {
         let mut tries = 0;
@@ -50,6 +52,7 @@ async fn store(db: Db, mut entries: mpsc::Receiver<Entry>) {
             tries += 1;
             if !error.retry_helps() || tries == TRIES {
                 tracing::warn!(%error, entries = batch.len(), "timeline entries could not be stored and are lost");
+                dropped.fetch_add(batch.len() as u64, Ordering::Relaxed);
                 break;
             }
             tokio::time::sleep(PAUSE).await;
