@@ -77,7 +77,8 @@ impl BootPort {
         }
     }
 
-    async fn handle(&self, datagram: &[u8], source: SocketAddrV4) -> Outcome {
+    /// What becomes of one datagram.
+    pub async fn handle(&self, datagram: &[u8], source: SocketAddrV4) -> Outcome {
         let Ok(request) = Message::decode(datagram) else { return Outcome::Ignore(Reason::Malformed) };
         if request.op != Op::Request {
             return Outcome::Ignore(Reason::Malformed);
