@@ -14,14 +14,21 @@
 //! | `POST /agent/v1/store/commit?task={id}&fence={n}` | an unsigned manifest, canonical bytes | the signed manifest |
 //! | `GET /agent/v1/store/manifests/{image}/{version}` | | the signed manifest; `latest` is a version |
 //! | `POST /agent/v1/store/fetch` | ids, 32 bytes each | [frames](write_frame), in any order |
+//! | `POST /agent/v1/store/changed` | [what the disk holds](write_held) in the place of chunks | [chunks or patches](write_changed), in any order |
 //!
 //! Refusals are [`ErrorBody`](crate::error::ErrorBody)s: 401 wrong or missing certificate or token, 403 not
 //! this machine's, 409 stale fence or another agent is active, 503 and 507 (store full) may be tried again.
+
+mod changed;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
+
+pub use changed::{
+    ChangedChunk, ChangedError, HeldChunk, read_changed, read_held, write_changed, write_held,
+};
 
 /// Kernel arguments that the boot script gives the agent. None of them is a secret worth more than one
 /// enrolment of this machine.

@@ -7,6 +7,8 @@ mod pin;
 mod store;
 
 pub use admin::{AdminAddress, AdminAddressError, AdminClient, AdminClientError, Answer};
-pub use agent::{AgentClient, AgentClientError, ChunkStream, ServerAddress, ServerAddressError};
+pub use agent::{
+    AgentClient, AgentClientError, ChangedStream, ChunkStream, ServerAddress, ServerAddressError,
+};
 pub use first_sight::authority_of;
 pub use pin::{CaPin, CaPinError, Identity, client_config};

@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use super::pin::{CaPin, Identity, client_config};
 use crate::agent::{
-    EnrolAnswer, EnrolRequest, Inventory, LogLines, Order, ProgressAnswer, ProgressReport,
-    ResultReport, read_frame, write_frame,
+    ChangedChunk, EnrolAnswer, EnrolRequest, HeldChunk, Inventory, LogLines, Order, ProgressAnswer,
+    ProgressReport, ResultReport, read_changed, read_frame, write_frame, write_held,
 };
 use crate::error::ErrorBody;
 
@@ -227,9 +227,33 @@ impl AgentClient {
         max: usize,
     ) -> Result<ChunkStream, AgentClientError> {
         let request = self.http.post(self.url("store/fetch")).body(ids.concat());
-        let response = self.send(request).await?;
-        Ok(ChunkStream {
-            response,
+        self.stream(request, max).await.map(ChunkStream)
+    }
+
+    /// Asks for what differs from what is held. Servers before this route refuse with status 404.
+    pub async fn fetch_changed(
+        &self,
+        held: &[HeldChunk],
+        max: usize,
+    ) -> Result<ChangedStream, AgentClientError> {
+        let mut body = BytesMut::new();
+        for chunk in held {
+            write_held(&mut body, chunk);
+        }
+        let request = self
+            .http
+            .post(self.url("store/changed"))
+            .body(body.freeze());
+        self.stream(request, max).await.map(ChangedStream)
+    }
+
+    async fn stream(
+        &self,
+        request: reqwest::RequestBuilder,
+        max: usize,
+    ) -> Result<Frames, AgentClientError> {
+        Ok(Frames {
+            response: self.send(request).await?,
             buffer: BytesMut::new(),
             max,
             server: self.server,
@@ -281,22 +305,47 @@ impl AgentClient {
 
 /// Chunks as they come.
 #[derive(Debug)]
-pub struct ChunkStream {
+pub struct ChunkStream(Frames);
+
+impl ChunkStream {
+    /// The next chunk; none at the end of the answer.
+    pub async fn next(&mut self) -> Result<Option<([u8; 32], Bytes)>, AgentClientError> {
+        self.0.next(read_frame).await
+    }
+}
+
+/// What differs of chunks, as it comes.
+#[derive(Debug)]
+pub struct ChangedStream(Frames);
+
+impl ChangedStream {
+    /// The next chunk or patch; none at the end of the answer.
+    pub async fn next(&mut self) -> Result<Option<ChangedChunk>, AgentClientError> {
+        self.0.next(read_changed).await
+    }
+}
+
+/// An answer that is taken apart while it comes.
+#[derive(Debug)]
+struct Frames {
     response: reqwest::Response,
     buffer: BytesMut,
     max: usize,
     server: ServerAddress,
 }
 
-impl ChunkStream {
-    /// The next chunk; none at the end of the answer.
-    pub async fn next(&mut self) -> Result<Option<([u8; 32], Bytes)>, AgentClientError> {
+impl Frames {
+    async fn next<T, E: fmt::Display>(
+        &mut self,
+        read: impl Fn(&mut BytesMut, usize) -> Result<Option<T>, E>,
+    ) -> Result<Option<T>, AgentClientError> {
         loop {
-            let frame = read_frame(&mut self.buffer, self.max);
-            if let Some(frame) = frame.map_err(|error| AgentClientError::Nonsense {
+            let frame = read(&mut self.buffer, self.max);
+            let frame = frame.map_err(|error| AgentClientError::Nonsense {
                 cause: error.to_string(),
-            })? {
-                return Ok(Some(frame));
+            })?;
+            if frame.is_some() {
+                return Ok(frame);
             }
             match self.response.chunk().await {
                 Ok(Some(bytes)) => self.buffer.extend_from_slice(&bytes),
