@@ -1,13 +1,16 @@
 //! The server's store as the image engine sees it. The engine is blocking and repeats what may be repeated;
 //! here a call is one request.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use farrier_api::agent::{ChangedChunk, HeldChunk};
 use farrier_api::client::{AgentClient, AgentClientError};
 use farrier_image::chunk::{ChunkId, MAX_STORED_CHUNK, StoredChunk};
 use farrier_image::manifest::{MAX_PLAIN, Manifest, SignedManifest};
+use farrier_image::patch::{Changed, ChunkPatch, Held};
 use farrier_image::transport::{ChunkSink, ChunkSource, TransportError};
 use tokio::runtime::Handle;
 use uuid::Uuid;
@@ -180,6 +183,8 @@ pub struct HttpSource {
     client: AgentClient,
     handle: Handle,
     outage: Outage,
+    /// The server is older than patches.
+    whole_only: AtomicBool,
 }
 
 impl HttpSource {
@@ -190,6 +195,7 @@ impl HttpSource {
             client,
             handle: Handle::current(),
             outage: Outage::new(screen),
+            whole_only: AtomicBool::new(false),
         }
     }
 
@@ -213,6 +219,48 @@ impl HttpSource {
         }
         Ok(true)
     }
+
+    /// One request for what differs; false when `deliver` wants no more, nothing when the server does not
+    /// know such requests.
+    async fn fetch_some_changed(
+        &self,
+        held: &[Held],
+        deliver: &mut dyn FnMut(Changed) -> bool,
+    ) -> Result<Option<bool>, AgentClientError> {
+        let asked: Vec<HeldChunk> = held.iter().map(told).collect();
+        let answer = self.client.fetch_changed(&asked, MAX_STORED_CHUNK).await;
+        let mut stream = match answer {
+            Err(error) if error.status() == Some(404) => return Ok(None),
+            answer => answer?,
+        };
+        while let Some(chunk) = stream.next().await? {
+            if !deliver(changed(chunk)) {
+                return Ok(Some(false));
+            }
+        }
+        Ok(Some(true))
+    }
+}
+
+fn told(held: &Held) -> HeldChunk {
+    HeldChunk {
+        id: held.id.0,
+        blocks: held.blocks.clone(),
+    }
+}
+
+fn changed(chunk: ChangedChunk) -> Changed {
+    match chunk {
+        ChangedChunk::Whole { id, frame } => Changed::Whole(StoredChunk {
+            id: ChunkId(id),
+            frame,
+        }),
+        ChangedChunk::Patch { id, changed, frame } => Changed::Patch(ChunkPatch {
+            id: ChunkId(id),
+            changed,
+            frame,
+        }),
+    }
 }
 
 impl ChunkSource for HttpSource {
@@ -224,6 +272,34 @@ impl ChunkSource for HttpSource {
         for some in ids.chunks(IDS_PER_FETCH) {
             let fetched = self.handle.block_on(self.fetch_some(some, deliver));
             if !self.outage.note(fetched)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn patches(&self) -> bool {
+        !self.whole_only.load(Ordering::Relaxed)
+    }
+
+    fn fetch_changed(
+        &self,
+        held: &[Held],
+        deliver: &mut dyn FnMut(Changed) -> bool,
+    ) -> Result<(), TransportError> {
+        for some in held.chunks(IDS_PER_FETCH) {
+            let fetched = self.handle.block_on(self.fetch_some_changed(some, deliver));
+            let going = match self.outage.note(fetched)? {
+                Some(going) => going,
+                None => {
+                    self.whole_only.store(true, Ordering::Relaxed);
+                    let ids: Vec<ChunkId> = some.iter().map(|held| held.id).collect();
+                    let mut whole = |chunk| deliver(Changed::Whole(chunk));
+                    let fetched = self.handle.block_on(self.fetch_some(&ids, &mut whole));
+                    self.outage.note(fetched)?
+                }
+            };
+            if !going {
                 break;
             }
         }
