@@ -79,6 +79,19 @@ fn a_t1_bios_machine_registers_from_our_dhcp() {
     assert!(leases.to_string().contains(machine.mac()), "{leases}");
 }
 
+/// T1: the ROMs and the agent's drivers of two more cards.
+#[test]
+fn a_t1_other_network_cards_register() {
+    let run = run("a-cards", Mode::Dhcp);
+    for (number, card, driver) in [(15, "e1000", "e1000"), (16, "rtl8139", "8139cp")] {
+        let machine = Machine::new(card, Firmware::Bios, number).card(card);
+        let vm = run.registers(&machine);
+        let known = run.site.machine(machine.mac()).unwrap();
+        assert_eq!(known["inventory"]["nics"][0]["driver"], driver, "{known:#}");
+        vm.power_off().unwrap();
+    }
+}
+
 /// T10, Z4: OVMF, ProxyDHCP beside dnsmasq on another host.
 #[test]
 fn b_z4_uefi_machine_registers_beside_a_foreign_dhcp_server() {

@@ -88,7 +88,7 @@ fn parse_control(bytes: &[u8]) -> Control {
 }
 
 /// The normal parts of a path, joined: `./boot/x` and `boot/x` are the same.
-fn plain(path: &Path) -> String {
+pub(crate) fn plain(path: &Path) -> String {
     let parts = path.components().filter_map(|part| match part {
         Component::Normal(name) => Some(name.to_string_lossy()),
         _ => None,

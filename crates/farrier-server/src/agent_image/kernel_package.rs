@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use super::module_info::normal;
+use crate::deb::{self, DebError, plain, whole};
 
 /// A kernel with its modules.
 #[derive(Clone)]
@@ -36,18 +37,13 @@ impl std::fmt::Debug for KernelPackage {
 pub enum KernelPackageError {
     #[error("cannot read the kernel package {}", path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("the kernel package has no data.tar.xz; give a Debian package `linux-image-*`")]
-    NoData,
+    #[error("the kernel package {} cannot be used; give a Debian package `linux-image-*`", path.display())]
+    Package { path: PathBuf, source: DebError },
     #[error(
         "the kernel package has no {0}; give the package with the kernel itself, not the meta package"
     )]
     Incomplete(&'static str),
-    #[error("the kernel package has a file of {0} bytes, more than any module has; it is damaged")]
-    TooLarge(u64),
 }
-
-/// No kernel file is larger; a damaged package must not fill the memory.
-const MAX_FILE: u64 = 256 << 20;
 
 /// Folders whose modules no agent needs and nothing chosen depends on; skipped while reading, since a
 /// whole kernel package is 400 MB.
@@ -71,25 +67,15 @@ impl KernelPackage {
         if path.is_dir() {
             found.walk(path, path).map_err(read)?;
         } else {
-            found
-                .unpack(fs::File::open(path).map_err(read)?)
-                .map_err(|error| match error {
-                    Unpack::Io(source) => read(source),
-                    Unpack::NoData => KernelPackageError::NoData,
-                })?;
+            let package = fs::File::open(path).map_err(read)?;
+            deb::each_file(package, |path, _, content| found.take(path, content)).map_err(
+                |source| KernelPackageError::Package {
+                    path: path.to_owned(),
+                    source,
+                },
+            )?;
         }
         found.finish()
-    }
-}
-
-enum Unpack {
-    Io(io::Error),
-    NoData,
-}
-
-impl From<io::Error> for Unpack {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
     }
 }
 
@@ -102,27 +88,6 @@ struct Found {
 }
 
 impl Found {
-    fn unpack(&mut self, file: fs::File) -> Result<(), Unpack> {
-        let mut members = ar::Archive::new(io::BufReader::new(file));
-        while let Some(member) = members.next_entry() {
-            let member = member?;
-            if member.header().identifier() != b"data.tar.xz" {
-                continue;
-            }
-            let mut archive = tar::Archive::new(liblzma::read::XzDecoder::new(member));
-            for entry in archive.entries()? {
-                let mut entry = entry?;
-                let path = entry.path()?.into_owned();
-                let size = entry.size();
-                if entry.header().entry_type().is_file() {
-                    self.take(&plain(&path), size, &mut entry)?;
-                }
-            }
-            return Ok(());
-        }
-        Err(Unpack::NoData)
-    }
-
     fn walk(&mut self, root: &Path, folder: &Path) -> io::Result<()> {
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
@@ -132,18 +97,18 @@ impl Found {
                 self.walk(root, &path)?;
             } else if kind.is_file() {
                 let inner = plain(path.strip_prefix(root).unwrap_or(&path));
-                self.take(&inner, entry.metadata()?.len(), &mut fs::File::open(&path)?)?;
+                self.take(&inner, &mut fs::File::open(&path)?)?;
             }
         }
         Ok(())
     }
 
     /// Keeps what matters of one file; `path` is relative to the root of the file system.
-    fn take(&mut self, path: &str, size: u64, content: &mut dyn Read) -> io::Result<()> {
+    fn take(&mut self, path: &str, content: &mut dyn Read) -> io::Result<()> {
         let path = path.strip_prefix("usr/").unwrap_or(path);
         if let Some(release) = path.strip_prefix("boot/vmlinuz-") {
             self.release = Some(release.to_owned());
-            self.vmlinuz = Some(whole(content, size)?);
+            self.vmlinuz = Some(whole(content)?);
         }
         let Some((_, inner)) = path
             .strip_prefix("lib/modules/")
@@ -152,7 +117,7 @@ impl Found {
             return Ok(());
         };
         if inner == "modules.builtin" {
-            let text = String::from_utf8_lossy(&whole(content, size)?).into_owned();
+            let text = String::from_utf8_lossy(&whole(content)?).into_owned();
             let stem = |line: &str| {
                 line.rsplit('/')
                     .next()
@@ -169,7 +134,7 @@ impl Found {
         };
         if !SKIPPED.iter().any(|folder| module.starts_with(folder)) {
             self.modules
-                .insert(module.to_owned(), whole(content, size)?);
+                .insert(module.to_owned(), whole(content)?);
         }
         Ok(())
     }
@@ -191,22 +156,4 @@ impl Found {
             builtin: self.builtin,
         })
     }
-}
-
-/// The normal parts of a path, joined: `./boot/x` and `boot/x` are the same.
-fn plain(path: &Path) -> String {
-    let parts = path.components().filter_map(|part| match part {
-        Component::Normal(name) => Some(name.to_string_lossy()),
-        _ => None,
-    });
-    parts.collect::<Vec<_>>().join("/")
-}
-
-fn whole(content: &mut dyn Read, size: u64) -> io::Result<Vec<u8>> {
-    if size > MAX_FILE {
-        return Err(io::Error::other(KernelPackageError::TooLarge(size)));
-    }
-    let mut bytes = Vec::new();
-    content.take(MAX_FILE).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }

@@ -3,16 +3,16 @@
 
 /// What one module needs and serves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ModuleInfo {
+pub(super) struct ModuleInfo {
     /// With underscores, as the kernel compares names.
-    pub name: String,
-    pub aliases: Vec<String>,
+    pub(super) name: String,
+    pub(super) aliases: Vec<String>,
     /// Modules whose symbols it uses.
-    pub depends: Vec<String>,
+    pub(super) depends: Vec<String>,
     /// Modules that should be there first, though no symbol says so.
-    pub soft_depends: Vec<String>,
+    pub(super) soft_depends: Vec<String>,
     /// Files it may ask for under `/lib/firmware`.
-    pub firmware: Vec<String>,
+    pub(super) firmware: Vec<String>,
 }
 
 /// The bytes are not a 64-bit little-endian ELF file with a `.modinfo` section.
@@ -22,7 +22,7 @@ pub struct NotAModule;
 
 impl ModuleInfo {
     /// Parses the module in `elf`; `name` is the fallback for old modules without a `name=` entry.
-    pub fn parse(elf: &[u8], name: &str) -> Result<Self, NotAModule> {
+    pub(super) fn parse(elf: &[u8], name: &str) -> Result<Self, NotAModule> {
         let section = modinfo_section(elf).ok_or(NotAModule)?;
         let mut info = Self {
             name: normal(name),
@@ -55,7 +55,7 @@ impl ModuleInfo {
 }
 
 /// The kernel takes `-` and `_` for the same letter in module names.
-pub fn normal(name: &str) -> String {
+pub(super) fn normal(name: &str) -> String {
     name.replace('-', "_")
 }
 

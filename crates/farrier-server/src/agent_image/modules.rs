@@ -109,12 +109,12 @@ const LEFT_OUT: &[&str] = &[
 
 /// One module on its way into the archive.
 #[derive(Clone, Debug)]
-pub struct Module {
+pub(super) struct Module {
     /// Below the release's `kernel/` folder.
-    pub path: String,
-    pub info: ModuleInfo,
+    pub(super) path: String,
+    pub(super) info: ModuleInfo,
     /// Names to load before it, in this order.
-    pub first: Vec<String>,
+    pub(super) first: Vec<String>,
 }
 
 /// A chosen module cannot be used.
@@ -130,7 +130,7 @@ pub enum SelectError {
 
 /// Picks from `files` (path below `kernel/` to content) what [`TAKEN`] says and what that needs.
 /// `builtin` are the names of modules inside the kernel itself.
-pub fn select(
+pub(super) fn select(
     files: &BTreeMap<String, Vec<u8>>,
     builtin: &BTreeSet<String>,
 ) -> Result<Vec<Module>, SelectError> {
@@ -169,7 +169,7 @@ pub fn select(
 
 /// The table for the agent; the module comment says how it reads.
 #[must_use]
-pub fn table(modules: &[Module]) -> String {
+pub(super) fn table(modules: &[Module]) -> String {
     let mut out = String::new();
     for module in modules {
         out.push_str(&format!(

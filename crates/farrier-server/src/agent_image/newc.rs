@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 /// What an archive will hold, by path without a leading slash.
 #[derive(Clone, Debug, Default)]
-pub struct Archive {
+pub(super) struct Archive {
     entries: BTreeMap<String, Entry>,
 }
 
@@ -30,7 +30,7 @@ pub struct TooLarge(String);
 
 impl Archive {
     /// Adds a file, and the folders above it.
-    pub fn file(&mut self, path: &str, permissions: u32, content: Vec<u8>) {
+    pub(super) fn file(&mut self, path: &str, permissions: u32, content: Vec<u8>) {
         self.insert(
             path,
             Entry {
@@ -42,7 +42,7 @@ impl Archive {
     }
 
     /// Adds an empty folder, and the folders above it.
-    pub fn folder(&mut self, path: &str) {
+    pub(super) fn folder(&mut self, path: &str) {
         self.insert(
             path,
             Entry {
@@ -54,7 +54,7 @@ impl Archive {
     }
 
     /// Adds a character device.
-    pub fn character_device(&mut self, path: &str, permissions: u32, device: (u32, u32)) {
+    pub(super) fn character_device(&mut self, path: &str, permissions: u32, device: (u32, u32)) {
         self.insert(
             path,
             Entry {
@@ -82,7 +82,7 @@ impl Archive {
     }
 
     /// The archive's bytes.
-    pub fn encode(&self) -> Result<Vec<u8>, TooLarge> {
+    pub(super) fn encode(&self) -> Result<Vec<u8>, TooLarge> {
         let mut out = Vec::new();
         for (number, (path, entry)) in (1u32..).zip(&self.entries) {
             push(&mut out, number, path, entry)?;

@@ -5,7 +5,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// The common name of the signer's certificate, or none when the file has no signature.
 #[must_use]
-pub fn of(file: &[u8]) -> Option<String> {
+pub(super) fn of(file: &[u8]) -> Option<String> {
     let table = security_directory(file)?;
     let names: Vec<(String, bool)> = certificates(table).collect();
     let leaf = names.iter().find(|(_, is_ca)| !is_ca);
