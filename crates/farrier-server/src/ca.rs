@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
+use farrier_engine::WallTime;
 use farrier_image::key::{SigningKey, VerifyingKey};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
@@ -85,6 +86,14 @@ impl Ca {
     #[must_use]
     pub fn root_pem(&self) -> &str {
         &self.root_pem
+    }
+
+    /// The last moment at which the root certificate is good.
+    #[must_use]
+    pub fn root_ends(&self) -> WallTime {
+        let parsed = x509_parser::parse_x509_certificate(&self.root).ok();
+        let seconds = parsed.map_or(0, |(_, root)| root.validity().not_after.timestamp());
+        WallTime(seconds.saturating_mul(1000))
     }
 
     #[must_use]
@@ -277,6 +286,8 @@ fn hex(bytes: &[u8]) -> String {
 const ROOT_DAYS: i64 = 20 * 365;
 /// Made anew at each start; a server that runs longer must be restarted once in two years.
 const SERVER_DAYS: i64 = 730;
+/// The same, for whoever watches it.
+pub const SERVER_LIFE: std::time::Duration = std::time::Duration::from_secs(730 * 86_400);
 /// Longer than any deployment takes, shorter than the next school day.
 const AGENT_HOURS: i64 = 24;
 const MAX_CSR: usize = 4096;

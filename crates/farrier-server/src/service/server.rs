@@ -125,6 +125,7 @@ impl Desk {
             self.check_store(),
             self.check_clock(),
         ];
+        checks.push(self.check_certificates());
         checks.extend(self.check_loaders());
         checks.push(self.check_machines());
         checks.push(self.check_others().await);
@@ -179,6 +180,21 @@ impl Desk {
             .take(MAX_WARNINGS)
             .map(|row| convert::timeline_entry(&row.value))
             .collect())
+    }
+
+    /// The leaves are made anew at each start; what can run out is the root that agents pin, and the leaves of a
+    /// server that was not restarted for years.
+    fn check_certificates(&self) -> Check {
+        let at = now();
+        let left = self.core.ca.root_ends().since(at);
+        if left < CERTIFICATE_WARNING {
+            let found = format!("the site's root certificate ends in {} days", left.as_secs() / 86_400);
+            return bad("certificates", found, "move the ca folder away and restart: agents get the new root at their next boot");
+        }
+        if at.since(self.core.started) + CERTIFICATE_WARNING > crate::ca::SERVER_LIFE {
+            return bad("certificates", "the server's own end soon".to_owned(), "restart the server: it makes new ones");
+        }
+        good("certificates", format!("the site's root is good for {} more days", left.as_secs() / 86_400))
     }
 
     async fn check_database(&self) -> Check {
@@ -336,6 +352,7 @@ fn loader_kind(kind: LoaderKind) -> &'static str {
     }
 }
 
+const CERTIFICATE_WARNING: std::time::Duration = std::time::Duration::from_secs(60 * 86_400);
 const RECENT: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 const LOOK_BACK: u32 = 500;
 const MAX_WARNINGS: usize = 8;
