@@ -7,6 +7,7 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use farrier_db::Db;
 use farrier_image::store::{Store, StoreKeys, StoreOptions};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 
@@ -32,6 +33,7 @@ use crate::transfer::{TftpServer, Transfers};
 /// Runs the server until it is told to stop (SIGINT or SIGTERM).
 pub async fn run(config: Config) -> anyhow::Result<()> {
     install_crypto();
+    raise_file_limit();
     let bound = bind::bind(&config).await.map_err(|faults| Faults { file: "the configuration".into(), faults })?;
     let (core, storing) = open(config).await?;
     let (stop, stopped) = watch::channel(false);
@@ -50,6 +52,16 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 pub fn install_crypto() {
     // An error means that it is installed already, by a test in the same process.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+/// Each connection and each TFTP transfer has a socket. The usual limit of 1024 is low for the sake of
+/// programs that still use select(2).
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files stays low: many machines booting at once will be slow");
+    }
 }
 
 /// Opens everything in the data folder.
