@@ -3,6 +3,7 @@
 //! `up` does the main job where it can be watched, `test` runs all tests, `ci` checks what a review would.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod build;
 mod checks;
 mod fuzz;
@@ -44,11 +45,22 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Builds the `farrier` command and the agent, both static.
     Build,
+    /// Measures us and our peers on the same disks. Takes minutes and wants root.
+    Bench {
+        #[command(subcommand)]
+        what: Bench,
+    },
     /// The virtual LAN by itself.
     Lab {
         #[command(subcommand)]
         what: Lab,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// Capture, second version, deploy, update and verify, next to the pipes of Clonezilla and FOG.
+    Image(bench::Options),
 }
 
 #[derive(Debug, Subcommand)]
@@ -87,6 +99,9 @@ fn run(task: Task) -> Result<()> {
                 built.agent.display()
             ));
         }),
+        Task::Bench {
+            what: Bench::Image(options),
+        } => bench::image(&options),
         Task::Lab { what: Lab::Prepare } => prepare::run().map(drop),
         Task::Lab { what: Lab::Clean } => farrier_e2e::net::clean()
             .map(|count| say(&format!("removed {count} namespaces of ended labs"))),
