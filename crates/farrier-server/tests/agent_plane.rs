@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use farrier_api::agent::{
-    EnrolAnswer, Inventory, LogLines, Order, Outcome, ProgressReport, ResultReport,
+    EnrolAnswer, HeldChunk, Inventory, LogLines, Order, Outcome, ProgressReport, ResultReport,
     Work as WireWork,
 };
 use farrier_api::client::{AgentClient, AgentClientError, CaPin};
@@ -910,6 +910,7 @@ async fn t9_bodies_are_bounded_by_what_the_route_can_need() {
         ("/agent/v1/inventory", 2 << 20),
         ("/agent/v1/store/missing", 8 << 20),
         ("/agent/v1/store/fetch", 8 << 20),
+        ("/agent/v1/store/changed", 8 << 20),
         ("/agent/v1/store/chunks", 40 << 20),
     ] {
         let answer = ask(

@@ -1,9 +1,11 @@
 //! A disk, and the image engine over the agent's client: what the agent does, without its screen.
 
+use farrier_api::agent::{ChangedChunk, HeldChunk};
 use farrier_api::client::AgentClient;
 use farrier_image::chunk::{ChunkId, MAX_STORED_CHUNK, StoredChunk};
 use farrier_image::device::{BlockDevice, MemDevice};
 use farrier_image::manifest::{MAX_PLAIN, Manifest, SignedManifest};
+use farrier_image::patch::{Changed, ChunkPatch, Held};
 use farrier_image::transport::{ChunkSink, ChunkSource, TransportError};
 use tokio::runtime::Handle;
 use uuid::Uuid;
@@ -75,6 +77,44 @@ impl ChunkSource for Remote {
                         id: ChunkId(id),
                         frame,
                     }) {
+                        break;
+                    }
+                }
+                Ok(())
+            })
+            .map_err(translated)
+    }
+
+    fn patches(&self) -> bool {
+        true
+    }
+
+    fn fetch_changed(
+        &self,
+        held: &[Held],
+        deliver: &mut dyn FnMut(Changed) -> bool,
+    ) -> Result<(), TransportError> {
+        let told = held.iter().map(|held| HeldChunk {
+            id: held.id.0,
+            blocks: held.blocks.clone(),
+        });
+        let told: Vec<_> = told.collect();
+        self.handle
+            .block_on(async {
+                let mut stream = self.client.fetch_changed(&told, MAX_STORED_CHUNK).await?;
+                while let Some(chunk) = stream.next().await? {
+                    let changed = match chunk {
+                        ChangedChunk::Whole { id, frame } => Changed::Whole(StoredChunk {
+                            id: ChunkId(id),
+                            frame,
+                        }),
+                        ChangedChunk::Patch { id, changed, frame } => Changed::Patch(ChunkPatch {
+                            id: ChunkId(id),
+                            changed,
+                            frame,
+                        }),
+                    };
+                    if !deliver(changed) {
                         break;
                     }
                 }
