@@ -204,7 +204,8 @@ async fn explained(plane: &Plane, reason: &str) -> String {
     let Some(id) = named else { return reason.to_owned() };
     match plane.core.store.chunk(id).await {
         Ok(_) => reason.to_owned(),
-        Err(error) => format!("{reason} In the store: {error}"),
+        // First what a person needs: the timeline cuts long texts.
+        Err(error) => format!("{error} (the agent said: {reason})"),
     }
 }
 
