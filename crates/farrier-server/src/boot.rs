@@ -295,12 +295,12 @@ impl Asked<'_> {
         }
     }
 
-    /// An address in the client's network: RFC 3527 link selection, else the relay, else us.
+    /// An address in the client's network: RFC 3527 link selection, else the relay, else us. Switches add
+    /// option 82 without relaying (DHCP snooping); their clients are in our own network.
     fn link(&self) -> Ipv4Addr {
-        match &self.facts.relay {
-            Some(relay) => relay.link_selection.unwrap_or(relay.giaddr),
-            None => self.port.address,
-        }
+        let Some(relay) = &self.facts.relay else { return self.port.address };
+        let relayed = Some(relay.giaddr).filter(|giaddr| !giaddr.is_unspecified());
+        relay.link_selection.or(relayed).unwrap_or(self.port.address)
     }
 
     fn message_name(&self) -> &'static str {
