@@ -1,0 +1,755 @@
+//! The boot plane under strangers, noise and silence: T7, T8, T9 of the threat model, over loopback.
+
+mod site;
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::routing::post;
+use farrier_net::interface;
+use farrier_net::link::LinkSender;
+use farrier_proto::MacAddr;
+use farrier_proto::wire::dhcpv4::{Message, Xid};
+use farrier_server::boot::{BootPort, Outcome};
+use farrier_server::boot_tree::BootTree;
+use farrier_server::config::Mode;
+use farrier_server::http::boot::{BootHttp, router};
+use farrier_server::http::serve::{Limits, serve};
+use farrier_server::transfer::{TftpServer, Transfers};
+use proptest::prelude::*;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::watch;
+
+use site::Site;
+use site::wire::{Answer, read_answer, send_raw};
+
+/// The boot plane's TFTP server on a port of its own.
+struct Tftp {
+    at: SocketAddr,
+    transfers: Arc<Transfers>,
+    _stop: watch::Sender<bool>,
+}
+
+async fn tftp(site: &Site, networks: Vec<(Ipv4Addr, u8)>) -> Tftp {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let at = socket.local_addr().unwrap();
+    let tree = Arc::new(BootTree::new(Arc::clone(&site.core), networks));
+    let transfers = Arc::new(Transfers::default());
+    let (stop, stopped) = watch::channel(false);
+    let server = TftpServer {
+        socket,
+        interface: "lo".to_owned(),
+        address: Ipv4Addr::LOCALHOST,
+        tree,
+        transfers: Arc::clone(&transfers),
+    };
+    tokio::spawn(server.run(stopped));
+    Tftp {
+        at,
+        transfers,
+        _stop: stop,
+    }
+}
+
+const LOOPBACK: (Ipv4Addr, u8) = (Ipv4Addr::new(127, 0, 0, 0), 8);
+
+fn request(opcode: u16, name: &str, options: &[(&str, &str)]) -> Vec<u8> {
+    let mut packet = opcode.to_be_bytes().to_vec();
+    for text in [name, "octet"]
+        .into_iter()
+        .chain(options.iter().flat_map(|(name, value)| [*name, *value]))
+    {
+        packet.extend_from_slice(text.as_bytes());
+        packet.push(0);
+    }
+    packet
+}
+
+/// What came in within `patience`, each with its sender.
+async fn hear(client: &UdpSocket, patience: Duration) -> Vec<(Vec<u8>, SocketAddr)> {
+    let (mut heard, mut buffer) = (Vec::new(), [0; 4096]);
+    let end = tokio::time::Instant::now() + patience;
+    while let Ok(Ok((len, from))) =
+        tokio::time::timeout_at(end, client.recv_from(&mut buffer)).await
+    {
+        heard.push((buffer[..len].to_vec(), from));
+    }
+    heard
+}
+
+fn kernel(site: &Site) -> String {
+    format!(
+        "boot/agent/{}/vmlinuz",
+        site.core.loaders.agent().as_ref().as_ref().unwrap().tag
+    )
+}
+
+#[tokio::test]
+async fn t8_little_comes_back_before_the_first_ack() {
+    let data = tempfile::tempdir().unwrap();
+    let site = Site::open(data.path()).await;
+    let server = tftp(&site, vec![LOOPBACK]).await;
+    let name = kernel(&site);
+    let cases: [(&str, Vec<(&str, &str)>); 3] = [
+        ("firmware", vec![("tsize", "0"), ("blksize", "1468")]),
+        (
+            "greedy",
+            vec![
+                ("blksize", "65464"),
+                ("windowsize", "65535"),
+                ("tsize", "0"),
+                ("timeout", "1"),
+            ],
+        ),
+        ("no options", vec![]),
+    ];
+    for (who, options) in cases {
+        let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let asked = request(1, &name, &options);
+        client.send_to(&asked, server.at).await.unwrap();
+        // Silence follows: the source may have been forged.
+        let heard = hear(&client, Duration::from_secs(6)).await;
+        let bytes: usize = heard.iter().map(|(packet, _)| packet.len()).sum();
+        #[allow(clippy::cast_precision_loss, reason = "some hundred bytes")]
+        let factor = bytes as f64 / asked.len() as f64;
+        println!(
+            "T8: {who}: {} bytes in, {bytes} out in {} packets, factor {factor:.1}",
+            asked.len(),
+            heard.len()
+        );
+        assert!(
+            (1..=4).contains(&heard.len()),
+            "{who}: {} packets",
+            heard.len()
+        );
+        if !options.is_empty() {
+            assert!(factor <= 5.0, "{who}: {factor}");
+            assert!(
+                heard.iter().all(|(packet, _)| packet[..2] == [0, 6]),
+                "only OACKs before the first ACK"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn t8_strangers_get_not_one_byte() {
+    let data = tempfile::tempdir().unwrap();
+    let site = Site::open(data.path()).await;
+    let server = tftp(&site, vec![(Ipv4Addr::new(192, 0, 2, 0), 24)]).await;
+    let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    for packet in [
+        request(1, &kernel(&site), &[]),
+        request(2, "x", &[]),
+        request(1, "nosuch", &[]),
+        vec![0xff; 600],
+    ] {
+        client.send_to(&packet, server.at).await.unwrap();
+    }
+    assert_eq!(hear(&client, Duration::from_secs(1)).await, []);
+    assert_eq!(server.transfers.running(), 0);
+}
+
+#[tokio::test]
+async fn t7_writes_and_names_that_are_none_are_refused() {
+    let data = tempfile::tempdir().unwrap();
+    let site = Site::open(data.path()).await;
+    let server = tftp(&site, vec![LOOPBACK]).await;
+    let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let long = "a/".repeat(400);
+    let mut asked = vec![(request(2, "boot/first.ipxe", &[]), 2)];
+    for name in [
+        "",
+        "/",
+        "..",
+        "../farrier.db",
+        "..\\..\\ca\\root.key",
+        "boot/../../farrier.db",
+        "/etc/passwd",
+        "boot/agent/x/vmlinuz",
+        "boot/agent/../../ca/root.key",
+        "ca/root.key",
+        "farrier.db",
+        "boot/agent",
+        "%2e%2e/farrier.db",
+        long.as_str(),
+    ] {
+        asked.push((request(1, name, &[("tsize", "0")]), 1));
+    }
+    for (packet, code) in asked {
+        client.send_to(&packet, server.at).await.unwrap();
+        let mut buffer = [0; 2048];
+        let received = tokio::time::timeout(Duration::from_secs(5), client.recv(&mut buffer)).await;
+        let len = received
+            .unwrap_or_else(|_| panic!("no answer to {packet:.40?}"))
+            .unwrap();
+        assert_eq!(
+            buffer[..4],
+            [0, 5, 0, code],
+            "{packet:.40?} got {:?}",
+            String::from_utf8_lossy(&buffer[..len])
+        );
+    }
+    assert_eq!(server.transfers.running(), 0);
+}
+
+#[tokio::test]
+async fn t9_ten_thousand_half_open_transfers_are_bounded_and_forgotten() {
+    let data = tempfile::tempdir().unwrap();
+    let site = Site::open(data.path()).await;
+    let server = tftp(&site, vec![LOOPBACK]).await;
+    let asked = request(
+        1,
+        &kernel(&site),
+        &[("blksize", "1468"), ("timeout", "255")],
+    );
+    let before = resident_kib();
+    let (mut clients, mut most) = (Vec::new(), 0);
+    for n in 0..10_000u32 {
+        // A hundred ports each of a hundred hosts. They stay open, or the kernel would refuse for them.
+        let host = Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 1, 0, 1)) + n / 100);
+        let client = UdpSocket::bind(SocketAddrV4::new(host, 0)).await.unwrap();
+        client.send_to(&asked, server.at).await.unwrap();
+        clients.push(client);
+        if n % 50 == 0 {
+            tokio::task::yield_now().await;
+            most = most.max(server.transfers.running());
+        }
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    most = most.max(server.transfers.running());
+    let grown = resident_kib().saturating_sub(before);
+    println!(
+        "T9: {most} transfers at most, {grown} KiB more in use, 10000 sockets of the test included"
+    );
+    assert!((1000..=4096).contains(&most), "{most} at once");
+    assert!(grown < 256 << 10, "{grown} KiB");
+    let one = clients
+        .iter()
+        .filter(|client| client.local_addr().unwrap().ip() == Ipv4Addr::new(127, 1, 0, 1));
+    let mut answered = 0;
+    for client in one {
+        let mut buffer = [0; 100];
+        if let Ok(len) = client.try_recv(&mut buffer) {
+            answered += usize::from(len > 1 && buffer[1] == 6);
+        }
+    }
+    assert!(answered <= 64, "one address holds {answered}");
+
+    let start = Instant::now();
+    while server.transfers.running() > 0 {
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "{} are left",
+            server.transfers.running()
+        );
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    println!(
+        "T9: all were forgotten {:.1} s later",
+        start.elapsed().as_secs_f64()
+    );
+    fetch_by_tftp(server.at, "boot/first.ipxe").await;
+}
+
+fn resident_kib() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// A whole file in lock step.
+async fn fetch_by_tftp(server: SocketAddr, name: &str) -> Vec<u8> {
+    let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    client
+        .send_to(&request(1, name, &[]), server)
+        .await
+        .unwrap();
+    let (mut content, mut buffer) = (Vec::new(), [0; 600]);
+    for expected in 1u16.. {
+        let received =
+            tokio::time::timeout(Duration::from_secs(5), client.recv_from(&mut buffer)).await;
+        let (len, from) = received.expect("no block").unwrap();
+        assert_eq!(buffer[..4], [[0, 3], expected.to_be_bytes()].concat()[..]);
+        content.extend_from_slice(&buffer[4..len]);
+        client
+            .send_to(&[[0, 4], expected.to_be_bytes()].concat(), from)
+            .await
+            .unwrap();
+        if len < 516 {
+            return content;
+        }
+    }
+    content
+}
+
+#[tokio::test]
+async fn t9_a_client_that_vanishes_in_any_phase_is_forgotten_within_a_minute() {
+    let data = tempfile::tempdir().unwrap();
+    let site = Site::open(data.path()).await;
+    let server = tftp(&site, vec![LOOPBACK]).await;
+    let name = kernel(&site);
+    let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    silent
+        .send_to(&request(1, &name, &[]), server.at)
+        .await
+        .unwrap();
+    let halfway = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    halfway
+        .send_to(
+            &request(1, &name, &[("timeout", "255"), ("windowsize", "16")]),
+            server.at,
+        )
+        .await
+        .unwrap();
+    let mut buffer = [0; 2048];
+    let (_, from) = halfway.recv_from(&mut buffer).await.unwrap();
+    halfway.send_to(&[0, 4, 0, 0], from).await.unwrap();
+    hear(&halfway, Duration::from_millis(300)).await;
+    // This one is gone for its host, too: the kernel says so.
+    let closed = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    closed
+        .send_to(&request(1, &name, &[]), server.at)
+        .await
+        .unwrap();
+    drop(closed);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(
+        (2..=3).contains(&server.transfers.running()),
+        "{}",
+        server.transfers.running()
+    );
+    let start = Instant::now();
+    while server.transfers.running() > 0 {
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "{} are left",
+            server.transfers.running()
+        );
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    println!(
+        "T9: the last of them was forgotten after {:.1} s",
+        start.elapsed().as_secs_f64()
+    );
+}
+
+/// The boot plane's HTTP listener.
+async fn http(
+    site: &Site,
+    networks: Vec<(Ipv4Addr, u8)>,
+    limits: Limits,
+) -> (SocketAddr, watch::Sender<bool>) {
+    let tree = Arc::new(BootTree::new(Arc::clone(&site.core), networks));
+    listen(
+        router(BootHttp {
+            core: Arc::clone(&site.core),
+            tree,
+        }),
+        limits,
+    )
+    .await
+}
+
+async fn listen(router: Router, limits: Limits) -> (SocketAddr, watch::Sender<bool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(serve(listener, None, router, limits, stopped));
+    (at, stop)
+}
+
+const LIMITS: Limits = Limits {
+    total: 64,
+    per_address: 32,
+};
+
+async fn ask(at: SocketAddr, request: &str) -> Answer {
+    let stream = TcpStream::connect(at).await.unwrap();
+    send_raw(stream, request.as_bytes())
+        .await
+        .unwrap_or_else(|| panic!("no answer to {request:.60}"))
+}
+
+async fn get(at: SocketAddr, path: &str, more: &str) -> Answer {
+    ask(
+        at,
+        &format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{more}\r\n"),
+    )
+    .await
+}
+
+#[tokio::test]
+async fn rfc9110_head_ranges_and_never_a_redirect() {
+    let data = tempfile::tempdir().unwrap();
+    let site = Site::open(data.path()).await;
+    let (at, _stop) = http(&site, vec![LOOPBACK], LIMITS).await;
+    let path = format!("/{}", kernel(&site));
+    let whole = get(at, &path, "").await;
+    assert_eq!((whole.status, whole.body.len()), (200, 100_000));
+    let head = ask(
+        at,
+        &format!("HEAD {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"),
+    )
+    .await;
+    let lines = |answer: &Answer| {
+        let mut lines: Vec<_> = answer
+            .head
+            .lines()
+            .filter(|l| !l.starts_with("date:"))
+            .map(str::to_owned)
+            .collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(lines(&head), lines(&whole));
+    assert_eq!(head.body, b"");
+    let part = get(at, &path, "range: bytes=10-19\r\n").await;
+    assert_eq!(
+        (part.status, part.body.as_slice()),
+        (206, &whole.body[10..20])
+    );
+    assert_eq!(part.header("content-range"), Some("bytes 10-19/100000"));
+    assert_eq!(get(at, &path, "range: bytes=100000-\r\n").await.status, 416);
+    for path in [
+        "",
+        "//",
+        "/boot//first.ipxe",
+        "/boot/../boot/first.ipxe",
+        "/boot",
+        "/BOOT/FIRST.IPXE",
+    ] {
+        let answer = get(at, if path.is_empty() { "/" } else { path }, "").await;
+        assert!(
+            answer.status == 200 || answer.status == 404,
+            "{path}: {}",
+            answer.status
+        );
+        assert_eq!(answer.header("location"), None);
+    }
+    for method in [
+        "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW", "CONNECT",
+    ] {
+        let answer = ask(
+            at,
+            &format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"),
+        )
+        .await;
+        assert!(
+            (400..500).contains(&answer.status),
+            "{method}: {}",
+            answer.status
+        );
+    }
+    let strangers = http(&site, vec![(Ipv4Addr::new(192, 0, 2, 0), 24)], LIMITS).await;
+    assert_eq!(get(strangers.0, &path, "").await.status, 404);
+    assert_eq!(
+        get(strangers.0, "/boot/script?mac=52:54:00:00:00:01", "")
+            .await
+            .status,
+        404
+    );
+}
+
+#[tokio::test]
+async fn t7_no_name_leads_out_of_the_tree() {
+    let data = tempfile::tempdir().unwrap();
+    let site = Site::open(data.path()).await;
+    let (at, _stop) = http(&site, vec![LOOPBACK], LIMITS).await;
+    for path in [
+        "/../../../../etc/passwd",
+        "/..%2f..%2fetc/passwd",
+        "/%2e%2e/farrier.db",
+        "/boot/agent/..%5c..%5cca/root.key",
+        "/boot/agent/%00/vmlinuz",
+        "/ca/root.key",
+        "/farrier.db",
+        "/api/v1/machines",
+        "/agent/v1/work",
+        "/setup",
+        "http://other/etc/passwd",
+        "*",
+    ] {
+        let answer = get(at, path, "").await;
+        assert!(
+            (400..500).contains(&answer.status),
+            "{path}: {}",
+            answer.status
+        );
+        assert!(
+            !answer.text().contains("root:") && !answer.text().contains("PRIVATE"),
+            "{path}"
+        );
+    }
+    let junk = [
+        "\0\0\0\0\r\n\r\n",
+        "GET\r\n\r\n",
+        "GET / HTTP/9.9\r\n\r\n",
+        "GET / HTTP/1.1\r\ncontent-length: -1\r\n\r\n",
+    ];
+    for request in junk {
+        let answer = send_raw(TcpStream::connect(at).await.unwrap(), request.as_bytes()).await;
+        assert!(
+            answer.is_none_or(|answer| (400..506).contains(&answer.status)),
+            "{request:?}"
+        );
+    }
+    assert_eq!(get(at, "/boot/first.ipxe", "").await.status, 200);
+}
+
+#[tokio::test]
+async fn t9_one_address_gets_its_share_of_connections_and_no_more() {
+    let data = tempfile::tempdir().unwrap();
+    let site = Site::open(data.path()).await;
+    let (at, _stop) = http(
+        &site,
+        vec![LOOPBACK],
+        Limits {
+            total: 64,
+            per_address: 4,
+        },
+    )
+    .await;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        let mut stream = TcpStream::connect(at).await.unwrap();
+        stream
+            .write_all(b"GET /boot/first.ipxe HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await
+            .unwrap();
+        assert_eq!(read_answer(&mut stream).await.unwrap().status, 200);
+        held.push(stream);
+    }
+    let one_more = TcpStream::connect(at).await.unwrap();
+    assert_eq!(
+        send_raw(
+            one_more,
+            b"GET /boot/first.ipxe HTTP/1.1\r\nhost: x\r\n\r\n"
+        )
+        .await,
+        None
+    );
+    held.clear();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(get(at, "/boot/first.ipxe", "").await.status, 200);
+}
+
+/// Whoever opens a connection and then does next to nothing; all at once, since each takes half a minute.
+#[tokio::test]
+async fn t9_connections_that_say_nothing_are_closed_within_a_minute() {
+    let data = tempfile::tempdir().unwrap();
+    let site = Site::open(data.path()).await;
+    let (at, _stop) = http(&site, vec![LOOPBACK], LIMITS).await;
+    let (bodies, _stop) = listen(
+        Router::new().route("/", post(|_: axum::body::Bytes| async {})),
+        LIMITS,
+    )
+    .await;
+    let cases: [(&str, SocketAddr, &[u8]); 5] = [
+        ("nothing at all", at, b""),
+        (
+            "half a head",
+            at,
+            b"GET /boot/first.ipxe HTTP/1.1\r\nhost: ",
+        ),
+        ("the start of HTTP/2", at, b"PRI * HTT"),
+        (
+            "a head, and no more",
+            at,
+            b"GET /boot/first.ipxe HTTP/1.1\r\nhost: x\r\n\r\n",
+        ),
+        (
+            "a body that stops",
+            bodies,
+            b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\nabc",
+        ),
+    ];
+    let waits = cases.map(|(what, at, said)| async move {
+        let mut stream = TcpStream::connect(at).await.unwrap();
+        stream.write_all(said).await.unwrap();
+        let start = Instant::now();
+        let mut buffer = [0; 4096];
+        let closed = async {
+            while matches!(
+                tokio::io::AsyncReadExt::read(&mut stream, &mut buffer).await,
+                Ok(1..)
+            ) {}
+        };
+        (
+            what,
+            tokio::time::timeout(Duration::from_secs(60), closed)
+                .await
+                .map(|()| start.elapsed())
+                .ok(),
+        )
+    });
+    let left: Vec<_> = futures::future::join_all(waits).await;
+    println!("T9: {left:?}");
+    let open: Vec<_> = left
+        .iter()
+        .filter(|(_, after)| after.is_none())
+        .map(|(what, _)| what)
+        .collect();
+    assert!(open.is_empty(), "still open after a minute: {open:?}");
+}
+
+/// A client that asks for much and takes nothing: its window fills, and it is let go.
+#[tokio::test]
+async fn t9_a_client_that_stops_reading_is_let_go_within_a_minute() {
+    let data = tempfile::tempdir().unwrap();
+    let _site = Site::open(data.path()).await;
+    let alive = Arc::new(());
+    let much = {
+        let alive = Arc::clone(&alive);
+        move || {
+            let held = Arc::clone(&alive);
+            async move {
+                let endless = futures::stream::repeat_with(move || {
+                    let _held = &held;
+                    Ok::<_, std::io::Error>(bytes::Bytes::from_static(&[0; 65536]))
+                });
+                axum::body::Body::from_stream(endless)
+            }
+        }
+    };
+    let (at, _stop) = listen(Router::new().route("/", axum::routing::get(much)), LIMITS).await;
+    let idle = Arc::strong_count(&alive);
+    let mut stream = TcpStream::connect(at).await.unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(Arc::strong_count(&alive) > idle, "it is being served");
+    let start = Instant::now();
+    while Arc::strong_count(&alive) > idle {
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "still held after a minute"
+        );
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    println!("T9: let go after {:.0} s", start.elapsed().as_secs_f64());
+    drop(stream);
+}
+
+const SUBNET: &str =
+    "[[subnet]]\nnetwork = \"127.0.0.0/8\"\npools = [\"127.9.0.10-127.9.0.250\"]\n";
+
+async fn port(site: &Site, port: u16, mode: Mode) -> BootPort {
+    let index = interface::by_name("lo").unwrap().unwrap().index;
+    BootPort {
+        core: Arc::clone(&site.core),
+        socket: UdpSocket::bind("127.0.0.1:0").await.unwrap(),
+        port,
+        mode,
+        address: Ipv4Addr::LOCALHOST,
+        sender: Arc::new(LinkSender::open(index).expect("needs CAP_NET_RAW")),
+    }
+}
+
+/// A message that a client could send, to be damaged.
+fn discover() -> Vec<u8> {
+    use farrier_proto::wire::option;
+    let mut message = Message::request(Xid(7), MacAddr([0x52, 0x54, 0, 0, 0, 1]));
+    message.options.set(option::DHCP_MESSAGE_TYPE, vec![1]);
+    message.options.set(
+        option::VENDOR_CLASS_IDENTIFIER,
+        b"PXEClient:Arch:00007:UNDI:003016".to_vec(),
+    );
+    message
+        .options
+        .set(option::CLIENT_SYSTEM_ARCHITECTURE, vec![0, 7]);
+    message
+        .options
+        .set(option::CLIENT_MACHINE_IDENTIFIER, vec![0; 17]);
+    message.options.set(
+        option::RELAY_AGENT_INFORMATION,
+        vec![1, 4, b'e', b't', b'h', b'0'],
+    );
+    message.encode()
+}
+
+fn datagrams() -> impl Strategy<Value = Vec<u8>> {
+    let noise = proptest::collection::vec(any::<u8>(), 0..2000);
+    let damaged = (
+        proptest::collection::vec((0..600usize, any::<u8>()), 0..40),
+        0..700usize,
+    )
+        .prop_map(|(hits, len)| {
+            let mut packet = discover();
+            for (at, byte) in hits {
+                if let Some(hit) = packet.get_mut(at) {
+                    *hit = byte;
+                }
+            }
+            packet.truncate(len.max(1));
+            packet
+        });
+    prop_oneof![1 => noise, 3 => damaged]
+}
+
+/// Switches with DHCP snooping add option 82 to what they pass on, and leave `giaddr` alone.
+#[tokio::test]
+async fn rfc3046_option_82_without_a_relay_is_answered_on_the_link() {
+    let data = tempfile::tempdir().unwrap();
+    let site = Site::configured(data.path(), SUBNET).await;
+    let asked = discover();
+    let said = port(&site, 67, Mode::Dhcp)
+        .await
+        .handle(&asked, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68))
+        .await;
+    let Outcome::Reply { reply, .. } = said else {
+        panic!("{said:?}")
+    };
+    assert!(reply.yiaddr.octets().starts_with(&[127, 9, 0]));
+    assert!(
+        reply.relay_agent_information().is_some(),
+        "echoed (RFC 3046 section 2.2)"
+    );
+}
+
+#[test]
+fn t9_no_datagram_makes_a_boot_port_panic() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let site = runtime.block_on(Site::configured(data.path(), SUBNET));
+    let ports = runtime.block_on(async {
+        [
+            port(&site, 67, Mode::Dhcp).await,
+            port(&site, 67, Mode::Proxy).await,
+            port(&site, 4011, Mode::Proxy).await,
+        ]
+    });
+    let sane = runtime
+        .block_on(ports[0].handle(&discover(), SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68)));
+    assert!(
+        matches!(sane, Outcome::Reply { .. }),
+        "undamaged it is answered: {sane:?}"
+    );
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(700));
+    let source =
+        (any::<u32>(), any::<u16>()).prop_map(|(ip, port)| SocketAddrV4::new(ip.into(), port));
+    let run = runner.run(
+        &(datagrams(), source, 0..ports.len()),
+        |(datagram, source, which)| {
+            if let Outcome::Reply { reply, .. } =
+                runtime.block_on(ports[which].handle(&datagram, source))
+            {
+                prop_assert!(Message::decode(&reply.encode()).is_ok());
+            }
+            Ok(())
+        },
+    );
+    run.unwrap();
+}
