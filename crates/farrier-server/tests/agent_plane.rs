@@ -740,6 +740,36 @@ async fn t14_chunks_move_only_for_the_task_that_runs() {
         403,
         "a chunk of another image"
     );
+    let held = |id| HeldChunk {
+        id,
+        blocks: vec![0; 64],
+    };
+    let changed = |ids: &[[u8; 32]]| {
+        let (client, held) = (
+            agent.client.clone(),
+            ids.iter().copied().map(held).collect::<Vec<_>>(),
+        );
+        async move { client.fetch_changed(&held, MAX_STORED_CHUNK).await }
+    };
+    assert_eq!(
+        status(changed(&[mine[0], secret[0]]).await),
+        403,
+        "a held chunk of another image"
+    );
+    assert_eq!(
+        status(changed(&vec![mine[0]; 4097]).await),
+        400,
+        "more than one question may ask for"
+    );
+    assert!(
+        changed(&mine)
+            .await
+            .unwrap()
+            .next()
+            .await
+            .unwrap()
+            .is_some()
+    );
     assert_eq!(
         status(agent.client.manifest("secret", 1, MAX_PLAIN).await),
         404
@@ -1119,6 +1149,11 @@ async fn i1_a_disk_is_captured_deployed_and_repaired_over_the_network() {
                 (applied.different.len(), applied.fetched_chunks),
                 (1, 1),
                 "only what differs moves"
+            );
+            let (patched, moved) = (applied.patched_chunks, applied.fetched_bytes);
+            assert!(
+                patched == 1 && moved < 3 * 4096,
+                "{moved} bytes moved for one block of noise"
             );
         }
         agent
