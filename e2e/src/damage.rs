@@ -35,7 +35,9 @@ pub fn overwrite_blocks(disk: &Path, percent: u64, seed: u64) -> Result<u64> {
         if buffer.iter().all(|byte| *byte == 0) {
             continue;
         }
-        buffer.iter_mut().for_each(|byte| *byte = noise.next().to_le_bytes()[0]);
+        buffer
+            .iter_mut()
+            .for_each(|byte| *byte = noise.next().to_le_bytes()[0]);
         file.seek(offset)?;
         file.write_all(&buffer)?;
         broken += BLOCK as u64;
@@ -49,7 +51,10 @@ struct Noise(u64);
 
 impl Noise {
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         self.0 >> 33
     }
 }

@@ -47,7 +47,11 @@ pub const LAB: &[&str] = &[
 /// What the browser tests of the page need; Node only where the machine has none of its own.
 #[must_use]
 pub fn page() -> Vec<&'static str> {
-    let node = if is_installed("npm") { &[][..] } else { &["nodejs", "npm"] };
+    let node = if is_installed("npm") {
+        &[][..]
+    } else {
+        &["nodejs", "npm"]
+    };
     [&["chromium"], node].concat()
 }
 

@@ -122,9 +122,16 @@ fn e_t18_capture_deploy_boot_and_f_t19_repair() {
     let told = run.site.timeline(pupil.mac()).unwrap();
     let done = told.iter().rev().find(|s| s.starts_with("Done")).unwrap();
     say(&format!("repair: {done}"));
-    let moved: u64 = done.rsplit(", ").next().and_then(|part| part.split(' ').next()?.parse().ok()).unwrap();
+    let moved: u64 = done
+        .rsplit(", ")
+        .next()
+        .and_then(|part| part.split(' ').next()?.parse().ok())
+        .unwrap();
     let stored = image["versions"][0]["stored_bytes"].as_u64().unwrap() / MIB;
-    assert!(moved * 10 < stored, "{moved} MiB of {stored} MiB crossed the network");
+    assert!(
+        moved * 10 < stored,
+        "{moved} MiB of {stored} MiB crossed the network"
+    );
 }
 
 /// The same image on the other firmware and bus: BIOS and SATA.

@@ -17,9 +17,16 @@ fn page_works_by_keyboard_in_a_browser() {
     let folder = lab.scratch("page").unwrap();
     let ui = lab.workspace().join("ui");
     if !ui.join("node_modules/playwright-core").is_dir() {
-        run(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&ui)).unwrap();
+        run(Command::new("npm")
+            .args(["ci", "--no-audit", "--no-fund"])
+            .current_dir(&ui))
+        .unwrap();
     }
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let address = format!("127.0.0.1:{port}");
     let mut site = Command::new(page_program(&lab));
     site.arg(&address);
@@ -27,17 +34,28 @@ fn page_works_by_keyboard_in_a_browser() {
     site.wait_for("http://", Duration::from_secs(60)).unwrap();
     let log = site.log();
     let words: Vec<&str> = log.lines().next().unwrap().split(' ').collect();
-    let [url, name, password] = words[..] else { panic!("the site says {log:?}") };
+    let [url, name, password] = words[..] else {
+        panic!("the site says {log:?}")
+    };
     let mut browser = Command::new("node");
-    browser.arg("page.test.mjs").args([url, name, password]).current_dir(&ui).stdin(Stdio::null());
+    browser
+        .arg("page.test.mjs")
+        .args([url, name, password])
+        .current_dir(&ui)
+        .stdin(Stdio::null());
     let told = run(&mut browser).unwrap();
     farrier_e2e::report::say(told.trim_end());
 }
 
 /// The made-up site: built by `cargo test --workspace` as an example of farrier-server.
 fn page_program(lab: &Lab) -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| lab.workspace().join("target"), PathBuf::from);
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| lab.workspace().join("target"), PathBuf::from);
     let path = target.join("debug/examples/page");
-    assert!(Path::new(&path).is_file(), "{} is not built; run `cargo build -p farrier-server --example page`", path.display());
+    assert!(
+        Path::new(&path).is_file(),
+        "{} is not built; run `cargo build -p farrier-server --example page`",
+        path.display()
+    );
     path
 }

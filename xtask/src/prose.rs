@@ -12,16 +12,29 @@ use crate::build::workspace;
 
 const CAPABILITIES: &str = "docs/capabilities.md";
 /// Rows of each family of capabilities.
-const FAMILIES: [(&str, u32); 6] = [("T", 23), ("Z", 28), ("F", 12), ("L", 11), ("R", 18), ("X", 5)];
+const FAMILIES: [(&str, u32); 6] = [
+    ("T", 23),
+    ("Z", 28),
+    ("F", 12),
+    ("L", 11),
+    ("R", 18),
+    ("X", 5),
+];
 
 /// Reports everything that is wrong at once.
 pub(crate) fn run() -> Result<()> {
     let root = workspace()?;
-    let read = |name: &str| fs::read_to_string(root.join(name)).with_context(|| format!("cannot read {name}"));
+    let read = |name: &str| {
+        fs::read_to_string(root.join(name)).with_context(|| format!("cannot read {name}"))
+    };
     let tests = TestNames::of(&root)?;
     let mut faults = Vec::new();
     for name in [CAPABILITIES, "docs/operations/threat-model.md"] {
-        faults.extend(missing_tests(&read(name)?, &tests).into_iter().map(|test| format!("{name}: there is no test {test}")));
+        faults.extend(
+            missing_tests(&read(name)?, &tests)
+                .into_iter()
+                .map(|test| format!("{name}: there is no test {test}")),
+        );
     }
     faults.extend(capability_faults(&read(CAPABILITIES)?));
     faults.extend(missing_paths(&root, &read("ARCHITECTURE.md")?));
@@ -31,7 +44,11 @@ pub(crate) fn run() -> Result<()> {
             faults.push(format!("{name} has {lines} lines, {most} are allowed"));
         }
     }
-    if faults.is_empty() { Ok(()) } else { bail!("the documents are not true:\n  {}", faults.join("\n  ")) }
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        bail!("the documents are not true:\n  {}", faults.join("\n  "))
+    }
 }
 
 /// Names of functions, by package.
@@ -40,16 +57,26 @@ struct TestNames(BTreeSet<(String, String)>);
 impl TestNames {
     fn of(root: &Path) -> Result<Self> {
         let mut names = BTreeSet::new();
-        let mut packages: Vec<(String, PathBuf)> =
-            vec![("farrier-e2e".into(), root.join("e2e")), ("xtask".into(), root.join("xtask"))];
+        let mut packages: Vec<(String, PathBuf)> = vec![
+            ("farrier-e2e".into(), root.join("e2e")),
+            ("xtask".into(), root.join("xtask")),
+        ];
         for entry in fs::read_dir(root.join("crates"))? {
             let path = entry?.path();
-            packages.push((path.file_name().unwrap_or_default().to_string_lossy().into_owned(), path));
+            packages.push((
+                path.file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned(),
+                path,
+            ));
         }
         for (package, folder) in packages {
             collect(&folder, &mut |text| {
                 for rest in text.split("fn ").skip(1) {
-                    let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+                    let end = rest
+                        .find(|c: char| !c.is_alphanumeric() && c != '_')
+                        .unwrap_or(rest.len());
                     names.insert((package.clone(), rest[..end].to_owned()));
                 }
             })?;
@@ -76,19 +103,25 @@ fn collect(folder: &Path, take: &mut impl FnMut(&str)) -> Result<()> {
 
 /// What stands between backticks.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().flat_map(|line| line.split('`').skip(1).step_by(2))
+    text.lines()
+        .flat_map(|line| line.split('`').skip(1).step_by(2))
 }
 
 fn missing_tests(text: &str, tests: &TestNames) -> Vec<String> {
     let named = quoted(text).filter_map(|word| word.split_once("::"));
     let own = named.filter(|(package, _)| package.starts_with("farrier") || *package == "xtask");
-    own.filter(|(package, name)| !tests.has(package, name)).map(|(package, name)| format!("{package}::{name}")).collect()
+    own.filter(|(package, name)| !tests.has(package, name))
+        .map(|(package, name)| format!("{package}::{name}"))
+        .collect()
 }
 
 fn capability_faults(text: &str) -> Vec<String> {
     let mut faults = Vec::new();
-    let rows: Vec<Vec<&str>> =
-        text.lines().filter(|l| l.starts_with("| ")).map(|l| l.trim_matches('|').split(" | ").map(str::trim).collect()).collect();
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .filter(|l| l.starts_with("| "))
+        .map(|l| l.trim_matches('|').split(" | ").map(str::trim).collect())
+        .collect();
     for (family, count) in FAMILIES {
         for number in 1..=count {
             let id = format!("{family}{number}");
@@ -96,7 +129,10 @@ fn capability_faults(text: &str) -> Vec<String> {
                 faults.push(format!("{CAPABILITIES}: row {id} is missing"));
                 continue;
             };
-            let (state, tests) = (row.get(2).copied().unwrap_or(""), row.get(3).copied().unwrap_or(""));
+            let (state, tests) = (
+                row.get(2).copied().unwrap_or(""),
+                row.get(3).copied().unwrap_or(""),
+            );
             let good = match state {
                 "works" => tests.contains("::"),
                 "not yet" => !tests.contains("::"),
@@ -104,7 +140,9 @@ fn capability_faults(text: &str) -> Vec<String> {
                 _ => false,
             };
             if !good {
-                faults.push(format!("{CAPABILITIES}: row {id} is {state:?} with the tests {tests:?}"));
+                faults.push(format!(
+                    "{CAPABILITIES}: row {id} is {state:?} with the tests {tests:?}"
+                ));
             }
         }
     }
@@ -112,8 +150,18 @@ fn capability_faults(text: &str) -> Vec<String> {
 }
 
 fn missing_paths(root: &Path, text: &str) -> Vec<String> {
-    let starts = ["crates/", "xtask/", "docs/", "e2e/", "testdata/", "fuzz/", "ui/"];
-    let is_path = |word: &&str| starts.iter().any(|start| word.starts_with(start)) && !word.contains(['<', '*', '{', ' ']);
+    let starts = [
+        "crates/",
+        "xtask/",
+        "docs/",
+        "e2e/",
+        "testdata/",
+        "fuzz/",
+        "ui/",
+    ];
+    let is_path = |word: &&str| {
+        starts.iter().any(|start| word.starts_with(start)) && !word.contains(['<', '*', '{', ' '])
+    };
     quoted(text)
         .filter(is_path)
         .filter(|path| !root.join(path).exists())
@@ -134,8 +182,14 @@ mod tests {
 
     #[test]
     fn a_row_works_only_with_a_test() {
-        let faults = capability_faults("| T1 | boots | works | - | - |\n| T2 | boots | partly | - | a run |\n");
-        assert!(faults.iter().any(|f| f.contains("T1") && f.contains("works")));
+        let faults = capability_faults(
+            "| T1 | boots | works | - | - |\n| T2 | boots | partly | - | a run |\n",
+        );
+        assert!(
+            faults
+                .iter()
+                .any(|f| f.contains("T1") && f.contains("works"))
+        );
         assert!(!faults.iter().any(|f| f.contains("row T2 ")));
         assert!(faults.iter().any(|f| f.contains("row X5 is missing")));
     }

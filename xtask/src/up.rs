@@ -13,8 +13,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use farrier_e2e::{
-    Bus, Disk, Firmware, Lan, Machine, Mode, Site, Steps, Vm, damage::overwrite_blocks, golden::LOGIN, report::say,
-    site,
+    Bus, Disk, Firmware, Lan, Machine, Mode, Site, Steps, Vm, damage::overwrite_blocks,
+    golden::LOGIN, report::say, site,
 };
 use serde_json::json;
 
@@ -55,15 +55,28 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     say_page(&site, &relay.address.to_string());
 
     steps.step("an image in the store, from the golden disk");
-    say(&site.farrier(&["image", "import", "--as", IMAGE, &prepared.golden.image.display().to_string()])?);
+    say(&site.farrier(&[
+        "image",
+        "import",
+        "--as",
+        IMAGE,
+        &prepared.golden.image.display().to_string(),
+    ])?);
 
     steps.step("a blank machine is switched on: it boots from the network and registers itself");
     let disk = Disk::blank(folder.join("pupil.raw"), DISK, Bus::Nvme, "PUPIL")?;
     let path = disk.path().to_path_buf();
     let machine = Machine::new("pupil", Firmware::UefiPxe4, 1).disk(disk);
-    let mut watch = Watch { site: &site, mac: machine.mac().to_owned(), told: 0 };
+    let mut watch = Watch {
+        site: &site,
+        mac: machine.mac().to_owned(),
+        told: 0,
+    };
     let mut vm = machine.start(&lan, &folder)?;
-    say(&format!("      its console: tail -f {}", folder.join("pupil.console").display()));
+    say(&format!(
+        "      its console: tail -f {}",
+        folder.join("pupil.console").display()
+    ));
     watch.until("It sent its inventory", BOOT)?;
 
     steps.step("it receives an operating system, and starts it from its own disk");
@@ -72,7 +85,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     started(vm2, &steps)?;
     vm.power_off()?;
 
-    steps.step("five of a hundred blocks of its disk are overwritten with noise; then it is repaired");
+    steps.step(
+        "five of a hundred blocks of its disk are overwritten with noise; then it is repaired",
+    );
     let broken = overwrite_blocks(&path, 5, 42)?;
     steps.detail(&format!("{} MiB are broken", broken >> 20));
     let repair = json!({ "kind": "repair", "image": IMAGE, "disk": { "serial": "PUPIL" } });
@@ -87,16 +102,26 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     say_page(&site, &relay.address.to_string());
     say("Press Enter to end the virtual LAN.");
-    io::stdin().read_line(&mut String::new()).context("cannot read from the terminal")?;
+    io::stdin()
+        .read_line(&mut String::new())
+        .context("cannot read from the terminal")?;
     Ok(())
 }
 
 /// Tells how to look at the page.
 fn say_page(site: &Site, address: &str) {
-    say(&format!("      the page: https://{address}/ (its certificate is the site's own)"));
+    say(&format!(
+        "      the page: https://{address}/ (its certificate is the site's own)"
+    ));
     let log = site.log();
-    if let Some(token) = log.lines().find_map(|line| line.split_once("use this token once: ")).map(|(_, token)| token) {
-        say(&format!("      first visit: https://{address}/setup with the token {token}"));
+    if let Some(token) = log
+        .lines()
+        .find_map(|line| line.split_once("use this token once: "))
+        .map(|(_, token)| token)
+    {
+        say(&format!(
+            "      first visit: https://{address}/setup with the token {token}"
+        ));
     }
 }
 
@@ -117,7 +142,10 @@ impl Watch<'_> {
     fn show(&mut self) -> Vec<String> {
         let told = self.site.timeline(&self.mac).unwrap_or_default();
         let new = told.get(self.told..).unwrap_or_default().to_vec();
-        for sentence in new.iter().filter(|sentence| !sentence.starts_with("Console: ")) {
+        for sentence in new
+            .iter()
+            .filter(|sentence| !sentence.starts_with("Console: "))
+        {
             say(&format!("      | {sentence}"));
         }
         self.told = self.told.max(told.len());
@@ -150,8 +178,12 @@ impl Watch<'_> {
             let now = self.site.get(&format!("tasks/{task}")).unwrap_or_default();
             match now["state"].as_str() {
                 Some("done") => return Ok(()),
-                Some("failed" | "cancelled" | "expired") => bail!("the task did not succeed: {now:#}"),
-                _ if started.elapsed() > WORK => bail!("the task takes longer than {WORK:?}: {now:#}"),
+                Some("failed" | "cancelled" | "expired") => {
+                    bail!("the task did not succeed: {now:#}")
+                }
+                _ if started.elapsed() > WORK => {
+                    bail!("the task takes longer than {WORK:?}: {now:#}")
+                }
                 _ => std::thread::sleep(Duration::from_millis(500)),
             }
         }
@@ -165,16 +197,35 @@ fn serve_real_lan(interface: &str) -> Result<()> {
     let prepared = prepare::with(&mut steps)?;
     steps.step("building farrier and its agent");
     let programs = build::programs()?;
-    steps.step(&format!("serving {interface} beside its DHCP server; end it with Ctrl-C"));
+    steps.step(&format!(
+        "serving {interface} beside its DHCP server; end it with Ctrl-C"
+    ));
     let folder = prepared.lab.subfolder("site")?;
     let data = folder.join("data");
     fs::create_dir_all(&data).context("cannot make the data folder")?;
-    site::fill(&prepared.lab, &site::Programs { farrier: programs.farrier.clone(), agent: programs.agent }, &data)?;
+    site::fill(
+        &prepared.lab,
+        &site::Programs {
+            farrier: programs.farrier.clone(),
+            agent: programs.agent,
+        },
+        &data,
+    )?;
     let config = folder.join("farrier.toml");
-    let text = format!("data_dir = {:?}\n\n[[interface]]\nname = {interface:?}\nmode = \"proxy\"\n", data.display().to_string());
+    let text = format!(
+        "data_dir = {:?}\n\n[[interface]]\nname = {interface:?}\nmode = \"proxy\"\n",
+        data.display().to_string()
+    );
     fs::write(&config, text).with_context(|| format!("cannot write {}", config.display()))?;
     say(&format!("      configuration: {}", config.display()));
-    let status = Command::new(&programs.farrier).args(["serve", "--config"]).arg(&config).status();
+    let status = Command::new(&programs.farrier)
+        .args(["serve", "--config"])
+        .arg(&config)
+        .status();
     let status = status.context("cannot start farrier")?;
-    if status.success() { Ok(()) } else { bail!("farrier ended with {status}; its own words are above") }
+    if status.success() {
+        Ok(())
+    } else {
+        bail!("farrier ended with {status}; its own words are above")
+    }
 }

@@ -140,6 +140,7 @@ pub struct Disk {
 /// What to do now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "do")]
+#[allow(clippy::large_enum_variant, reason = "there is one at a time")]
 pub enum Order {
     /// Nothing yet; ask again.
     Wait,

@@ -22,14 +22,18 @@ impl Interface {
     /// Whether an address of this interface is in one network with `ip`.
     #[must_use]
     pub fn reaches(&self, ip: Ipv4Addr) -> bool {
-        self.addresses.iter().any(|(own, prefix)| network(*own, *prefix) == network(ip, *prefix))
+        self.addresses
+            .iter()
+            .any(|(own, prefix)| network(*own, *prefix) == network(ip, *prefix))
     }
 }
 
 /// The network part of `ip`.
 #[must_use]
 pub fn network(ip: Ipv4Addr, prefix: u8) -> Ipv4Addr {
-    let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
+    let mask = u32::MAX
+        .checked_shl(32 - u32::from(prefix.min(32)))
+        .unwrap_or(0);
     Ipv4Addr::from_bits(ip.to_bits() & mask)
 }
 
@@ -61,15 +65,26 @@ pub fn by_name(name: &str) -> io::Result<Option<Interface>> {
 fn read(name: &str) -> Option<Interface> {
     let field = |field: &str| std::fs::read_to_string(format!("/sys/class/net/{name}/{field}"));
     let index = field("ifindex").ok()?.trim().parse().ok()?;
-    let mac = field("address").ok().and_then(|text| text.trim().parse().ok());
-    let flags = field("flags").ok().and_then(|text| {
-        u32::from_str_radix(text.trim().trim_start_matches("0x"), 16).ok()
-    })?;
+    let mac = field("address")
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
+    let flags = field("flags")
+        .ok()
+        .and_then(|text| u32::from_str_radix(text.trim().trim_start_matches("0x"), 16).ok())?;
     let up = flags & u32::try_from(libc::IFF_UP).unwrap_or(1) != 0;
-    Some(Interface { name: name.to_owned(), index, mac, addresses: Vec::new(), up })
+    Some(Interface {
+        name: name.to_owned(),
+        index,
+        mac,
+        addresses: Vec::new(),
+        up,
+    })
 }
 
-#[allow(unsafe_code, reason = "getifaddrs has no safe form in the standard library")]
+#[allow(
+    unsafe_code,
+    reason = "getifaddrs has no safe form in the standard library"
+)]
 fn ipv4_addresses() -> io::Result<Vec<(String, Ipv4Addr, u8)>> {
     let mut head: *mut libc::ifaddrs = std::ptr::null_mut();
     // SAFETY: `head` is a valid place for the pointer that the call fills in.
@@ -120,7 +135,12 @@ mod tests {
     #[test]
     fn network_of_every_prefix() {
         let ip = Ipv4Addr::new(10, 77, 3, 200);
-        for (prefix, expected) in [(0, [0, 0, 0, 0]), (8, [10, 0, 0, 0]), (23, [10, 77, 2, 0]), (32, [10, 77, 3, 200])] {
+        for (prefix, expected) in [
+            (0, [0, 0, 0, 0]),
+            (8, [10, 0, 0, 0]),
+            (23, [10, 77, 2, 0]),
+            (32, [10, 77, 3, 200]),
+        ] {
             assert_eq!(network(ip, prefix), Ipv4Addr::from(expected), "/{prefix}");
         }
     }
@@ -128,7 +148,10 @@ mod tests {
     #[test]
     fn loopback_is_listed_with_its_address() {
         let interfaces = list().unwrap();
-        let lo = interfaces.iter().find(|i| i.name == "lo").expect("every Linux machine has lo");
+        let lo = interfaces
+            .iter()
+            .find(|i| i.name == "lo")
+            .expect("every Linux machine has lo");
         assert!(lo.index > 0);
         assert!(!lo.up || lo.addresses.contains(&(Ipv4Addr::LOCALHOST, 8)));
     }

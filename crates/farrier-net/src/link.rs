@@ -26,9 +26,13 @@ impl LinkSender {
         // Protocol 0: this socket never receives, so it costs nothing per frame that arrives.
         let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(0)))?;
         socket.set_nonblocking(true)?;
-        let interface_index = i32::try_from(interface_index)
-            .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "interface index out of range"))?;
-        Ok(Self { socket, interface_index })
+        let interface_index = i32::try_from(interface_index).map_err(|_| {
+            io::Error::new(io::ErrorKind::InvalidInput, "interface index out of range")
+        })?;
+        Ok(Self {
+            socket,
+            interface_index,
+        })
     }
 
     /// Sends `payload` from `source` to `target`, whose hardware address is `mac`.
@@ -40,10 +44,15 @@ impl LinkSender {
         payload: &[u8],
     ) -> io::Result<()> {
         let packet = udp_packet(source, target, payload)?;
-        self.socket.send_to(&packet, &self.hardware_address(mac)).map(drop)
+        self.socket
+            .send_to(&packet, &self.hardware_address(mac))
+            .map(drop)
     }
 
-    #[allow(unsafe_code, reason = "socket2 has no constructor for link-layer addresses")]
+    #[allow(
+        unsafe_code,
+        reason = "socket2 has no constructor for link-layer addresses"
+    )]
     fn hardware_address(&self, mac: MacAddr) -> SockAddr {
         let mut storage = SockAddrStorage::zeroed();
         // SAFETY: sockaddr_ll is a plain C struct that fits into sockaddr_storage, which is zeroed and
@@ -62,7 +71,12 @@ impl LinkSender {
 
 /// An IPv4 packet (RFC 791) with one UDP datagram (RFC 768), both checksums filled in.
 fn udp_packet(source: SocketAddrV4, target: SocketAddrV4, payload: &[u8]) -> io::Result<Vec<u8>> {
-    let too_long = || io::Error::new(io::ErrorKind::InvalidInput, "datagram longer than IPv4 can carry");
+    let too_long = || {
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "datagram longer than IPv4 can carry",
+        )
+    };
     let total = u16::try_from(IPV4_HEADER + UDP_HEADER + payload.len()).map_err(|_| too_long())?;
     let udp_len = total - 20;
     let mut packet = Vec::with_capacity(usize::from(total));
@@ -105,7 +119,10 @@ fn checksum(parts: &[&[u8]]) -> u16 {
     let mut sum = 0u32;
     for part in parts {
         for pair in part.chunks(2) {
-            sum += u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
+            sum += u32::from(u16::from_be_bytes([
+                pair[0],
+                pair.get(1).copied().unwrap_or(0),
+            ]));
         }
     }
     while sum > 0xffff {

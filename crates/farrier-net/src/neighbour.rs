@@ -18,7 +18,10 @@ fn find(table: &str, ip: Ipv4Addr) -> Option<MacAddr> {
     table.lines().skip(1).find_map(|line| {
         let mut columns = line.split_ascii_whitespace();
         let address: Ipv4Addr = columns.next()?.parse().ok()?;
-        let flags = columns.nth(1)?.strip_prefix("0x").and_then(|f| u32::from_str_radix(f, 16).ok())?;
+        let flags = columns
+            .nth(1)?
+            .strip_prefix("0x")
+            .and_then(|f| u32::from_str_radix(f, 16).ok())?;
         let mac: MacAddr = columns.next()?.parse().ok()?;
         (address == ip && flags & 2 != 0 && !mac.is_unusable()).then_some(mac)
     })

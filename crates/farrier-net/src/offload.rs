@@ -28,5 +28,9 @@ pub fn cut_sends(socket: &UdpSocket, segment: u16) -> io::Result<()> {
             len,
         )
     };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }

@@ -3,9 +3,9 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
+use farrier_net::datagram;
 use farrier_net::interface::{self, Interface};
 use farrier_net::link::LinkSender;
-use farrier_net::datagram;
 use tokio::net::{TcpListener, UdpSocket};
 
 use crate::config::{Config, Fault, Mode};
@@ -45,12 +45,19 @@ pub async fn bind(config: &Config) -> Result<Bound, Vec<Fault>> {
     let mut links = Vec::new();
     for (i, wanted) in config.interfaces.iter().enumerate() {
         let key = format!("interface[{i}]");
-        let Some((interface, address)) = look_up(config, i, &key, &mut faults) else { continue };
+        let Some((interface, address)) = look_up(config, i, &key, &mut faults) else {
+            continue;
+        };
         links.extend(bind_link(config, &key, interface, address, wanted.mode, &mut faults).await);
     }
     two_servers_on_one_network(&links, &mut faults);
     let admin = TcpListener::bind(config.admin).await;
-    let admin = note(admin, "admin.listen", &port_remedy(&config.admin), &mut faults);
+    let admin = note(
+        admin,
+        "admin.listen",
+        &port_remedy(&config.admin),
+        &mut faults,
+    );
     match admin {
         Some(admin) if faults.is_empty() => Ok(Bound { links, admin }),
         _ => Err(faults),
@@ -58,22 +65,39 @@ pub async fn bind(config: &Config) -> Result<Bound, Vec<Fault>> {
 }
 
 /// Finds the interface and our address on it.
-fn look_up(config: &Config, i: usize, key: &str, faults: &mut Vec<Fault>) -> Option<(Interface, Ipv4Addr)> {
+fn look_up(
+    config: &Config,
+    i: usize,
+    key: &str,
+    faults: &mut Vec<Fault>,
+) -> Option<(Interface, Ipv4Addr)> {
     let wanted = &config.interfaces[i];
     let all = match interface::list() {
         Ok(all) => all,
         Err(e) => {
-            faults.push(fault(key, format!("the interfaces cannot be listed: {e}"), "Run as root or with the unit's capabilities."));
+            faults.push(fault(
+                key,
+                format!("the interfaces cannot be listed: {e}"),
+                "Run as root or with the unit's capabilities.",
+            ));
             return None;
         }
     };
     let Some(found) = all.iter().find(|interface| interface.name == wanted.name) else {
-        let names: Vec<_> = all.iter().map(|i| i.name.as_str()).filter(|n| *n != "lo").collect();
+        let names: Vec<_> = all
+            .iter()
+            .map(|i| i.name.as_str())
+            .filter(|n| *n != "lo")
+            .collect();
         let remedy = match names.as_slice() {
             [] => "This host has no network interface but lo: plug one in, or run the server where there is one.".to_owned(),
             names => format!("Write one of: {}.", names.join(", ")),
         };
-        faults.push(fault(&format!("{key}.name"), format!("there is no interface {}", wanted.name), &remedy));
+        faults.push(fault(
+            &format!("{key}.name"),
+            format!("there is no interface {}", wanted.name),
+            &remedy,
+        ));
         return None;
     };
     let own = |address: &Ipv4Addr| found.addresses.iter().any(|(a, _)| a == address);
@@ -81,21 +105,33 @@ fn look_up(config: &Config, i: usize, key: &str, faults: &mut Vec<Fault>) -> Opt
         Some(address) if own(&address) => address,
         Some(address) => {
             let what = format!("{address} is not an address of {}", found.name);
-            faults.push(fault(&format!("{key}.address"), what, "Correct it, or take the key out to use the first address."));
+            faults.push(fault(
+                &format!("{key}.address"),
+                what,
+                "Correct it, or take the key out to use the first address.",
+            ));
             return None;
         }
         None => match found.addresses.first() {
             Some((address, _)) => *address,
             None => {
                 let what = format!("{} has no IPv4 address", found.name);
-                faults.push(fault(&format!("{key}.name"), what, "Give it one first: clients must be told where to load from."));
+                faults.push(fault(
+                    &format!("{key}.name"),
+                    what,
+                    "Give it one first: clients must be told where to load from.",
+                ));
                 return None;
             }
         },
     };
     if wanted.mode == Mode::Dhcp && !config.subnets.iter().any(|s| s.subnet.contains(address)) {
         let what = format!("is \"dhcp\", but no subnet holds {address}");
-        faults.push(fault(&format!("{key}.mode"), what, "Add a [[subnet]] for this network, or use mode \"proxy\"."));
+        faults.push(fault(
+            &format!("{key}.mode"),
+            what,
+            "Add a [[subnet]] for this network, or use mode \"proxy\".",
+        ));
     }
     Some((found.clone(), address))
 }
@@ -115,17 +151,35 @@ async fn bind_link(
             BOOT_SERVER_PORT => "Stop the other PXE server on this host.",
             _ => "Stop the other TFTP server on this host.",
         };
-        note(datagram::listen(&name, port), &format!("{key} (UDP port {port} on {name})"), remedy, faults)
+        note(
+            datagram::listen(&name, port),
+            &format!("{key} (UDP port {port} on {name})"),
+            remedy,
+            faults,
+        )
     };
     let dhcp = (mode != Mode::Port4011).then(|| udp(DHCP_PORT));
     let boot_server = udp(BOOT_SERVER_PORT);
     let tftp = udp(TFTP_PORT);
     let mut tcp = Vec::new();
-    for (key, port) in [("boot.http_port", config.boot_http_port), ("agent.port", config.agent_port)] {
+    for (key, port) in [
+        ("boot.http_port", config.boot_http_port),
+        ("agent.port", config.agent_port),
+    ] {
         let at = SocketAddr::V4(SocketAddrV4::new(address, port));
-        tcp.push(note(TcpListener::bind(at).await, key, &port_remedy(&at), faults));
+        tcp.push(note(
+            TcpListener::bind(at).await,
+            key,
+            &port_remedy(&at),
+            faults,
+        ));
     }
-    let sender = note(LinkSender::open(interface.index), key, "Run as root or with CAP_NET_RAW.", faults);
+    let sender = note(
+        LinkSender::open(interface.index),
+        key,
+        "Run as root or with CAP_NET_RAW.",
+        faults,
+    );
     let agent = tcp.pop()?;
     let http = tcp.pop()?;
     let dhcp = match dhcp {
@@ -148,11 +202,24 @@ async fn bind_link(
 /// Two of our own interfaces in one network would both lend addresses there, each knowing nothing of the
 /// other's offers.
 fn two_servers_on_one_network(links: &[Link], faults: &mut Vec<Fault>) {
-    let servers: Vec<_> = links.iter().filter(|link| link.mode == Mode::Dhcp).collect();
+    let servers: Vec<_> = links
+        .iter()
+        .filter(|link| link.mode == Mode::Dhcp)
+        .collect();
     for (i, one) in servers.iter().enumerate() {
-        if let Some(other) = servers[..i].iter().find(|other| other.interface.reaches(one.address)) {
-            let what = format!("{} and {} are DHCP servers in one network", other.interface.name, one.interface.name);
-            faults.push(fault("interface", what, "Keep mode \"dhcp\" on one of them."));
+        if let Some(other) = servers[..i]
+            .iter()
+            .find(|other| other.interface.reaches(one.address))
+        {
+            let what = format!(
+                "{} and {} are DHCP servers in one network",
+                other.interface.name, one.interface.name
+            );
+            faults.push(fault(
+                "interface",
+                what,
+                "Keep mode \"dhcp\" on one of them.",
+            ));
         }
     }
 }
@@ -177,7 +244,12 @@ fn port_remedy(at: &SocketAddr) -> String {
 }
 
 fn fault(key: &str, what: String, remedy: &str) -> Fault {
-    Fault { key: key.to_owned(), line: None, what, remedy: remedy.to_owned() }
+    Fault {
+        key: key.to_owned(),
+        line: None,
+        what,
+        remedy: remedy.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -194,7 +266,10 @@ mod tests {
         );
         let faults = bind(&Config::parse(&text).unwrap()).await.unwrap_err();
         let keys: Vec<_> = faults.iter().map(|f| f.key.as_str()).collect();
-        assert_eq!(keys, ["interface[0].name", "interface[1].address", "admin.listen"]);
+        assert_eq!(
+            keys,
+            ["interface[0].name", "interface[1].address", "admin.listen"]
+        );
         assert!(faults[2].what.contains("taken"));
     }
 }

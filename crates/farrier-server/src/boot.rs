@@ -79,12 +79,23 @@ impl BootPort {
 
     /// What becomes of one datagram.
     pub async fn handle(&self, datagram: &[u8], source: SocketAddrV4) -> Outcome {
-        let Ok(request) = Message::decode(datagram) else { return Outcome::Ignore(Reason::Malformed) };
+        let Ok(request) = Message::decode(datagram) else {
+            return Outcome::Ignore(Reason::Malformed);
+        };
         if request.op != Op::Request {
             return Outcome::Ignore(Reason::Malformed);
         }
-        let Ok(facts) = BootFacts::from_dhcp(&request) else { return Outcome::Ignore(Reason::Malformed) };
-        let asked = Asked { port: self, request, source, who: self.core.recognise(&Evidence::of_facts(&facts)), facts, now: now() };
+        let Ok(facts) = BootFacts::from_dhcp(&request) else {
+            return Outcome::Ignore(Reason::Malformed);
+        };
+        let asked = Asked {
+            port: self,
+            request,
+            source,
+            who: self.core.recognise(&Evidence::of_facts(&facts)),
+            facts,
+            now: now(),
+        };
         asked.record_request();
         let outcome = asked.answer().await;
         asked.record(&outcome);
@@ -99,9 +110,12 @@ impl BootPort {
         self.core.counters.replied();
         let bytes = reply.encode();
         let sent = match to {
-            ReplyTo::HardwareUnicast { addr, mac } => {
-                self.sender.send(SocketAddrV4::new(self.address, self.port), addr, mac, &bytes)
-            }
+            ReplyTo::HardwareUnicast { addr, mac } => self.sender.send(
+                SocketAddrV4::new(self.address, self.port),
+                addr,
+                mac,
+                &bytes,
+            ),
             _ => self.socket.send_to(&bytes, to.addr()).await.map(drop),
         };
         if let Err(error) = sent {
@@ -124,14 +138,20 @@ impl Asked<'_> {
     async fn answer(&self) -> Outcome {
         let kind = self.request.message_type();
         match (self.port.port, self.port.mode, kind) {
-            (BOOT_SERVER_PORT, _, Some(MessageType::Request | MessageType::Discover | MessageType::Inform)) => {
-                self.boot_server()
-            }
+            (
+                BOOT_SERVER_PORT,
+                _,
+                Some(MessageType::Request | MessageType::Discover | MessageType::Inform),
+            ) => self.boot_server(),
             (DHCP_PORT, Mode::Dhcp, None) => self.bootp().await,
             (DHCP_PORT, Mode::Dhcp, Some(MessageType::Discover)) => self.offer(),
             (DHCP_PORT, Mode::Dhcp, Some(MessageType::Request)) => self.acknowledge().await,
-            (DHCP_PORT, Mode::Dhcp, Some(MessageType::Release)) => self.give_back(MessageType::Release).await,
-            (DHCP_PORT, Mode::Dhcp, Some(MessageType::Decline)) => self.give_back(MessageType::Decline).await,
+            (DHCP_PORT, Mode::Dhcp, Some(MessageType::Release)) => {
+                self.give_back(MessageType::Release).await
+            }
+            (DHCP_PORT, Mode::Dhcp, Some(MessageType::Decline)) => {
+                self.give_back(MessageType::Decline).await
+            }
             (DHCP_PORT, Mode::Dhcp, Some(MessageType::Inform)) => self.inform(),
             (DHCP_PORT, Mode::Proxy, Some(MessageType::Discover)) => self.proxy_offer(),
             // Beside another server the rest of the exchange is between it and the client.
@@ -143,12 +163,20 @@ impl Asked<'_> {
     fn offer(&self) -> Outcome {
         let (client, link) = (self.client(), self.link());
         let requested = self.request.requested_address();
-        let offered = self.port.core.leases.with_book(|book| book.offer(self.now, &client, link, requested));
+        let offered = self
+            .port
+            .core
+            .leases
+            .with_book(|book| book.offer(self.now, &client, link, requested));
         let (ip, lease_s) = match offered {
-            Offered::Address { ip, lease_time } => (ip, u32::try_from(lease_time.as_secs()).unwrap_or(u32::MAX)),
+            Offered::Address { ip, lease_time } => {
+                (ip, u32::try_from(lease_time.as_secs()).unwrap_or(u32::MAX))
+            }
             Offered::Silent(reason) => return Outcome::Ignore(reason),
         };
-        let Some(subnet) = self.port.core.leases.subnet_of(ip) else { return Outcome::Ignore(Reason::NoSubnet) };
+        let Some(subnet) = self.port.core.leases.subnet_of(ip) else {
+            return Outcome::Ignore(Reason::NoSubnet);
+        };
         match self.boot(Service::Dhcp) {
             Err(reason) if reason == Reason::UnknownMachine => Outcome::Ignore(reason),
             boot => {
@@ -160,10 +188,15 @@ impl Asked<'_> {
 
     async fn acknowledge(&self) -> Outcome {
         let (client, link) = (self.client(), self.link());
-        let unicast = !self.request.ciaddr.is_unspecified() && *self.source.ip() == self.request.ciaddr;
+        let unicast =
+            !self.request.ciaddr.is_unspecified() && *self.source.ip() == self.request.ciaddr;
         let case = RequestCase::of(&self.request, unicast);
         let ours = self.port.address;
-        let answer = self.port.core.leases.with_book(|book| book.request(self.now, &client, link, case, ours));
+        let answer = self
+            .port
+            .core
+            .leases
+            .with_book(|book| book.request(self.now, &client, link, case, ours));
         let lease = match answer {
             Answer::Grant(lease) => lease,
             Answer::Nak(reason) => {
@@ -172,29 +205,50 @@ impl Asked<'_> {
             }
             Answer::Silent(reason) => return Outcome::Ignore(reason),
         };
-        let (ip, lease_s) = (lease.ip, u32::try_from(lease.ends.since(lease.starts).as_secs()).unwrap_or(u32::MAX));
-        let Some(subnet) = self.port.core.leases.subnet_of(ip) else { return Outcome::Ignore(Reason::NoSubnet) };
+        let (ip, lease_s) = (
+            lease.ip,
+            u32::try_from(lease.ends.since(lease.starts).as_secs()).unwrap_or(u32::MAX),
+        );
+        let Some(subnet) = self.port.core.leases.subnet_of(ip) else {
+            return Outcome::Ignore(Reason::NoSubnet);
+        };
         if let Err(reason) = self.port.core.leases.grant(lease, self.now).await {
             tracing::warn!(%ip, error = %reason, "a lease could not be stored, so it is not acknowledged");
             return Outcome::Ignore(Reason::NotStored);
         }
         let lend = self.lend(subnet, ip, lease_s);
-        self.reply(reply::dhcp::ack(&self.request, &lend, self.boot(Service::Dhcp).ok().as_ref()))
+        self.reply(reply::dhcp::ack(
+            &self.request,
+            &lend,
+            self.boot(Service::Dhcp).ok().as_ref(),
+        ))
     }
 
     async fn bootp(&self) -> Outcome {
         let (client, link) = (self.client(), self.link());
-        let lease = match self.port.core.leases.with_book(|book| book.bootp(self.now, &client, link)) {
+        let lease = match self
+            .port
+            .core
+            .leases
+            .with_book(|book| book.bootp(self.now, &client, link))
+        {
             Answer::Grant(lease) => lease,
             Answer::Nak(reason) | Answer::Silent(reason) => return Outcome::Ignore(reason),
         };
         let ip = lease.ip;
-        let Some(subnet) = self.port.core.leases.subnet_of(ip) else { return Outcome::Ignore(Reason::NoSubnet) };
+        let Some(subnet) = self.port.core.leases.subnet_of(ip) else {
+            return Outcome::Ignore(Reason::NoSubnet);
+        };
         if self.port.core.leases.grant(lease, self.now).await.is_err() {
             return Outcome::Ignore(Reason::NotStored);
         }
         let lend = self.lend(subnet, ip, u32::MAX);
-        self.reply(reply::bootp::reply(&self.request, &lend, self.boot(Service::Dhcp).ok().as_ref(), false))
+        self.reply(reply::bootp::reply(
+            &self.request,
+            &lend,
+            self.boot(Service::Dhcp).ok().as_ref(),
+            false,
+        ))
     }
 
     /// DHCPRELEASE and DHCPDECLINE get no answer (RFC 2131 4.3.3, 4.3.4).
@@ -202,7 +256,11 @@ impl Asked<'_> {
         let leases = &self.port.core.leases;
         let done = match (kind, self.request.requested_address()) {
             (MessageType::Decline, Some(ip)) => leases.decline(self.facts.mac, ip, self.now).await,
-            _ => leases.release(self.facts.mac, self.request.ciaddr, self.now).await,
+            _ => {
+                leases
+                    .release(self.facts.mac, self.request.ciaddr, self.now)
+                    .await
+            }
         };
         match done {
             Ok(Ok(())) => Outcome::Ignore(Reason::NoAnswerDue),
@@ -213,17 +271,32 @@ impl Asked<'_> {
 
     fn inform(&self) -> Outcome {
         let ciaddr = self.request.ciaddr;
-        if let Err(reason) = self.port.core.leases.with_book(|book| book.inform(ciaddr).map(drop)) {
+        if let Err(reason) = self
+            .port
+            .core
+            .leases
+            .with_book(|book| book.inform(ciaddr).map(drop))
+        {
             return Outcome::Ignore(reason);
         }
-        let Some(subnet) = self.port.core.leases.subnet_of(ciaddr) else { return Outcome::Ignore(Reason::NoSubnet) };
+        let Some(subnet) = self.port.core.leases.subnet_of(ciaddr) else {
+            return Outcome::Ignore(Reason::NoSubnet);
+        };
         let lend = self.lend(subnet, Ipv4Addr::UNSPECIFIED, 0);
-        self.reply(reply::dhcp::inform_ack(&self.request, &lend, self.boot(Service::Dhcp).ok().as_ref()))
+        self.reply(reply::dhcp::inform_ack(
+            &self.request,
+            &lend,
+            self.boot(Service::Dhcp).ok().as_ref(),
+        ))
     }
 
     fn proxy_offer(&self) -> Outcome {
         match self.boot(Service::Proxy) {
-            Ok(boot) => self.reply(reply::proxy_dhcp::offer(&self.request, self.port.address, &boot)),
+            Ok(boot) => self.reply(reply::proxy_dhcp::offer(
+                &self.request,
+                self.port.address,
+                &boot,
+            )),
             Err(reason) => Outcome::Ignore(reason),
         }
     }
@@ -232,8 +305,15 @@ impl Asked<'_> {
     fn boot_server(&self) -> Outcome {
         match self.boot(Service::Proxy) {
             Ok(boot) => {
-                let boot = BootFile { style: BootStyle::AskPort4011, ..boot };
-                self.reply(reply::boot_server::ack(&self.request, self.port.address, &boot))
+                let boot = BootFile {
+                    style: BootStyle::AskPort4011,
+                    ..boot
+                };
+                self.reply(reply::boot_server::ack(
+                    &self.request,
+                    self.port.address,
+                    &boot,
+                ))
             }
             Err(reason) => Outcome::Ignore(reason),
         }
@@ -244,7 +324,13 @@ impl Asked<'_> {
         let core = &self.port.core;
         let loads = core.sightings.recent_loads(self.facts.mac, self.now);
         let snapshot = core.snapshot.load();
-        let decision = decide_dhcp(&self.facts, service, &self.who.known(&loads), &snapshot, self.now);
+        let decision = decide_dhcp(
+            &self.facts,
+            service,
+            &self.who.known(&loads),
+            &snapshot,
+            self.now,
+        );
         let boot = match decision.action {
             DhcpAction::Boot(boot) => boot,
             DhcpAction::AddressOnly(reason) | DhcpAction::Ignore(reason) => return Err(reason),
@@ -253,14 +339,21 @@ impl Asked<'_> {
             (Service::Dhcp, _) => self.facts.style_from_dhcp(),
             (Service::Proxy, _) => self.facts.style_from_proxy(),
         };
-        let urls = Urls { server: self.port.address, port: core.config.boot_http_port };
+        let urls = Urls {
+            server: self.port.address,
+            port: core.config.boot_http_port,
+        };
         let name = match &boot {
             Boot::Loader(file) => boot_tree::loader_path(file),
             Boot::HttpLoader(file) => urls.of(&boot_tree::loader_path(file)),
             Boot::Script => urls.of(boot_tree::FIRST_SCRIPT),
         };
         self.tell(|machine| Entry::boot_answered(machine, self.now, self.message_name(), &boot));
-        Ok(BootFile { next_server: self.port.address, name, style })
+        Ok(BootFile {
+            next_server: self.port.address,
+            name,
+            style,
+        })
     }
 
     fn reply(&self, reply: Message) -> Outcome {
@@ -298,9 +391,14 @@ impl Asked<'_> {
     /// An address in the client's network: RFC 3527 link selection, else the relay, else us. Switches add
     /// option 82 without relaying (DHCP snooping); their clients are in our own network.
     fn link(&self) -> Ipv4Addr {
-        let Some(relay) = &self.facts.relay else { return self.port.address };
+        let Some(relay) = &self.facts.relay else {
+            return self.port.address;
+        };
         let relayed = Some(relay.giaddr).filter(|giaddr| !giaddr.is_unspecified());
-        relay.link_selection.or(relayed).unwrap_or(self.port.address)
+        relay
+            .link_selection
+            .or(relayed)
+            .unwrap_or(self.port.address)
     }
 
     fn message_name(&self) -> &'static str {
@@ -322,7 +420,9 @@ impl Asked<'_> {
 
     fn record_request(&self) {
         if self.is_news() {
-            self.tell(|machine| Entry::packet_seen(machine, self.now, self.message_name(), &self.facts));
+            self.tell(|machine| {
+                Entry::packet_seen(machine, self.now, self.message_name(), &self.facts)
+            });
         }
     }
 
@@ -333,16 +433,25 @@ impl Asked<'_> {
         let message = self.message_name();
         match outcome {
             Outcome::Reply { reply, .. } if !reply.yiaddr.is_unspecified() => {
-                let sent = if reply.message_type() == Some(MessageType::Offer) { "DHCPOFFER" } else { "DHCPACK" };
+                let sent = if reply.message_type() == Some(MessageType::Offer) {
+                    "DHCPOFFER"
+                } else {
+                    "DHCPACK"
+                };
                 self.tell(|machine| Entry::address_answered(machine, self.now, sent, reply.yiaddr));
             }
-            Outcome::Reply { .. } | Outcome::Ignore(Reason::ChoseOtherServer | Reason::NoAnswerDue) => {}
-            Outcome::Ignore(reason) => self.tell(|machine| Entry::refused(machine, self.now, message, *reason)),
+            Outcome::Reply { .. }
+            | Outcome::Ignore(Reason::ChoseOtherServer | Reason::NoAnswerDue) => {}
+            Outcome::Ignore(reason) => {
+                self.tell(|machine| Entry::refused(machine, self.now, message, *reason))
+            }
         }
     }
 
     fn tell(&self, entry: impl FnOnce(farrier_engine::model::MachineId) -> Entry) {
-        self.port.core.tell_of(self.facts.mac, self.who.machine.as_deref(), entry);
+        self.port
+            .core
+            .tell_of(self.facts.mac, self.who.machine.as_deref(), entry);
     }
 }
 

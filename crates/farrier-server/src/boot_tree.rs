@@ -109,7 +109,9 @@ impl BootTree {
     /// flood a third party (`T8`).
     #[must_use]
     pub fn may_ask(&self, ip: Ipv4Addr) -> bool {
-        let near = |(network, prefix): &(Ipv4Addr, u8)| farrier_net::interface::network(ip, *prefix) == *network;
+        let near = |(network, prefix): &(Ipv4Addr, u8)| {
+            farrier_net::interface::network(ip, *prefix) == *network
+        };
         self.networks.iter().any(near) || self.core.leases.subnet_of(ip).is_some()
     }
 
@@ -121,7 +123,10 @@ impl BootTree {
 
     /// Looks a cleaned name up.
     pub async fn resolve(&self, name: &str, asker: Asker) -> Result<Served, Missing> {
-        let urls = Urls { server: asker.server, port: self.core.config.boot_http_port };
+        let urls = Urls {
+            server: asker.server,
+            port: self.core.config.boot_http_port,
+        };
         let parts: Vec<&str> = name.split('/').collect();
         match parts.as_slice() {
             [.., "autoexec.ipxe"] | ["boot", "first.ipxe"] => Ok(first_script(urls)),
@@ -133,13 +138,25 @@ impl BootTree {
 
     fn loader(&self, id: &str, file: &str) -> Result<Served, Missing> {
         let catalogue = self.core.loaders.catalogue();
-        let loader = catalogue.by_id(id).filter(|loader| loader.file_name == file).ok_or(Missing::NoSuchName)?;
+        let loader = catalogue
+            .by_id(id)
+            .filter(|loader| loader.file_name == file)
+            .ok_or(Missing::NoSuchName)?;
         let content = self.core.loaders.bytes(loader).map_err(|e| {
             tracing::error!(loader = id, error = %e, "a loader cannot be served");
             Missing::Unreadable(e.to_string())
         })?;
-        let content_type = if file.ends_with(".efi") { "application/efi" } else { "application/octet-stream" };
-        Ok(Served { content, name: format!("{file} {}", loader.version), loader: true, content_type })
+        let content_type = if file.ends_with(".efi") {
+            "application/efi"
+        } else {
+            "application/octet-stream"
+        };
+        Ok(Served {
+            content,
+            name: format!("{file} {}", loader.version),
+            loader: true,
+            content_type,
+        })
     }
 
     fn agent_file(&self, tag: &str, file: &str) -> Result<Served, Missing> {
@@ -153,12 +170,18 @@ impl BootTree {
             "agent.img" => (agent.initrd.clone(), "the agent"),
             _ => return Err(Missing::NoSuchName),
         };
-        Ok(Served { content, name: name.to_owned(), loader: false, content_type: "application/octet-stream" })
+        Ok(Served {
+            content,
+            name: name.to_owned(),
+            loader: false,
+            content_type: "application/octet-stream",
+        })
     }
 
     /// Records a name that is not there. Loaders probe for many; only what is not expected is news.
     pub fn missed(&self, name: &str, asker: Asker, missing: &Missing) {
-        if *missing == Missing::NoSuchName && EXPECTED_MISSES.iter().any(|end| name.ends_with(end)) {
+        if *missing == Missing::NoSuchName && EXPECTED_MISSES.iter().any(|end| name.ends_with(end))
+        {
             return;
         }
         self.record(asker, |machine| {
@@ -170,20 +193,33 @@ impl BootTree {
     /// Records the end of a TFTP transfer.
     pub fn transferred(&self, served: &Served, asker: Asker, event: &Event) {
         let (end, bytes, took, said) = match event {
-            Event::Done { bytes, duration, .. } => (TransferEnd::Done, *bytes, *duration, None),
+            Event::Done {
+                bytes, duration, ..
+            } => (TransferEnd::Done, *bytes, *duration, None),
             Event::Probe => return,
-            Event::ClientError { text, .. } => (TransferEnd::Aborted, 0, Duration::ZERO, Some(text.as_str())),
-            // Only the last ACK is missing: loaders that start at once do not send it.
-            Event::TimedOut { phase: Phase::Closing } => {
-                (TransferEnd::Done, served.content.len() as u64, Duration::ZERO, None)
+            Event::ClientError { text, .. } => {
+                (TransferEnd::Aborted, 0, Duration::ZERO, Some(text.as_str()))
             }
+            // Only the last ACK is missing: loaders that start at once do not send it.
+            Event::TimedOut {
+                phase: Phase::Closing,
+            } => (
+                TransferEnd::Done,
+                served.content.len() as u64,
+                Duration::ZERO,
+                None,
+            ),
             Event::TimedOut { .. } => (TransferEnd::TimedOut, 0, Duration::ZERO, None),
         };
         if end == TransferEnd::Done && served.loader {
             self.loaded(asker);
         }
         self.record(asker, |machine| {
-            Entry::transfer(machine, now(), &ended("TFTP", &served.name, bytes, took, end, said))
+            Entry::transfer(
+                machine,
+                now(),
+                &ended("TFTP", &served.name, bytes, took, end, said),
+            )
         });
     }
 
@@ -195,10 +231,20 @@ impl BootTree {
     }
 
     /// Puts something on the timeline of whoever has this address.
-    pub fn record(&self, asker: Asker, entry: impl FnOnce(farrier_engine::model::MachineId) -> Entry) {
-        let Some(mac) = self.mac_of(asker.ip) else { return };
+    pub fn record(
+        &self,
+        asker: Asker,
+        entry: impl FnOnce(farrier_engine::model::MachineId) -> Entry,
+    ) {
+        let Some(mac) = self.mac_of(asker.ip) else {
+            return;
+        };
         let machines = self.core.fleet.candidates(&[mac], None);
-        let machine = if machines.len() == 1 { machines.first() } else { None };
+        let machine = if machines.len() == 1 {
+            machines.first()
+        } else {
+            None
+        };
         self.core.tell_of(mac, machine.map(AsRef::as_ref), entry);
     }
 
@@ -225,7 +271,14 @@ fn ended<'a>(
     end: TransferEnd,
     said: Option<&'a str>,
 ) -> Transfer<'a> {
-    Transfer { by, name, bytes, took, end, said }
+    Transfer {
+        by,
+        name,
+        bytes,
+        took,
+        end,
+        said,
+    }
 }
 
 /// Asked for by shim, GRUB, PXELINUX and boards, and rightly missing.

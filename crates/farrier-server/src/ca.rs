@@ -16,8 +16,8 @@ use aws_lc_rs::digest;
 use farrier_engine::WallTime;
 use farrier_image::key::{SigningKey, VerifyingKey};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -39,7 +39,9 @@ pub struct Ca {
 pub enum CaError {
     #[error("{path} cannot be read or written: check the data folder's owner and free space")]
     File { path: PathBuf, source: io::Error },
-    #[error("{path} is not what Farrier wrote there: restore it from a backup, or remove the folder to start a new site")]
+    #[error(
+        "{path} is not what Farrier wrote there: restore it from a backup, or remove the folder to start a new site"
+    )]
     Damaged { path: PathBuf, cause: String },
     #[error("a key or certificate could not be made: {0}")]
     Make(String),
@@ -62,18 +64,28 @@ pub struct AgentCertificate {
 
 impl fmt::Debug for Ca {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ca").field("fingerprint", &self.fingerprint()).finish_non_exhaustive()
+        f.debug_struct("Ca")
+            .field("fingerprint", &self.fingerprint())
+            .finish_non_exhaustive()
     }
 }
 
 impl Ca {
     /// Reads the keys in `folder`, or makes them.
     pub fn open(folder: &Path) -> Result<Self, CaError> {
-        fs::create_dir_all(folder).map_err(|source| CaError::File { path: folder.to_owned(), source })?;
+        fs::create_dir_all(folder).map_err(|source| CaError::File {
+            path: folder.to_owned(),
+            source,
+        })?;
         let key = open_root_key(folder)?;
         let (root, root_pem) = open_root(folder, &key)?;
         let issuer = Issuer::from_ca_cert_der(&root, key).map_err(make)?;
-        Ok(Self { issuer, root, root_pem, image_key: open_image_key(folder)? })
+        Ok(Self {
+            issuer,
+            root,
+            root_pem,
+            image_key: open_image_key(folder)?,
+        })
     }
 
     /// SHA-256 of the root certificate: what agents and command lines pin.
@@ -111,7 +123,10 @@ impl Ca {
     pub fn agent_tls(&self, names: &[SanType]) -> Result<Arc<ServerConfig>, CaError> {
         let mut roots = RootCertStore::empty();
         roots.add(self.root.clone()).map_err(make)?;
-        let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).allow_unauthenticated().build().map_err(make)?;
+        let verifier = WebPkiClientVerifier::builder(Arc::new(roots))
+            .allow_unauthenticated()
+            .build()
+            .map_err(make)?;
         let (chain, key) = self.server_leaf(names)?;
         let config = ServerConfig::builder_with_protocol_versions(&[&rustls::version::TLS13])
             .with_client_cert_verifier(verifier)
@@ -123,7 +138,10 @@ impl Ca {
     /// TLS for people and programs.
     pub fn admin_tls(&self, names: &[SanType]) -> Result<Arc<ServerConfig>, CaError> {
         let (chain, key) = self.server_leaf(names)?;
-        let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).map_err(make)?;
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .map_err(make)?;
         Ok(Arc::new(with_http(config)))
     }
 
@@ -135,14 +153,21 @@ impl Ca {
         let bad = |e: rcgen::Error| BadRequest(e.to_string());
         let mut csr = CertificateSigningRequestParams::from_pem(csr_pem).map_err(bad)?;
         let mut params = leaf_params(Duration::hours(AGENT_HOURS));
-        params.distinguished_name.push(DnType::CommonName, machine.hyphenated().to_string());
+        params
+            .distinguished_name
+            .push(DnType::CommonName, machine.hyphenated().to_string());
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let serial = random_serial().map_err(|e| BadRequest(e.to_string()))?;
         params.serial_number = Some(SerialNumber::from_slice(&serial));
         csr.params = params;
         let certificate = csr.signed_by(&self.issuer).map_err(bad)?;
-        let key = key_fingerprint(certificate.der()).ok_or_else(|| BadRequest("its key cannot be read".to_owned()))?;
-        Ok(AgentCertificate { chain: certificate.pem() + &self.root_pem, key, serial: hex(&serial) })
+        let key = key_fingerprint(certificate.der())
+            .ok_or_else(|| BadRequest("its key cannot be read".to_owned()))?;
+        Ok(AgentCertificate {
+            chain: certificate.pem() + &self.root_pem,
+            key,
+            serial: hex(&serial),
+        })
     }
 
     fn server_leaf(
@@ -151,7 +176,9 @@ impl Ca {
     ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), CaError> {
         let key = KeyPair::generate().map_err(make)?;
         let mut params = leaf_params(Duration::days(SERVER_DAYS));
-        params.distinguished_name.push(DnType::CommonName, "Farrier");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "Farrier");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.subject_alt_names = names.to_vec();
         let leaf = params.signed_by(&key, &self.issuer).map_err(make)?;
@@ -176,12 +203,19 @@ pub fn names(addresses: impl IntoIterator<Item = IpAddr>, hosts: &[String]) -> V
         Ok(address) => Some(SanType::IpAddress(address)),
         Err(_) => host.as_str().try_into().ok().map(SanType::DnsName),
     });
-    addresses.into_iter().map(SanType::IpAddress).chain(hosts).collect()
+    addresses
+        .into_iter()
+        .map(SanType::IpAddress)
+        .chain(hosts)
+        .collect()
 }
 
 fn key_fingerprint(certificate: &CertificateDer<'_>) -> Option<[u8; 32]> {
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
-    digest::digest(&digest::SHA256, parsed.public_key().raw).as_ref().try_into().ok()
+    digest::digest(&digest::SHA256, parsed.public_key().raw)
+        .as_ref()
+        .try_into()
+        .ok()
 }
 
 fn with_http(mut config: ServerConfig) -> ServerConfig {
@@ -230,7 +264,10 @@ fn root_params() -> Result<CertificateParams, CaError> {
     let mut params = leaf_params(Duration::days(ROOT_DAYS));
     let serial = random_serial()?;
     // Two sites must not look the same in a browser's list.
-    params.distinguished_name.push(DnType::CommonName, format!("Farrier site {}", &hex(&serial)[..8]));
+    params.distinguished_name.push(
+        DnType::CommonName,
+        format!("Farrier site {}", &hex(&serial)[..8]),
+    );
     params.serial_number = Some(SerialNumber::from_slice(&serial));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -248,27 +285,39 @@ fn open_image_key(folder: &Path) -> Result<SigningKey, CaError> {
 
 fn random_serial() -> Result<[u8; 16], CaError> {
     let mut serial = [0; 16];
-    aws_lc_rs::rand::fill(&mut serial).map_err(|_| CaError::Make("no random numbers".to_owned()))?;
+    aws_lc_rs::rand::fill(&mut serial)
+        .map_err(|_| CaError::Make("no random numbers".to_owned()))?;
     // Positive and without leading zeros (RFC 5280 4.1.2.2).
     serial[0] = serial[0] & 0x7f | 0x40;
     Ok(serial)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CaError> {
-    fs::read(path).map_err(|source| CaError::File { path: path.to_owned(), source })
+    fs::read(path).map_err(|source| CaError::File {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Whole or not at all, and never readable by others.
 fn write_secret(path: &Path, content: &[u8]) -> Result<(), CaError> {
     let partial = path.with_extension("new");
     let write = || {
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&partial)?;
         file.write_all(content)?;
         file.sync_all()?;
         fs::rename(&partial, path)?;
-        fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+        fs::File::open(path.parent().unwrap_or_else(|| Path::new(".")))?.sync_all()
     };
-    write().map_err(|source| CaError::File { path: path.to_owned(), source })
+    write().map_err(|source| CaError::File {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn make(error: impl fmt::Display) -> CaError {
@@ -276,7 +325,10 @@ fn make(error: impl fmt::Display) -> CaError {
 }
 
 fn damaged(path: &Path, cause: impl fmt::Display) -> CaError {
-    CaError::Damaged { path: path.to_owned(), cause: cause.to_string() }
+    CaError::Damaged {
+        path: path.to_owned(),
+        cause: cause.to_string(),
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -329,14 +381,21 @@ mod tests {
         Ca::open(folder.path()).unwrap();
         std::fs::write(folder.path().join("root.key"), "gone").unwrap();
         let error = Ca::open(folder.path()).unwrap_err().to_string();
-        assert!(error.contains("root.key") && error.contains("backup"), "{error}");
+        assert!(
+            error.contains("root.key") && error.contains("backup"),
+            "{error}"
+        );
     }
 
     #[test]
     fn hostile_requests_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let ca = Ca::open(folder.path()).unwrap();
-        for csr in ["", "-----BEGIN CERTIFICATE REQUEST-----\n-----END CERTIFICATE REQUEST-----\n", &"a".repeat(1 << 16)] {
+        for csr in [
+            "",
+            "-----BEGIN CERTIFICATE REQUEST-----\n-----END CERTIFICATE REQUEST-----\n",
+            &"a".repeat(1 << 16),
+        ] {
             assert!(ca.sign_agent(csr, Uuid::nil()).is_err());
         }
     }

@@ -50,7 +50,9 @@ impl Core {
     /// Stores new site settings and lets everybody use them.
     pub async fn set_site(&self, settings: Settings) -> Result<(), DbError> {
         let current = self.db.site_settings().await?;
-        self.db.set_site_settings(&settings, current.revision).await?;
+        self.db
+            .set_site_settings(&settings, current.revision)
+            .await?;
         self.site.store(Arc::new(settings));
         self.refresh();
         Ok(())
@@ -58,7 +60,8 @@ impl Core {
 
     /// Makes decisions rest on the settings, loaders and agent as they are now.
     pub fn refresh(&self) {
-        self.snapshot.store(Arc::new(snapshot(&self.site.load(), &self.loaders)));
+        self.snapshot
+            .store(Arc::new(snapshot(&self.site.load(), &self.loaders)));
         self.tell(Change::Site);
     }
 
@@ -74,18 +77,36 @@ impl Core {
         let candidates = self.fleet.candidates(&evidence.macs, evidence.uuid);
         match identify(evidence, candidates.iter().map(AsRef::as_ref)) {
             Identity::Match { machine, .. } => {
-                let machine = candidates.into_iter().find(|candidate| candidate.id == machine);
-                let due = machine.as_ref().and_then(|machine| self.fleet.queue(machine.id).into_iter().next());
-                Recognised { machine, due, conflict: Vec::new(), why: String::new() }
+                let machine = candidates
+                    .into_iter()
+                    .find(|candidate| candidate.id == machine);
+                let due = machine
+                    .as_ref()
+                    .and_then(|machine| self.fleet.queue(machine.id).into_iter().next());
+                Recognised {
+                    machine,
+                    due,
+                    conflict: Vec::new(),
+                    why: String::new(),
+                }
             }
             Identity::New => Recognised::default(),
-            Identity::Conflict { machines, why } => Recognised { conflict: machines, why, ..Recognised::default() },
+            Identity::Conflict { machines, why } => Recognised {
+                conflict: machines,
+                why,
+                ..Recognised::default()
+            },
         }
     }
 
     /// Tells of what somebody with this hardware address did: on the machine's timeline, or, for a
     /// stranger, in the bounded memory of [`Sightings`].
-    pub fn tell_of(&self, mac: MacAddr, machine: Option<&Machine>, entry: impl FnOnce(MachineId) -> Entry) {
+    pub fn tell_of(
+        &self,
+        mac: MacAddr,
+        machine: Option<&Machine>,
+        entry: impl FnOnce(MachineId) -> Entry,
+    ) {
         match machine {
             Some(machine) => self.note_entry(entry(machine.id)),
             None => self.sightings.note(mac, entry(MachineId(Uuid::nil()))),
@@ -94,7 +115,13 @@ impl Core {
 
     /// Puts a sentence on a machine's timeline.
     pub fn note(&self, machine: MachineId, kind: Kind, text: impl Into<String>) {
-        self.note_entry(Entry { machine, at: now(), kind, text: text.into(), details: Vec::new() });
+        self.note_entry(Entry {
+            machine,
+            at: now(),
+            kind,
+            text: text.into(),
+            details: Vec::new(),
+        });
     }
 
     /// Puts an entry on a machine's timeline.
@@ -138,15 +165,26 @@ impl Recognised {
 #[must_use]
 pub fn snapshot(site: &Settings, loaders: &Loaders) -> Snapshot {
     // The agent is built for PCs only so far.
-    let agents = loaders.agent().is_some().then_some(Arch::X86_64).into_iter().collect();
-    Snapshot { site: site.clone(), catalogue: (*loaders.catalogue()).clone(), agents }
+    let agents = loaders
+        .agent()
+        .is_some()
+        .then_some(Arch::X86_64)
+        .into_iter()
+        .collect();
+    Snapshot {
+        site: site.clone(),
+        catalogue: (*loaders.catalogue()).clone(),
+        agents,
+    }
 }
 
 /// The clock of this machine, the only place in the server where it is read for the domain.
 #[must_use]
 #[allow(clippy::disallowed_methods, reason = "this is the one place")]
 pub fn now() -> WallTime {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
     WallTime::default() + since_epoch
 }
 

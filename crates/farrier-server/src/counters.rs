@@ -14,7 +14,11 @@ pub struct Counters {
 
 impl Default for Counters {
     fn default() -> Self {
-        Self { replies: AtomicU64::new(0), dropped: AtomicU64::new(0), ignored: Reason::ALL.map(|_| AtomicU64::new(0)) }
+        Self {
+            replies: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            ignored: Reason::ALL.map(|_| AtomicU64::new(0)),
+        }
     }
 }
 
@@ -39,6 +43,10 @@ impl Counters {
     pub fn values(&self) -> Vec<(&'static str, u64)> {
         let fixed = [("replies", &self.replies), ("dropped", &self.dropped)];
         let ignored = Reason::ALL.iter().map(|r| r.label()).zip(&self.ignored);
-        fixed.into_iter().chain(ignored).map(|(name, value)| (name, value.load(Ordering::Relaxed))).collect()
+        fixed
+            .into_iter()
+            .chain(ignored)
+            .map(|(name, value)| (name, value.load(Ordering::Relaxed)))
+            .collect()
     }
 }

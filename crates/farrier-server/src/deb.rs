@@ -34,7 +34,9 @@ pub fn each_file(
     while let Some(member) = members.next_entry() {
         let member = member?;
         let name = String::from_utf8_lossy(member.header().identifier()).into_owned();
-        let Some((part, compression)) = name.trim_end_matches('/').split_once(".tar") else { continue };
+        let Some((part, compression)) = name.trim_end_matches('/').split_once(".tar") else {
+            continue;
+        };
         if !matches!(part, "control" | "data") {
             continue;
         }
@@ -46,7 +48,9 @@ pub fn each_file(
             }
             let path = plain(&entry.path()?);
             match part {
-                "control" if path == "control" => control = Some(parse_control(&whole(&mut entry)?)),
+                "control" if path == "control" => {
+                    control = Some(parse_control(&whole(&mut entry)?))
+                }
                 "data" => take(&path, entry.size(), &mut entry)?,
                 _ => {}
             }
@@ -64,7 +68,9 @@ pub fn each_file(
 pub fn whole(content: &mut dyn Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if content.take(MAX_FILE + 1).read_to_end(&mut bytes)? as u64 > MAX_FILE {
-        return Err(io::Error::other("a file in the package is larger than any file should be"));
+        return Err(io::Error::other(
+            "a file in the package is larger than any file should be",
+        ));
     }
     Ok(bytes)
 }
@@ -74,7 +80,11 @@ fn unpacked<'a>(member: impl Read + 'a, compression: &str) -> io::Result<Box<dyn
         "" => Box::new(member),
         ".xz" => Box::new(liblzma::read::XzDecoder::new(member)),
         ".zst" => Box::new(zstd::Decoder::new(member)?),
-        other => return Err(io::Error::other(format!("the package is packed with {other}, which is not known"))),
+        other => {
+            return Err(io::Error::other(format!(
+                "the package is packed with {other}, which is not known"
+            )));
+        }
     })
 }
 
@@ -82,9 +92,16 @@ fn parse_control(bytes: &[u8]) -> Control {
     let text = String::from_utf8_lossy(bytes);
     let field = |name: &str| {
         let mut lines = text.lines();
-        lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or("").trim().to_owned()
+        lines
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+            .unwrap_or("")
+            .trim()
+            .to_owned()
     };
-    Control { package: field("Package"), version: field("Version") }
+    Control {
+        package: field("Package"),
+        version: field("Version"),
+    }
 }
 
 /// The normal parts of a path, joined: `./boot/x` and `boot/x` are the same.

@@ -64,12 +64,17 @@ impl Fleet {
             let page = db.machines(&MachineQuery::default(), after, PAGE).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.id);
-            page.into_iter().for_each(|machine| known.put_machine(Arc::new(machine)));
+            page.into_iter()
+                .for_each(|machine| known.put_machine(Arc::new(machine)));
         }
         for task in db.unfinished_tasks().await? {
             known.put_task(Arc::new(task));
         }
-        Ok(Self { db, known: RwLock::new(known), changes })
+        Ok(Self {
+            db,
+            known: RwLock::new(known),
+            changes,
+        })
     }
 
     #[must_use]
@@ -82,12 +87,25 @@ impl Fleet {
     #[must_use]
     pub fn candidates(&self, macs: &[MacAddr], uuid: Option<Uuid>) -> Vec<Arc<Machine>> {
         self.read(|known| {
-            let by_mac = macs.iter().filter_map(|mac| known.by_mac.get(mac)).flatten();
-            let by_uuid = uuid.iter().filter_map(|uuid| known.by_uuid.get(uuid)).flatten();
+            let by_mac = macs
+                .iter()
+                .filter_map(|mac| known.by_mac.get(mac))
+                .flatten();
+            let by_uuid = uuid
+                .iter()
+                .filter_map(|uuid| known.by_uuid.get(uuid))
+                .flatten();
             let mut ids: Vec<MachineId> = by_mac.chain(by_uuid).copied().collect();
             let mut seen = Vec::new();
-            ids.retain(|id| !seen.contains(id) && { seen.push(*id); true });
-            ids.iter().filter_map(|id| known.machines.get(id).cloned()).collect()
+            ids.retain(|id| {
+                !seen.contains(id) && {
+                    seen.push(*id);
+                    true
+                }
+            });
+            ids.iter()
+                .filter_map(|id| known.machines.get(id).cloned())
+                .collect()
         })
     }
 
@@ -128,7 +146,10 @@ impl Fleet {
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(FleetError::Db(DbError::Conflict { what: "machine", id: id.to_string() }))
+        Err(FleetError::Db(DbError::Conflict {
+            what: "machine",
+            id: id.to_string(),
+        }))
     }
 
     /// Notes in memory that a machine is alive; stored with its next change.
@@ -160,7 +181,9 @@ impl Fleet {
     pub fn queue(&self, machine: MachineId) -> Vec<Arc<Task>> {
         self.read(|known| {
             let queue = known.queues.get(&machine).into_iter().flatten();
-            queue.filter_map(|id| known.tasks.get(id).cloned()).collect()
+            queue
+                .filter_map(|id| known.tasks.get(id).cloned())
+                .collect()
         })
     }
 
@@ -203,7 +226,10 @@ impl Fleet {
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(FleetError::Db(DbError::Conflict { what: "task", id: id.to_string() }))
+        Err(FleetError::Db(DbError::Conflict {
+            what: "task",
+            id: id.to_string(),
+        }))
     }
 
     /// Shows newer progress without storing it: it would cost a disk write per second and task, and a
@@ -218,7 +244,11 @@ impl Fleet {
     }
 
     async fn reread_machine(&self, id: MachineId) -> Result<(), FleetError> {
-        let stored = self.db.machine(id).await?.ok_or(FleetError::NoMachine(id))?;
+        let stored = self
+            .db
+            .machine(id)
+            .await?
+            .ok_or(FleetError::NoMachine(id))?;
         self.write(|known| known.put_machine(Arc::new(stored)));
         Ok(())
     }
@@ -235,11 +265,21 @@ impl Fleet {
     }
 
     fn read<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
-        look(&self.known.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+        look(
+            &self
+                .known
+                .read()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        )
     }
 
     fn write<T>(&self, change: impl FnOnce(&mut Known) -> T) -> T {
-        change(&mut self.known.write().unwrap_or_else(std::sync::PoisonError::into_inner))
+        change(
+            &mut self
+                .known
+                .write()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        )
     }
 }
 
@@ -264,7 +304,9 @@ impl Known {
     }
 
     fn unindex(&mut self, id: MachineId) {
-        let Some(old) = self.machines.get(&id) else { return };
+        let Some(old) = self.machines.get(&id) else {
+            return;
+        };
         for mac in &old.macs {
             if let Some(ids) = self.by_mac.get_mut(mac) {
                 ids.retain(|other| *other != id);

@@ -57,7 +57,12 @@ impl Leases {
                 tracing::warn!(%ip, %error, "a stored lease fits no subnet and is not used");
             }
         }
-        Ok(Self { db, book: Mutex::new(book), subnets, changes })
+        Ok(Self {
+            db,
+            book: Mutex::new(book),
+            subnets,
+            changes,
+        })
     }
 
     /// Looks at or changes the book. `work` must not wait for anything.
@@ -74,13 +79,25 @@ impl Leases {
     }
 
     /// A client gave its address back.
-    pub async fn release(&self, mac: MacAddr, ip: Ipv4Addr, now: WallTime) -> Result<Result<(), Reason>, DbError> {
-        self.settle(self.with_book(|book| book.release(now, mac, ip))).await
+    pub async fn release(
+        &self,
+        mac: MacAddr,
+        ip: Ipv4Addr,
+        now: WallTime,
+    ) -> Result<Result<(), Reason>, DbError> {
+        self.settle(self.with_book(|book| book.release(now, mac, ip)))
+            .await
     }
 
     /// A client found its address in use by another.
-    pub async fn decline(&self, mac: MacAddr, ip: Ipv4Addr, now: WallTime) -> Result<Result<(), Reason>, DbError> {
-        self.settle(self.with_book(|book| book.decline(now, mac, ip))).await
+    pub async fn decline(
+        &self,
+        mac: MacAddr,
+        ip: Ipv4Addr,
+        now: WallTime,
+    ) -> Result<Result<(), Reason>, DbError> {
+        self.settle(self.with_book(|book| book.decline(now, mac, ip)))
+            .await
     }
 
     async fn settle(&self, changed: Result<Lease, Reason>) -> Result<Result<(), Reason>, DbError> {

@@ -41,10 +41,19 @@ pub async fn check(served: &[Interface]) -> Vec<Check> {
     // The port of clients can be had once; a second check waits for the first.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
     let _turn = ONE_AT_A_TIME.lock().await;
-    let ours = |found: interface::Interface| found.addresses.into_iter().map(|(address, _)| address);
-    let own: Vec<Ipv4Addr> = interface::list().unwrap_or_default().into_iter().flat_map(ours).collect();
+    let ours =
+        |found: interface::Interface| found.addresses.into_iter().map(|(address, _)| address);
+    let own: Vec<Ipv4Addr> = interface::list()
+        .unwrap_or_default()
+        .into_iter()
+        .flat_map(ours)
+        .collect();
     let asked = served.iter().map(async |served| {
-        checks(&served.name, served.mode, &foreign_servers(&served.name, &own).await)
+        checks(
+            &served.name,
+            served.mode,
+            &foreign_servers(&served.name, &own).await,
+        )
     });
     futures::future::join_all(asked).await.concat()
 }
@@ -68,7 +77,9 @@ pub async fn foreign_servers(interface: &str, own: &[Ipv4Addr]) -> io::Result<Ve
         sender.send(from, to, MacAddr([0xff; 6]), &packet)?;
         while let Ok(received) = timeout_at(until, socket.recv_from(&mut buffer)).await {
             // What the network says about an earlier packet is no reason to stop listening.
-            let Ok((len, SocketAddr::V4(source))) = received else { continue };
+            let Ok((len, SocketAddr::V4(source))) = received else {
+                continue;
+            };
             if !own.contains(source.ip()) {
                 note(&mut found, &buffer[..len], *source.ip(), &question);
             }
@@ -82,13 +93,22 @@ pub async fn foreign_servers(interface: &str, own: &[Ipv4Addr]) -> io::Result<Ve
 #[must_use]
 pub fn checks(interface: &str, mode: Mode, asked: &io::Result<Vec<ForeignServer>>) -> Vec<Check> {
     let name = format!("network {interface}");
-    let check = |verdict, found: String, remedy: Option<String>| Check { name: name.clone(), verdict, found, remedy };
+    let check = |verdict, found: String, remedy: Option<String>| Check {
+        name: name.clone(),
+        verdict,
+        found,
+        remedy,
+    };
     let servers = match asked {
         Ok(servers) => servers,
         Err(error) => {
             let remedy = match error.kind() {
-                io::ErrorKind::AddrInUse => "A DHCP client of this host has UDP port 68: stop it for the check, or give the interface a fixed address.",
-                io::ErrorKind::PermissionDenied => "Run the server as root or with CAP_NET_RAW and CAP_NET_BIND_SERVICE.",
+                io::ErrorKind::AddrInUse => {
+                    "A DHCP client of this host has UDP port 68: stop it for the check, or give the interface a fixed address."
+                }
+                io::ErrorKind::PermissionDenied => {
+                    "Run the server as root or with CAP_NET_RAW and CAP_NET_BIND_SERVICE."
+                }
                 _ => "See that the interface is there and up: ip link.",
             };
             let found = format!("other servers cannot be looked for: {error}");
@@ -104,11 +124,18 @@ pub fn checks(interface: &str, mode: Mode, asked: &io::Result<Vec<ForeignServer>
         let remedy = format!(
             "Start the DHCP server of this network; or let Farrier be it: mode = \"dhcp\" for {interface}, and a [[subnet]]."
         );
-        checks.push(check(Verdict::Bad, "nobody gives addresses here, so no machine can boot".to_owned(), Some(remedy)));
+        checks.push(check(
+            Verdict::Bad,
+            "nobody gives addresses here, so no machine can boot".to_owned(),
+            Some(remedy),
+        ));
     }
     if checks.is_empty() {
         let found = match servers.first() {
-            Some(server) => format!("{} gives addresses, nobody else names boot files", server.address),
+            Some(server) => format!(
+                "{} gives addresses, nobody else names boot files",
+                server.address
+            ),
             None => "no other server answers".to_owned(),
         };
         checks.push(check(Verdict::Good, found, None));
@@ -124,7 +151,9 @@ fn judge(interface: &str, mode: Mode, server: &ForeignServer) -> Option<(Verdict
         (Some(_), Mode::Dhcp) => Some((
             Verdict::Bad,
             format!("{address} is a second DHCP server{says}"),
-            format!("Switch one of the two off; to leave addresses to {address}, write mode = \"proxy\" for {interface}."),
+            format!(
+                "Switch one of the two off; to leave addresses to {address}, write mode = \"proxy\" for {interface}."
+            ),
         )),
         (Some(_), Mode::Port4011) if !server.is_pxe => Some((
             Verdict::Warning,
@@ -135,12 +164,16 @@ fn judge(interface: &str, mode: Mode, server: &ForeignServer) -> Option<(Verdict
         (Some(_), _) => Some((
             Verdict::Warning,
             format!("{address} gives addresses and names a boot file, too{says}"),
-            format!("Take boot options (next-server, filename, 43, 60, 66, 67) out of the DHCP server {address}: machines may follow it."),
+            format!(
+                "Take boot options (next-server, filename, 43, 60, 66, 67) out of the DHCP server {address}: machines may follow it."
+            ),
         )),
         (None, _) => Some((
             Verdict::Bad,
             format!("{address} is another PXE server{says}"),
-            format!("Switch the PXE service at {address} off (FOG, WDS, SCCM, dnsmasq, a NAS?): machines follow whoever is faster."),
+            format!(
+                "Switch the PXE service at {address} off (FOG, WDS, SCCM, dnsmasq, a NAS?): machines follow whoever is faster."
+            ),
         )),
     }
 }
@@ -160,27 +193,40 @@ fn boot_words(server: &ForeignServer) -> String {
     if server.has_vendor_options && server.is_pxe {
         words.push("option 43".to_owned());
     }
-    if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) }
+    if words.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", words.join(", "))
+    }
 }
 
 /// A DHCPDISCOVER as UEFI firmware sends it, from an address that no machine has.
 fn question() -> io::Result<Message> {
     let mut random = [0; 26];
-    getrandom::fill(&mut random).map_err(|_| io::Error::other("the system gives no random numbers"))?;
+    getrandom::fill(&mut random)
+        .map_err(|_| io::Error::other("the system gives no random numbers"))?;
     let mut mac = [0; 6];
     mac.copy_from_slice(&random[..6]);
     // Locally administered, not multicast.
     mac[0] = mac[0] & 0xfc | 0x02;
-    let xid = Xid(u32::from_be_bytes([random[6], random[7], random[8], random[9]]));
+    let xid = Xid(u32::from_be_bytes([
+        random[6], random[7], random[8], random[9],
+    ]));
     let mut message = Message::request(xid, MacAddr(mac));
     message.flags = BROADCAST;
     let mut machine = vec![0];
     machine.extend_from_slice(&random[10..]);
     let options: [(u8, &[u8]); 7] = [
         (option::DHCP_MESSAGE_TYPE, &[MessageType::Discover as u8]),
-        (option::PARAMETER_REQUEST_LIST, &[1, 3, 6, 43, 54, 60, 66, 67, 128, 135]),
+        (
+            option::PARAMETER_REQUEST_LIST,
+            &[1, 3, 6, 43, 54, 60, 66, 67, 128, 135],
+        ),
         (option::MAXIMUM_DHCP_MESSAGE_SIZE, &1464_u16.to_be_bytes()),
-        (option::VENDOR_CLASS_IDENTIFIER, b"PXEClient:Arch:00007:UNDI:003016"),
+        (
+            option::VENDOR_CLASS_IDENTIFIER,
+            b"PXEClient:Arch:00007:UNDI:003016",
+        ),
         (option::CLIENT_SYSTEM_ARCHITECTURE, &[0, 7]),
         (option::CLIENT_NETWORK_INTERFACE, &[1, 3, 16]),
         (option::CLIENT_MACHINE_IDENTIFIER, &machine),
@@ -193,8 +239,11 @@ fn question() -> io::Result<Message> {
 
 /// Adds what a packet says, if it answers `question`. A server may answer twice, for addresses and for boot.
 fn note(found: &mut Vec<ForeignServer>, packet: &[u8], source: Ipv4Addr, question: &Message) {
-    let Ok(answer) = Message::decode(packet) else { return };
-    let is_ours = answer.op == Op::Reply && answer.xid == question.xid && answer.chaddr == question.chaddr;
+    let Ok(answer) = Message::decode(packet) else {
+        return;
+    };
+    let is_ours =
+        answer.op == Op::Reply && answer.xid == question.xid && answer.chaddr == question.chaddr;
     if !is_ours || answer.message_type() != Some(MessageType::Offer) {
         return;
     }
@@ -216,11 +265,21 @@ fn note(found: &mut Vec<ForeignServer>, packet: &[u8], source: Ipv4Addr, questio
         }
         None => return,
     };
-    let text = |bytes: &[u8]| Some(String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned()).filter(|t| !t.is_empty());
+    let text = |bytes: &[u8]| {
+        Some(
+            String::from_utf8_lossy(bytes)
+                .trim_end_matches('\0')
+                .to_owned(),
+        )
+        .filter(|t| !t.is_empty())
+    };
     let option = |code| answer.options.get(code).and_then(text);
     let specified = |ip: Ipv4Addr| Some(ip).filter(|ip| !ip.is_unspecified());
     server.lends = server.lends.or_else(|| specified(answer.yiaddr));
-    server.is_pxe |= answer.options.get(option::VENDOR_CLASS_IDENTIFIER).is_some_and(|class| class.starts_with(b"PXEClient"));
+    server.is_pxe |= answer
+        .options
+        .get(option::VENDOR_CLASS_IDENTIFIER)
+        .is_some_and(|class| class.starts_with(b"PXEClient"));
     server.has_vendor_options |= answer.options.contains(option::VENDOR_SPECIFIC_INFORMATION);
     let next = || specified(answer.siaddr).map(|ip| ip.to_string());
     let said = option(option::TFTP_SERVER_NAME).or_else(next);
@@ -261,14 +320,19 @@ mod tests {
     }
 
     fn dhcp() -> ForeignServer {
-        ForeignServer { lends: Some(Ipv4Addr::new(192, 0, 2, 100)), ..server() }
+        ForeignServer {
+            lends: Some(Ipv4Addr::new(192, 0, 2, 100)),
+            ..server()
+        }
     }
 
     fn offer(question: &Message) -> Message {
         let mut offer = question.clone();
         offer.op = Op::Reply;
         offer.options = Default::default();
-        offer.options.set(option::DHCP_MESSAGE_TYPE, [MessageType::Offer as u8]);
+        offer
+            .options
+            .set(option::DHCP_MESSAGE_TYPE, [MessageType::Offer as u8]);
         offer
     }
 
@@ -286,8 +350,18 @@ mod tests {
         assert_eq!(question.message_type(), Some(MessageType::Discover));
         assert_eq!(question.client_system_architecture(), [7]);
         assert!(question.wants_broadcast() && question.oddities.is_empty());
-        assert_eq!(question.options.get(option::CLIENT_MACHINE_IDENTIFIER).map(<[u8]>::len), Some(17));
-        assert_eq!(question.chaddr[0] & 0x03, 0x02, "locally administered, not multicast");
+        assert_eq!(
+            question
+                .options
+                .get(option::CLIENT_MACHINE_IDENTIFIER)
+                .map(<[u8]>::len),
+            Some(17)
+        );
+        assert_eq!(
+            question.chaddr[0] & 0x03,
+            0x02,
+            "locally administered, not multicast"
+        );
     }
 
     #[test]
@@ -296,8 +370,10 @@ mod tests {
         let mut lease = offer(&question);
         lease.yiaddr = Ipv4Addr::new(192, 0, 2, 100);
         let mut boot = offer(&question);
-        boot.options.set(option::VENDOR_CLASS_IDENTIFIER, *b"PXEClient");
-        boot.options.set(option::VENDOR_SPECIFIC_INFORMATION, [6, 1, 8, 255]);
+        boot.options
+            .set(option::VENDOR_CLASS_IDENTIFIER, *b"PXEClient");
+        boot.options
+            .set(option::VENDOR_SPECIFIC_INFORMATION, [6, 1, 8, 255]);
         boot.options.set(option::BOOTFILE_NAME, *b"wdsnbp.com\0");
         boot.siaddr = Ipv4Addr::new(192, 0, 2, 10);
         let expected = ForeignServer {
@@ -321,7 +397,8 @@ mod tests {
         let mut other_mac = good.clone();
         other_mac.chaddr[5] ^= 1;
         let mut ack = good.clone();
-        ack.options.set(option::DHCP_MESSAGE_TYPE, [MessageType::Ack as u8]);
+        ack.options
+            .set(option::DHCP_MESSAGE_TYPE, [MessageType::Ack as u8]);
         assert_eq!(heard(&asked, &[request, other_xid, other_mac, ack]), []);
         let mut found = Vec::new();
         note(&mut found, b"not DHCP", OTHER, &asked);
@@ -335,7 +412,9 @@ mod tests {
         let flood: Vec<_> = (0..200)
             .map(|i| {
                 let mut answer = offer(&asked);
-                answer.options.set(option::SERVER_IDENTIFIER, [198, 51, 100, i]);
+                answer
+                    .options
+                    .set(option::SERVER_IDENTIFIER, [198, 51, 100, i]);
                 answer
             })
             .collect();
@@ -344,20 +423,89 @@ mod tests {
 
     #[test]
     fn what_is_found_is_judged_by_what_we_are_there() {
-        let pxe = ForeignServer { is_pxe: true, ..server() };
-        let booting = ForeignServer { boot_file: Some("pxelinux.0".to_owned()), ..dhcp() };
-        let next = ForeignServer { next_server: Some("192.0.2.9".to_owned()), ..dhcp() };
+        let pxe = ForeignServer {
+            is_pxe: true,
+            ..server()
+        };
+        let booting = ForeignServer {
+            boot_file: Some("pxelinux.0".to_owned()),
+            ..dhcp()
+        };
+        let next = ForeignServer {
+            next_server: Some("192.0.2.9".to_owned()),
+            ..dhcp()
+        };
         for (name, mode, found, expected, words) in [
-            ("alone", Mode::Dhcp, vec![], Verdict::Good, "no other server"),
-            ("two DHCP servers", Mode::Dhcp, vec![dhcp()], Verdict::Bad, "second DHCP server"),
-            ("foreign PXE beside DHCP", Mode::Dhcp, vec![pxe.clone()], Verdict::Bad, "another PXE server"),
-            ("nobody lends", Mode::Proxy, vec![], Verdict::Bad, "nobody gives addresses"),
-            ("as it should be", Mode::Proxy, vec![dhcp()], Verdict::Good, "192.0.2.9 gives addresses"),
-            ("a next server alone harms nobody", Mode::Proxy, vec![next], Verdict::Good, "gives addresses"),
-            ("DHCP names a file", Mode::Proxy, vec![booting], Verdict::Warning, "pxelinux.0"),
-            ("foreign PXE beside proxy", Mode::Proxy, vec![dhcp(), pxe], Verdict::Bad, "another PXE server"),
-            ("the host's own is not seen", Mode::Port4011, vec![], Verdict::Good, "no other server"),
-            ("one more", Mode::Port4011, vec![dhcp()], Verdict::Warning, "beside the DHCP server of this host"),
+            (
+                "alone",
+                Mode::Dhcp,
+                vec![],
+                Verdict::Good,
+                "no other server",
+            ),
+            (
+                "two DHCP servers",
+                Mode::Dhcp,
+                vec![dhcp()],
+                Verdict::Bad,
+                "second DHCP server",
+            ),
+            (
+                "foreign PXE beside DHCP",
+                Mode::Dhcp,
+                vec![pxe.clone()],
+                Verdict::Bad,
+                "another PXE server",
+            ),
+            (
+                "nobody lends",
+                Mode::Proxy,
+                vec![],
+                Verdict::Bad,
+                "nobody gives addresses",
+            ),
+            (
+                "as it should be",
+                Mode::Proxy,
+                vec![dhcp()],
+                Verdict::Good,
+                "192.0.2.9 gives addresses",
+            ),
+            (
+                "a next server alone harms nobody",
+                Mode::Proxy,
+                vec![next],
+                Verdict::Good,
+                "gives addresses",
+            ),
+            (
+                "DHCP names a file",
+                Mode::Proxy,
+                vec![booting],
+                Verdict::Warning,
+                "pxelinux.0",
+            ),
+            (
+                "foreign PXE beside proxy",
+                Mode::Proxy,
+                vec![dhcp(), pxe],
+                Verdict::Bad,
+                "another PXE server",
+            ),
+            (
+                "the host's own is not seen",
+                Mode::Port4011,
+                vec![],
+                Verdict::Good,
+                "no other server",
+            ),
+            (
+                "one more",
+                Mode::Port4011,
+                vec![dhcp()],
+                Verdict::Warning,
+                "beside the DHCP server of this host",
+            ),
         ] {
             let checks = checks("eth1", mode, &Ok(found));
             let worst = checks.iter().max_by_key(|check| check.verdict).unwrap();

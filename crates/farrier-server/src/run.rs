@@ -23,8 +23,8 @@ use crate::http::boot::BootHttp;
 use crate::http::serve::{Limits, serve};
 use crate::http::{admin, agent, boot as boot_http};
 use crate::leases::Leases;
-use crate::service::first_start;
 use crate::loaders::Loaders;
+use crate::service::first_start;
 use crate::sightings::Sightings;
 use crate::tasks;
 use crate::timeline::Recorder;
@@ -34,7 +34,10 @@ use crate::transfer::{TftpServer, Transfers};
 pub async fn run(config: Config) -> anyhow::Result<()> {
     install_crypto();
     raise_file_limit();
-    let bound = bind::bind(&config).await.map_err(|faults| Faults { file: "the configuration".into(), faults })?;
+    let bound = bind::bind(&config).await.map_err(|faults| Faults {
+        file: "the configuration".into(),
+        faults,
+    })?;
     let (core, storing) = open(config).await?;
     let (stop, stopped) = watch::channel(false);
     let mut listeners = start(&core, bound, &stopped)?;
@@ -58,7 +61,10 @@ pub fn install_crypto() {
 /// programs that still use select(2).
 fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, ..limit };
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, "the limit of open files stays low: many machines booting at once will be slow");
     }
@@ -66,14 +72,22 @@ fn raise_file_limit() {
 
 /// Opens everything in the data folder.
 pub async fn open(config: Config) -> anyhow::Result<(Arc<Core>, tokio::task::JoinHandle<()>)> {
-    std::fs::create_dir_all(&config.data_dir)
-        .with_context(|| format!("the data folder {} cannot be made", config.data_dir.display()))?;
+    std::fs::create_dir_all(&config.data_dir).with_context(|| {
+        format!(
+            "the data folder {} cannot be made",
+            config.data_dir.display()
+        )
+    })?;
     let ca = Ca::open(&config.keys())?;
     let db = Db::open(&config.database(), farrier_db::Options::default()).await?;
     let signing = farrier_image::key::SigningKey::from_pkcs8(&ca.image_key().to_pkcs8()?)?;
-    let keys = StoreKeys { trusted: vec![ca.image_verifying_key()], signing: Some(signing) };
+    let keys = StoreKeys {
+        trusted: vec![ca.image_verifying_key()],
+        signing: Some(signing),
+    };
     let store = Store::open_local(&config.image_store(), keys, StoreOptions::default()).await?;
-    let loaders = Loaders::open(config.loaders(), config.agent_files()).context("the loaders cannot be read")?;
+    let loaders = Loaders::open(config.loaders(), config.agent_files())
+        .context("the loaders cannot be read")?;
     let (changes, _) = broadcast::channel(CHANGES);
     let fleet = Fleet::load(db.clone(), changes.clone()).await?;
     let leases = Leases::load(db.clone(), config.subnets.clone(), changes.clone(), now()).await?;
@@ -99,51 +113,124 @@ pub async fn open(config: Config) -> anyhow::Result<(Arc<Core>, tokio::task::Joi
 }
 
 /// Starts every listener.
-fn start(core: &Arc<Core>, bound: Bound, stop: &watch::Receiver<bool>) -> anyhow::Result<JoinSet<()>> {
+fn start(
+    core: &Arc<Core>,
+    bound: Bound,
+    stop: &watch::Receiver<bool>,
+) -> anyhow::Result<JoinSet<()>> {
     let mut tasks = JoinSet::new();
     let networks = bound.links.iter().flat_map(|link| {
-        link.interface.addresses.iter().map(|(address, prefix)| {
-            (farrier_net::interface::network(*address, *prefix), *prefix)
-        })
+        link.interface
+            .addresses
+            .iter()
+            .map(|(address, prefix)| (farrier_net::interface::network(*address, *prefix), *prefix))
     });
     let tree = Arc::new(BootTree::new(Arc::clone(core), networks.collect()));
     let transfers = Arc::new(Transfers::default());
-    let addresses: Vec<IpAddr> = bound.links.iter().map(|link| IpAddr::V4(link.address)).collect();
+    let addresses: Vec<IpAddr> = bound
+        .links
+        .iter()
+        .map(|link| IpAddr::V4(link.address))
+        .collect();
     let agent_tls = core.ca.agent_tls(&ca::names(addresses, &[]))?;
     for link in bound.links {
-        let Link { interface, address, mode, dhcp, boot_server, tftp, http, agent, sender } = link;
+        let Link {
+            interface,
+            address,
+            mode,
+            dhcp,
+            boot_server,
+            tftp,
+            http,
+            agent,
+            sender,
+        } = link;
         let sender = Arc::new(sender);
-        let ports = dhcp.map(|socket| (socket, DHCP_PORT)).into_iter().chain([(boot_server, BOOT_SERVER_PORT)]);
+        let ports = dhcp
+            .map(|socket| (socket, DHCP_PORT))
+            .into_iter()
+            .chain([(boot_server, BOOT_SERVER_PORT)]);
         for (socket, port) in ports {
-            let port = BootPort { core: Arc::clone(core), socket, port, mode, address, sender: Arc::clone(&sender) };
+            let port = BootPort {
+                core: Arc::clone(core),
+                socket,
+                port,
+                mode,
+                address,
+                sender: Arc::clone(&sender),
+            };
             tasks.spawn(port.run(stop.clone()));
         }
         let (tree, transfers) = (Arc::clone(&tree), Arc::clone(&transfers));
-        let boot = BootHttp { core: Arc::clone(core), tree: Arc::clone(&tree) };
-        tasks.spawn(TftpServer { socket: tftp, interface: interface.name, address, tree, transfers }.run(stop.clone()));
-        tasks.spawn(serve(http, None, boot_http::router(boot), BOOT_LIMITS, stop.clone()));
+        let boot = BootHttp {
+            core: Arc::clone(core),
+            tree: Arc::clone(&tree),
+        };
+        tasks.spawn(
+            TftpServer {
+                socket: tftp,
+                interface: interface.name,
+                address,
+                tree,
+                transfers,
+            }
+            .run(stop.clone()),
+        );
+        tasks.spawn(serve(
+            http,
+            None,
+            boot_http::router(boot),
+            BOOT_LIMITS,
+            stop.clone(),
+        ));
         let plane = agent::router(Arc::clone(core));
-        tasks.spawn(serve(agent, Some(Arc::clone(&agent_tls)), plane, AGENT_LIMITS, stop.clone()));
+        tasks.spawn(serve(
+            agent,
+            Some(Arc::clone(&agent_tls)),
+            plane,
+            AGENT_LIMITS,
+            stop.clone(),
+        ));
     }
-    let names = ca::names([core.config.admin.ip(), IpAddr::from([127, 0, 0, 1])], &admin_names(&core.config));
+    let names = ca::names(
+        [core.config.admin.ip(), IpAddr::from([127, 0, 0, 1])],
+        &admin_names(&core.config),
+    );
     let admin_tls = core.ca.admin_tls(&names)?;
-    tasks.spawn(serve(bound.admin, Some(admin_tls), admin::router(Arc::clone(core)), ADMIN_LIMITS, stop.clone()));
+    tasks.spawn(serve(
+        bound.admin,
+        Some(admin_tls),
+        admin::router(Arc::clone(core)),
+        ADMIN_LIMITS,
+        stop.clone(),
+    ));
     tasks.spawn(tasks::keep_time(Arc::clone(core), stop.clone()));
     Ok(tasks)
 }
 
 fn admin_names(config: &Config) -> Vec<String> {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned());
+    let host =
+        std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned());
     let own = host.ok().filter(|name| !name.is_empty());
-    config.admin_names.iter().cloned().chain(own).chain(["localhost".to_owned()]).collect()
+    config
+        .admin_names
+        .iter()
+        .cloned()
+        .chain(own)
+        .chain(["localhost".to_owned()])
+        .collect()
 }
 
 /// Tells how to get in when nobody can yet.
 async fn announce(core: &Core) -> anyhow::Result<()> {
-    let token = first_start(core).await.map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
+    let token = first_start(core)
+        .await
+        .map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
     if let Some(token) = token {
         let admin = core.config.admin;
-        tracing::warn!("there is no administrator yet: open https://{admin}/setup and use this token once: {token}");
+        tracing::warn!(
+            "there is no administrator yet: open https://{admin}/setup and use this token once: {token}"
+        );
     }
     Ok(())
 }
@@ -166,12 +253,24 @@ async fn close(core: Arc<Core>, storing: tokio::task::JoinHandle<()>) {
         let _ = storing.await;
         db.close().await;
     } else {
-        tracing::debug!(others, "requests are still open; the database is closed by the end of the process");
+        tracing::debug!(
+            others,
+            "requests are still open; the database is closed by the end of the process"
+        );
         storing.abort();
     }
 }
 
 /// Ten thousand machines behind a few relays and NATs.
-const BOOT_LIMITS: Limits = Limits { total: 8192, per_address: 1024 };
-const AGENT_LIMITS: Limits = Limits { total: 8192, per_address: 256 };
-const ADMIN_LIMITS: Limits = Limits { total: 1024, per_address: 256 };
+const BOOT_LIMITS: Limits = Limits {
+    total: 8192,
+    per_address: 1024,
+};
+const AGENT_LIMITS: Limits = Limits {
+    total: 8192,
+    per_address: 256,
+};
+const ADMIN_LIMITS: Limits = Limits {
+    total: 1024,
+    per_address: 256,
+};

@@ -5,7 +5,9 @@ use farrier_engine::facts::BootFacts;
 use farrier_engine::identity::Evidence;
 use farrier_engine::model::{Machine, MachineId, Registration, TaskId};
 use farrier_engine::policy::{AgentPurpose, LocalBoot, ScriptAction, Settings, decide_script};
-use farrier_engine::script::{self, AgentScript, Argument, LocalDisk, MenuScript, NotRepresentable, Text};
+use farrier_engine::script::{
+    self, AgentScript, Argument, LocalDisk, MenuScript, NotRepresentable, Text,
+};
 use farrier_engine::timeline::Entry;
 use farrier_engine::{Reason, WallTime};
 
@@ -17,7 +19,9 @@ use crate::http::agent::token_hash;
 /// The script for whoever sent `parameters`. There is always one: what cannot be done is said on the
 /// machine's screen, and its local disk starts.
 pub async fn render(core: &Core, asker: Asker, parameters: &[(String, String)]) -> String {
-    let pairs = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let pairs = parameters
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()));
     let facts = match BootFacts::from_http(pairs) {
         Ok(facts) => facts,
         Err(error) => {
@@ -25,20 +29,36 @@ pub async fn render(core: &Core, asker: Asker, parameters: &[(String, String)]) 
             return script::message(Reason::Malformed, &LocalDisk::Exit);
         }
     };
-    let choice = parameters.iter().find(|(name, _)| name == "choice").and_then(|(_, value)| script::choice(value));
+    let choice = parameters
+        .iter()
+        .find(|(name, _)| name == "choice")
+        .and_then(|(_, value)| script::choice(value));
     let who = known(core, &facts).await;
     let now = now();
     let decision = decide_script(&facts, choice, &who.known(&[]), &core.snapshot.load(), now);
     if let Some(machine) = &who.machine {
         core.sightings.went_on(facts.mac);
         core.fleet.saw_machine(machine.id, now);
-        core.note_entry(Entry::script_served(machine.id, now, &decision.action).with("address", asker.ip));
+        core.note_entry(
+            Entry::script_served(machine.id, now, &decision.action).with("address", asker.ip),
+        );
     }
     for machine in &who.conflict {
         core.note_entry(Entry::conflict(*machine, now, &who.why));
     }
-    let page = Page { core, facts: &facts, asker, urls: Urls { server: asker.server, port: core.config.boot_http_port } };
-    match page.render(&decision.action, who.machine.as_deref(), now).await {
+    let page = Page {
+        core,
+        facts: &facts,
+        asker,
+        urls: Urls {
+            server: asker.server,
+            port: core.config.boot_http_port,
+        },
+    };
+    match page
+        .render(&decision.action, who.machine.as_deref(), now)
+        .await
+    {
         Ok(text) => text,
         Err(error) => {
             tracing::warn!(mac = %facts.mac, %error, "a script could not be made");
@@ -82,7 +102,10 @@ async fn add(core: &Core, facts: &BootFacts) -> Result<(), FleetError> {
     };
     let machine = core.fleet.add_machine(machine).await?;
     for entry in core.sightings.take(facts.mac) {
-        core.note_entry(Entry { machine: machine.id, ..entry });
+        core.note_entry(Entry {
+            machine: machine.id,
+            ..entry
+        });
     }
     Ok(())
 }
@@ -91,7 +114,7 @@ async fn update(core: &Core, machine: &Machine, facts: &BootFacts) -> Result<(),
     let changed = core.fleet.change_machine(machine.id, |machine| {
         machine.firmware = facts.firmware.or(machine.firmware);
         machine.arch = facts.arch.or(machine.arch);
-        machine.uuid = machine.uuid.or(facts.usable_uuid());
+        machine.uuid = machine.uuid.or_else(|| facts.usable_uuid());
     });
     changed.await.map(drop)
 }
@@ -115,15 +138,27 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
-    async fn render(&self, action: &ScriptAction, machine: Option<&Machine>, now: WallTime) -> Result<String, PageError> {
+    async fn render(
+        &self,
+        action: &ScriptAction,
+        machine: Option<&Machine>,
+        now: WallTime,
+    ) -> Result<String, PageError> {
         Ok(match action {
             ScriptAction::Agent(purpose) => match machine {
                 Some(machine) => self.agent(machine, *purpose, now).await?,
                 // Not stored just now: without a row there is no token.
                 None => script::message(Reason::NotStored, &self.local_disk(&LocalBoot::Exit)),
             },
-            ScriptAction::Menu { default, timeout, on_key, local_disk } => {
-                let name = machine.and_then(|machine| machine.name.as_ref()).map(ToString::to_string);
+            ScriptAction::Menu {
+                default,
+                timeout,
+                on_key,
+                local_disk,
+            } => {
+                let name = machine
+                    .and_then(|machine| machine.name.as_ref())
+                    .map(ToString::to_string);
                 let title = Text::new(&name.unwrap_or_else(|| self.facts.mac.to_string()))?;
                 script::menu(&MenuScript {
                     title: &title,
@@ -139,17 +174,30 @@ impl Page<'_> {
                 let program = self.urls.url(&boot_tree::loader_path(file));
                 script::memory_test(&program, &self.local_disk(&LocalBoot::Exit))
             }
-            ScriptAction::Message { reason, local_disk } => script::message(*reason, &self.local_disk(local_disk)),
+            ScriptAction::Message { reason, local_disk } => {
+                script::message(*reason, &self.local_disk(local_disk))
+            }
         })
     }
 
-    async fn agent(&self, machine: &Machine, purpose: AgentPurpose, now: WallTime) -> Result<String, PageError> {
+    async fn agent(
+        &self,
+        machine: &Machine,
+        purpose: AgentPurpose,
+        now: WallTime,
+    ) -> Result<String, PageError> {
         let agent = self.core.loaders.agent();
         let Some(agent) = agent.as_ref() else {
-            return Ok(script::message(Reason::NoAgent, &self.local_disk(&LocalBoot::Exit)));
+            return Ok(script::message(
+                Reason::NoAgent,
+                &self.local_disk(&LocalBoot::Exit),
+            ));
         };
         let token = self.token(machine, purpose, now).await?;
-        let server = format!("https://{}:{}", self.asker.server, self.core.config.agent_port);
+        let server = format!(
+            "https://{}:{}",
+            self.asker.server, self.core.config.agent_port
+        );
         let mut arguments = vec![
             Argument::flag("quiet"),
             // The last one named becomes /dev/console; the agent writes to both.
@@ -179,14 +227,29 @@ impl Page<'_> {
 
     /// The address we lent, so that the agent need not ask again. Beside another DHCP server it asks that.
     fn address(&self) -> Option<String> {
-        self.core.leases.holder(self.asker.ip, now()).filter(|mac| *mac == self.facts.mac)?;
+        self.core
+            .leases
+            .holder(self.asker.ip, now())
+            .filter(|mac| *mac == self.facts.mac)?;
         let subnet = self.core.leases.subnet_of(self.asker.ip)?;
-        let gateway = subnet.routers.first().map(|router| format!(",{router}")).unwrap_or_default();
-        Some(format!("{}/{}{gateway}", self.asker.ip, subnet.subnet.prefix))
+        let gateway = subnet
+            .routers
+            .first()
+            .map(|router| format!(",{router}"))
+            .unwrap_or_default();
+        Some(format!(
+            "{}/{}{gateway}",
+            self.asker.ip, subnet.subnet.prefix
+        ))
     }
 
     /// A token that is good for one enrolment of this machine. Only its hash is kept.
-    async fn token(&self, machine: &Machine, purpose: AgentPurpose, now: WallTime) -> Result<String, PageError> {
+    async fn token(
+        &self,
+        machine: &Machine,
+        purpose: AgentPurpose,
+        now: WallTime,
+    ) -> Result<String, PageError> {
         let mut bytes = [0; 16];
         aws_lc_rs::rand::fill(&mut bytes).map_err(|_| PageError::Random)?;
         let token: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
@@ -211,7 +274,9 @@ impl Page<'_> {
             LocalBoot::Exit => LocalDisk::Exit,
             LocalBoot::Sanboot => LocalDisk::Sanboot,
             LocalBoot::SanbootFile => LocalDisk::SanbootFile,
-            LocalBoot::Program(file) => LocalDisk::Program(self.urls.url(&boot_tree::loader_path(file))),
+            LocalBoot::Program(file) => {
+                LocalDisk::Program(self.urls.url(&boot_tree::loader_path(file)))
+            }
         }
     }
 }

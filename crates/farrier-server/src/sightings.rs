@@ -56,14 +56,20 @@ impl Sightings {
     pub fn strangers(&self) -> Vec<(MacAddr, Entry)> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let newest_first = inner.order.iter().rev();
-        newest_first.filter_map(|mac| Some((*mac, inner.stories.get(mac)?.last()?.clone()))).collect()
+        newest_first
+            .filter_map(|mac| Some((*mac, inner.stories.get(mac)?.last()?.clone())))
+            .collect()
     }
 
     /// A loader went out whole to this address.
     pub fn loaded(&self, mac: MacAddr, now: WallTime) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if inner.loads.len() >= MAX_STRANGERS {
-            inner.loads.retain(|_, times| times.back().is_some_and(|last| now.since(*last) < LOADS_KEPT));
+            inner.loads.retain(|_, times| {
+                times
+                    .back()
+                    .is_some_and(|last| now.since(*last) < LOADS_KEPT)
+            });
         }
         let times = inner.loads.entry(mac).or_default();
         times.push_back(now);
@@ -77,12 +83,19 @@ impl Sightings {
     pub fn recent_loads(&self, mac: MacAddr, now: WallTime) -> Vec<WallTime> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let times = inner.loads.get(&mac).into_iter().flatten();
-        times.copied().filter(|at| now.since(*at) < LOADS_KEPT).collect()
+        times
+            .copied()
+            .filter(|at| now.since(*at) < LOADS_KEPT)
+            .collect()
     }
 
     /// The machine got past its loader: the next boot starts counting anew.
     pub fn went_on(&self, mac: MacAddr) {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).loads.remove(&mac);
+        self.inner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .loads
+            .remove(&mac);
     }
 }
 
@@ -108,7 +121,12 @@ mod tests {
     }
 
     fn seen(n: i64) -> Entry {
-        Entry::new(MachineId(uuid::Uuid::nil()), WallTime(n), Kind::Seen, n.to_string())
+        Entry::new(
+            MachineId(uuid::Uuid::nil()),
+            WallTime(n),
+            Kind::Seen,
+            n.to_string(),
+        )
     }
 
     #[test]
@@ -133,9 +151,23 @@ mod tests {
         for s in [0, 10, 20] {
             sightings.loaded(mac(1), start + Duration::from_secs(s));
         }
-        assert_eq!(sightings.recent_loads(mac(1), start + Duration::from_secs(30)).len(), 3);
-        assert_eq!(sightings.recent_loads(mac(1), start + Duration::from_secs(125)).len(), 2);
+        assert_eq!(
+            sightings
+                .recent_loads(mac(1), start + Duration::from_secs(30))
+                .len(),
+            3
+        );
+        assert_eq!(
+            sightings
+                .recent_loads(mac(1), start + Duration::from_secs(125))
+                .len(),
+            2
+        );
         sightings.went_on(mac(1));
-        assert!(sightings.recent_loads(mac(1), start + Duration::from_secs(30)).is_empty());
+        assert!(
+            sightings
+                .recent_loads(mac(1), start + Duration::from_secs(30))
+                .is_empty()
+        );
     }
 }

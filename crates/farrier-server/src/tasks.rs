@@ -48,7 +48,9 @@ pub async fn keep_time(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
             _ = stop.changed() => return,
         }
         for task in core.fleet.unfinished() {
-            let Some(event) = overdue(&task) else { continue };
+            let Some(event) = overdue(&task) else {
+                continue;
+            };
             if let Err(error) = core.apply(task.id, event).await {
                 tracing::debug!(task = %task.id, %error, "the clock's event did not fit");
             }
@@ -62,7 +64,8 @@ pub async fn keep_time(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
 
 /// Takes out what lets nobody in any more. Anybody can ask for scripts, and each makes a token.
 async fn forget(core: &Core) {
-    let ago = |kept: Duration| WallTime(now().0 - i64::try_from(kept.as_millis()).unwrap_or(i64::MAX));
+    let ago =
+        |kept: Duration| WallTime(now().0 - i64::try_from(kept.as_millis()).unwrap_or(i64::MAX));
     let tokens = core.db.purge_boot_tokens(ago(TOKENS_KEPT)).await;
     let sessions = core.db.purge_agent_sessions(ago(SESSIONS_KEPT)).await;
     if let Err(error) = tokens.and(sessions) {

@@ -54,21 +54,31 @@ impl TftpServer {
             Ok(Packet::ReadRequest(request)) => request,
             Ok(Packet::WriteRequest(_)) => {
                 let refusal = "Nothing can be written here: images are captured by the agent.";
-                return self.refuse(peer, ErrorCode::ACCESS_VIOLATION, refusal).await;
+                return self
+                    .refuse(peer, ErrorCode::ACCESS_VIOLATION, refusal)
+                    .await;
             }
             // Stray ACKs of transfers that are over, and noise.
             Ok(_) | Err(_) => return,
         };
         let name = match clean_name(&request.name) {
             Ok(name) => name,
-            Err(error) => return self.refuse(peer, ErrorCode::FILE_NOT_FOUND, &error.to_string()).await,
+            Err(error) => {
+                return self
+                    .refuse(peer, ErrorCode::FILE_NOT_FOUND, &error.to_string())
+                    .await;
+            }
         };
-        let asker = Asker { ip: *peer.ip(), server: self.address };
+        let asker = Asker {
+            ip: *peer.ip(),
+            server: self.address,
+        };
         match self.tree.resolve(&name, asker).await {
             Ok(served) => self.start(request, served, peer).await,
             Err(missing) => {
                 self.tree.missed(&name, asker, &missing);
-                self.refuse(peer, ErrorCode::FILE_NOT_FOUND, &missing.to_string()).await;
+                self.refuse(peer, ErrorCode::FILE_NOT_FOUND, &missing.to_string())
+                    .await;
             }
         }
     }
@@ -93,17 +103,26 @@ impl TftpServer {
         let server = Arc::clone(self);
         tokio::spawn(async move {
             let _place = place;
-            let asker = Asker { ip: *peer.ip(), server: server.address };
+            let asker = Asker {
+                ip: *peer.ip(),
+                server: server.address,
+            };
             let ended = stream(&socket, &request, &served.content, place_clock()).await;
             match ended {
                 Ok(event) => server.tree.transferred(&served, asker, &event),
-                Err(error) => tracing::debug!(%error, %peer, "the client's port closed during a TFTP transfer"),
+                Err(error) => {
+                    tracing::debug!(%error, %peer, "the client's port closed during a TFTP transfer")
+                }
             }
         });
     }
 
     async fn refuse(&self, peer: SocketAddrV4, code: ErrorCode, text: &str) {
-        let packet = Packet::Error { code, text: text.as_bytes() }.encode();
+        let packet = Packet::Error {
+            code,
+            text: text.as_bytes(),
+        }
+        .encode();
         // The client asks again when this is lost.
         let _ = self.socket.send_to(&packet, peer).await;
     }
@@ -150,20 +169,43 @@ impl<'a> Sender<'a> {
         let segment = options.blksize.unwrap_or(DEFAULT_BLKSIZE) + HEADER;
         let windowed = options.windowsize.is_some_and(|w| w > 1);
         let offload = windowed && offload::cut_sends(socket, segment).is_ok();
-        Self { socket, content, buffer: Vec::new(), offload }
+        Self {
+            socket,
+            content,
+            buffer: Vec::new(),
+            offload,
+        }
     }
 
     async fn send(&mut self, transmit: Transmit) -> io::Result<()> {
         match transmit {
-            Transmit::Oack(packet) | Transmit::Error(packet) => self.socket.send(&packet).await.map(drop),
-            Transmit::Blocks { first_block, offset, blksize, count, last_len } => {
+            Transmit::Oack(packet) | Transmit::Error(packet) => {
+                self.socket.send(&packet).await.map(drop)
+            }
+            Transmit::Blocks {
+                first_block,
+                offset,
+                blksize,
+                count,
+                last_len,
+            } => {
                 let per_send = if self.offload { burst(blksize) } else { 1 };
                 let mut done = 0;
                 while done < count {
                     let run = per_send.min(count - done);
-                    self.fill(first_block + done, offset + u64::from(done) * u64::from(blksize), blksize, run, {
-                        if done + run == count { last_len } else { blksize }
-                    });
+                    self.fill(
+                        first_block + done,
+                        offset + u64::from(done) * u64::from(blksize),
+                        blksize,
+                        run,
+                        {
+                            if done + run == count {
+                                last_len
+                            } else {
+                                blksize
+                            }
+                        },
+                    );
                     self.send_run(blksize).await?;
                     done += run;
                 }
@@ -176,9 +218,11 @@ impl<'a> Sender<'a> {
         self.buffer.clear();
         for i in 0..count {
             let len = usize::from(if i + 1 == count { last_len } else { blksize });
-            let start = usize::try_from(offset).unwrap_or(usize::MAX) + usize::from(i) * usize::from(blksize);
+            let start = usize::try_from(offset).unwrap_or(usize::MAX)
+                + usize::from(i) * usize::from(blksize);
             self.buffer.extend_from_slice(&data_header(first_block + i));
-            self.buffer.extend_from_slice(&self.content[start..start + len]);
+            self.buffer
+                .extend_from_slice(&self.content[start..start + len]);
         }
     }
 
@@ -236,7 +280,11 @@ struct Place {
 impl Transfers {
     #[must_use]
     pub fn running(&self) -> usize {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).peers.len()
+        self.running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .peers
+            .len()
     }
 
     fn take(self: &Arc<Self>, peer: SocketAddrV4) -> Taken {
@@ -250,13 +298,20 @@ impl Transfers {
         }
         running.peers.insert(peer);
         running.per_client.insert(*peer.ip(), own + 1);
-        Taken::Place(Place { transfers: Arc::clone(self), peer })
+        Taken::Place(Place {
+            transfers: Arc::clone(self),
+            peer,
+        })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut running = self.transfers.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = self
+            .transfers
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         running.peers.remove(&self.peer);
         if let Some(own) = running.per_client.get_mut(self.peer.ip()) {
             *own -= 1;
@@ -293,7 +348,9 @@ mod tests {
         let first = transfers.take(peer(1));
         assert!(matches!(first, Taken::Place(_)));
         assert!(matches!(transfers.take(peer(1)), Taken::Running));
-        let held: Vec<_> = (2..=u16::try_from(MAX_PER_CLIENT).unwrap()).map(|p| transfers.take(peer(p))).collect();
+        let held: Vec<_> = (2..=u16::try_from(MAX_PER_CLIENT).unwrap())
+            .map(|p| transfers.take(peer(p)))
+            .collect();
         assert!(held.iter().all(|t| matches!(t, Taken::Place(_))));
         assert!(matches!(transfers.take(peer(9999)), Taken::Full));
         drop(held);

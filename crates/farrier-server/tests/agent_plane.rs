@@ -390,10 +390,7 @@ async fn t3_a_second_agent_is_kept_out_while_the_first_is_at_work() {
             .stop,
         None
     );
-    assert_eq!(
-        site.stored(farrier_engine::model::TaskId(task)).await.fence,
-        fence
-    );
+    assert_eq!(site.stored(TaskId(task)).await.fence, fence);
     let timeline = site
         .core
         .db

@@ -1,4 +1,5 @@
 //! The boot plane under strangers, noise and silence: T7, T8, T9 of the threat model, over loopback.
+#![allow(clippy::print_stdout, reason = "the figures are what the run is for")]
 
 mod site;
 

@@ -217,9 +217,9 @@ fn start_disk(ipxe: &mut Ipxe, method: &LocalDisk) {
         LocalDisk::Sanboot => {
             ipxe.line([Part::Fixed("sanboot --no-describe --drive 0x80 || exit")])
         }
-        LocalDisk::SanbootFile => {
-            ipxe.line([Part::Fixed("sanboot --no-describe --drive 0 || sanboot --no-describe --drive 0x80 || exit 1")])
-        }
+        LocalDisk::SanbootFile => ipxe.line([Part::Fixed(
+            "sanboot --no-describe --drive 0 || sanboot --no-describe --drive 0x80 || exit 1",
+        )]),
         LocalDisk::Program(url) => {
             ipxe.line([
                 Part::Fixed("chain --autofree"),

@@ -133,8 +133,7 @@ impl Found {
             return Ok(());
         };
         if !SKIPPED.iter().any(|folder| module.starts_with(folder)) {
-            self.modules
-                .insert(module.to_owned(), whole(content)?);
+            self.modules.insert(module.to_owned(), whole(content)?);
         }
         Ok(())
     }

@@ -15,21 +15,55 @@ use super::{
 
 pub(super) fn parse(text: &str) -> Result<Config, Vec<Fault>> {
     let written: file::File = toml::from_str(text).map_err(|e| vec![syntax_fault(text, &e)])?;
-    let mut faults = Collector { text, faults: Vec::new() };
+    let mut faults = Collector {
+        text,
+        faults: Vec::new(),
+    };
     let config = convert(&written, &mut faults);
-    if faults.faults.is_empty() { Ok(config) } else { Err(faults.faults) }
+    if faults.faults.is_empty() {
+        Ok(config)
+    } else {
+        Err(faults.faults)
+    }
 }
 
 fn convert(written: &file::File, faults: &mut Collector<'_>) -> Config {
-    let data_dir = written.data_dir.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR));
+    let data_dir = written
+        .data_dir
+        .clone()
+        .unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR));
     if data_dir.is_relative() {
-        faults.add("data_dir", None, "is a relative path", "Write it from the root: the server may start anywhere.");
+        faults.add(
+            "data_dir",
+            None,
+            "is a relative path",
+            "Write it from the root: the server may start anywhere.",
+        );
     }
-    let boot_http_port = port(written.boot.http_port.as_ref(), "boot.http_port", DEFAULT_BOOT_HTTP_PORT, faults);
-    let agent_port = port(written.agent.port.as_ref(), "agent.port", DEFAULT_AGENT_PORT, faults);
+    let boot_http_port = port(
+        written.boot.http_port.as_ref(),
+        "boot.http_port",
+        DEFAULT_BOOT_HTTP_PORT,
+        faults,
+    );
+    let agent_port = port(
+        written.agent.port.as_ref(),
+        "agent.port",
+        DEFAULT_AGENT_PORT,
+        faults,
+    );
     if boot_http_port == agent_port {
-        let at = written.agent.port.as_ref().or(written.boot.http_port.as_ref());
-        faults.add("agent.port", at.map(Spanned::span), "is the same as boot.http_port", "Give each a port of its own.");
+        let at = written
+            .agent
+            .port
+            .as_ref()
+            .or(written.boot.http_port.as_ref());
+        faults.add(
+            "agent.port",
+            at.map(Spanned::span),
+            "is the same as boot.http_port",
+            "Give each a port of its own.",
+        );
     }
     Config {
         data_dir,
@@ -42,36 +76,76 @@ fn convert(written: &file::File, faults: &mut Collector<'_>) -> Config {
     }
 }
 
-fn port(written: Option<&Spanned<u16>>, key: &str, default: u16, faults: &mut Collector<'_>) -> u16 {
-    let Some(written) = written else { return default };
+fn port(
+    written: Option<&Spanned<u16>>,
+    key: &str,
+    default: u16,
+    faults: &mut Collector<'_>,
+) -> u16 {
+    let Some(written) = written else {
+        return default;
+    };
     if *written.get_ref() == 0 {
-        faults.add(key, Some(written.span()), "is 0", "Choose a port from 1 to 65535: clients must be told it.");
+        faults.add(
+            key,
+            Some(written.span()),
+            "is 0",
+            "Choose a port from 1 to 65535: clients must be told it.",
+        );
     }
     *written.get_ref()
 }
 
 fn admin(written: &file::File, faults: &mut Collector<'_>) -> SocketAddr {
     let default = SocketAddr::from_str(DEFAULT_ADMIN).expect("the default is an address");
-    let Some(listen) = &written.admin.listen else { return default };
-    faults.parse("admin.listen", listen, "Write address and port, such as 127.0.0.1:8443.").unwrap_or(default)
+    let Some(listen) = &written.admin.listen else {
+        return default;
+    };
+    faults
+        .parse(
+            "admin.listen",
+            listen,
+            "Write address and port, such as 127.0.0.1:8443.",
+        )
+        .unwrap_or(default)
 }
 
 fn interfaces(written: &[file::Interface], faults: &mut Collector<'_>) -> Vec<Interface> {
     if written.is_empty() {
-        faults.add("interface", None, "names no interface", "Add [[interface]] with the name of at least one.");
+        faults.add(
+            "interface",
+            None,
+            "names no interface",
+            "Add [[interface]] with the name of at least one.",
+        );
     }
     let mut interfaces: Vec<Interface> = Vec::new();
     for (i, one) in written.iter().enumerate() {
         let name = one.name.get_ref().clone();
         if interfaces.iter().any(|other| other.name == name) {
             let key = format!("interface[{i}].name");
-            faults.add(&key, Some(one.name.span()), &format!("{name} is named twice"), "Keep one of them.");
+            faults.add(
+                &key,
+                Some(one.name.span()),
+                &format!("{name} is named twice"),
+                "Keep one of them.",
+            );
             continue;
         }
-        let mode = one.mode.as_ref().map_or(Mode::Proxy, |mode| parse_mode(i, mode, faults));
+        let mode = one
+            .mode
+            .as_ref()
+            .map_or(Mode::Proxy, |mode| parse_mode(i, mode, faults));
         let key = format!("interface[{i}].address");
-        let address = one.address.as_ref().and_then(|a| faults.parse(&key, a, "Write an IPv4 address."));
-        interfaces.push(Interface { name, mode, address });
+        let address = one
+            .address
+            .as_ref()
+            .and_then(|a| faults.parse(&key, a, "Write an IPv4 address."));
+        interfaces.push(Interface {
+            name,
+            mode,
+            address,
+        });
     }
     interfaces
 }
@@ -84,14 +158,24 @@ fn parse_mode(i: usize, written: &Spanned<String>, faults: &mut Collector<'_>) -
         other => {
             let key = format!("interface[{i}].mode");
             let what = format!("{other:?} is no mode");
-            faults.add(&key, Some(written.span()), &what, "Write \"proxy\", \"dhcp\" or \"port4011\".");
+            faults.add(
+                &key,
+                Some(written.span()),
+                &what,
+                "Write \"proxy\", \"dhcp\" or \"port4011\".",
+            );
             Mode::Proxy
         }
     }
 }
 
 fn subnets(written: &file::File, faults: &mut Collector<'_>) -> Vec<SubnetConfig> {
-    let subnets: Vec<_> = written.subnet.iter().enumerate().filter_map(|(i, s)| subnet(i, s, faults)).collect();
+    let subnets: Vec<_> = written
+        .subnet
+        .iter()
+        .enumerate()
+        .filter_map(|(i, s)| subnet(i, s, faults))
+        .collect();
     for (i, one) in subnets.iter().enumerate() {
         let earlier = &subnets[..i];
         if let Some(other) = earlier.iter().find(|other| {
@@ -99,10 +183,20 @@ fn subnets(written: &file::File, faults: &mut Collector<'_>) -> Vec<SubnetConfig
         }) {
             let what = format!("{} overlaps {}", one.subnet.network, other.subnet.network);
             let at = written.subnet.get(i).map(|s| s.network.span());
-            faults.add(&format!("subnet[{i}].network"), at, &what, "Make them distinct networks, or join them into one.");
+            faults.add(
+                &format!("subnet[{i}].network"),
+                at,
+                &what,
+                "Make them distinct networks, or join them into one.",
+            );
         } else if let Err(e) = LeaseBook::new(vec![one.subnet.clone()]) {
             let at = written.subnet.get(i).map(|s| s.network.span());
-            faults.add(&format!("subnet[{i}]"), at, &e.to_string(), "Correct the subnet.");
+            faults.add(
+                &format!("subnet[{i}]"),
+                at,
+                &e.to_string(),
+                "Correct the subnet.",
+            );
         }
     }
     subnets
@@ -120,39 +214,81 @@ fn subnet(i: usize, written: &file::Subnet, faults: &mut Collector<'_>) -> Optio
     }
     for (n, reservation) in written.reservation.iter().enumerate() {
         let key = format!("subnet[{i}].reservation[{n}]");
-        subnet.reservations.extend(convert_reservation(&key, reservation, faults));
+        subnet
+            .reservations
+            .extend(convert_reservation(&key, reservation, faults));
     }
-    let seconds = written.lease_seconds.as_ref().map_or(DEFAULT_LEASE_SECONDS, |s| *s.get_ref());
+    let seconds = written
+        .lease_seconds
+        .as_ref()
+        .map_or(DEFAULT_LEASE_SECONDS, |s| *s.get_ref());
     if seconds < 60 {
         let at = written.lease_seconds.as_ref().map(Spanned::span);
-        faults.add(&key("lease_seconds"), at, "is below 60", "Lend for a minute or more: clients renew at half of it.");
+        faults.add(
+            &key("lease_seconds"),
+            at,
+            "is below 60",
+            "Lend for a minute or more: clients renew at half of it.",
+        );
     }
     subnet.lease_time = Duration::from_secs(seconds.into());
     let mut addresses = |field: &str, written: &[Spanned<String>]| {
         let each = written.iter().enumerate();
-        each.filter_map(|(n, a)| faults.parse(&key(&format!("{field}[{n}]")), a, "Write an IPv4 address.")).collect()
+        each.filter_map(|(n, a)| {
+            faults.parse(&key(&format!("{field}[{n}]")), a, "Write an IPv4 address.")
+        })
+        .collect()
     };
     let routers = addresses("routers", &written.routers);
     let dns = addresses("dns", &written.dns);
-    Some(SubnetConfig { subnet, routers, dns, domain: written.domain.clone() })
+    Some(SubnetConfig {
+        subnet,
+        routers,
+        dns,
+        domain: written.domain.clone(),
+    })
 }
 
-fn convert_reservation(key: &str, written: &file::Reservation, faults: &mut Collector<'_>) -> Option<Reservation> {
-    let ip = faults.parse(&format!("{key}.address"), &written.address, "Write an IPv4 address.");
+fn convert_reservation(
+    key: &str,
+    written: &file::Reservation,
+    faults: &mut Collector<'_>,
+) -> Option<Reservation> {
+    let ip = faults.parse(
+        &format!("{key}.address"),
+        &written.address,
+        "Write an IPv4 address.",
+    );
     let holder = match (&written.mac, &written.uuid) {
-        (Some(mac), None) => {
-            faults.parse(&format!("{key}.mac"), mac, "Write six hex bytes such as 52:54:00:12:34:56.").map(Holder::Mac)
-        }
-        (None, Some(uuid)) => {
-            faults.parse(&format!("{key}.uuid"), uuid, "Write it as the firmware's setup shows it.").map(Holder::Uuid)
-        }
+        (Some(mac), None) => faults
+            .parse(
+                &format!("{key}.mac"),
+                mac,
+                "Write six hex bytes such as 52:54:00:12:34:56.",
+            )
+            .map(Holder::Mac),
+        (None, Some(uuid)) => faults
+            .parse(
+                &format!("{key}.uuid"),
+                uuid,
+                "Write it as the firmware's setup shows it.",
+            )
+            .map(Holder::Uuid),
         _ => {
             let at = Some(written.address.span());
-            faults.add(key, at, "must name exactly one of mac and uuid", "Say whom the address is kept for.");
+            faults.add(
+                key,
+                at,
+                "must name exactly one of mac and uuid",
+                "Say whom the address is kept for.",
+            );
             None
         }
     };
-    Some(Reservation { ip: ip?, holder: holder? })
+    Some(Reservation {
+        ip: ip?,
+        holder: holder?,
+    })
 }
 
 /// `10.0.0.0/24`
@@ -180,7 +316,10 @@ impl FromStr for Range {
     fn from_str(text: &str) -> Result<Self, String> {
         let (first, last) = text.split_once('-').unwrap_or((text, text));
         let address = |text: &str| text.trim().parse().map_err(|e| format!("{text:?}: {e}"));
-        Ok(Self(AddressRange { first: address(first)?, last: address(last)? }))
+        Ok(Self(AddressRange {
+            first: address(first)?,
+            last: address(last)?,
+        }))
     }
 }
 
@@ -194,7 +333,12 @@ impl Collector<'_> {
     fn add(&mut self, key: &str, at: Option<std::ops::Range<usize>>, what: &str, remedy: &str) {
         let line = at.map(|span| line_of(self.text, span.start));
         let (key, what, remedy) = (key.to_owned(), what.to_owned(), remedy.to_owned());
-        self.faults.push(Fault { key, line, what, remedy });
+        self.faults.push(Fault {
+            key,
+            line,
+            what,
+            remedy,
+        });
     }
 
     fn parse<T: FromStr>(&mut self, key: &str, written: &Spanned<String>, remedy: &str) -> Option<T>
@@ -220,9 +364,15 @@ fn syntax_fault(text: &str, error: &toml::de::Error) -> Fault {
     } else {
         "Correct the line; `farrier config reference` shows every key with its type."
     };
-    let key = error.span().map_or_else(String::new, |span| key_at(text, span.start));
+    let key = error
+        .span()
+        .map_or_else(String::new, |span| key_at(text, span.start));
     Fault {
-        key: if key.is_empty() { "file".to_owned() } else { key },
+        key: if key.is_empty() {
+            "file".to_owned()
+        } else {
+            key
+        },
         line: error.span().map(|span| line_of(text, span.start)),
         what: message.trim().to_owned(),
         remedy: remedy.to_owned(),
@@ -235,13 +385,23 @@ fn line_of(text: &str, offset: usize) -> usize {
 
 /// The table header above `offset` and the key in its line.
 fn key_at(text: &str, offset: usize) -> String {
-    let line_start = text[..offset.min(text.len())].rfind('\n').map_or(0, |at| at + 1);
+    let line_start = text[..offset.min(text.len())]
+        .rfind('\n')
+        .map_or(0, |at| at + 1);
     let line = text[line_start..].lines().next().unwrap_or("");
     let table = text[..line_start].lines().rev().find_map(|l| {
         let header = l.trim();
-        header.starts_with('[').then(|| header.trim_matches(['[', ']', ' ']).to_owned())
+        header
+            .starts_with('[')
+            .then(|| header.trim_matches(['[', ']', ' ']).to_owned())
     });
-    let key = line.split('=').next().unwrap_or("").trim().trim_matches(['[', ']']).to_owned();
+    let key = line
+        .split('=')
+        .next()
+        .unwrap_or("")
+        .trim()
+        .trim_matches(['[', ']'])
+        .to_owned();
     match table {
         Some(table) if !line.trim_start().starts_with('[') => format!("{table}.{key}"),
         _ => key,

@@ -73,7 +73,11 @@ impl std::error::Error for Faults {}
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let file = self.file.display();
-        write!(f, "{file} cannot be used ({} found):", count(self.faults.len()))?;
+        write!(
+            f,
+            "{file} cannot be used ({} found):",
+            count(self.faults.len())
+        )?;
         for fault in &self.faults {
             write!(f, "\n  {}", fault.key)?;
             if let Some(line) = fault.line {
@@ -104,7 +108,10 @@ impl Config {
                 remedy: "Write one (`farrier config reference` prints an example) or name it with --config.".to_owned(),
             }],
         })?;
-        Self::parse(&text).map_err(|faults| Faults { file: path.to_owned(), faults })
+        Self::parse(&text).map_err(|faults| Faults {
+            file: path.to_owned(),
+            faults,
+        })
     }
 
     /// Converts `text`, collecting every fault.

@@ -11,7 +11,10 @@ fn the_example_is_valid_and_shows_the_defaults() {
     assert_eq!(shown.agent_port, defaults.agent_port);
     assert_eq!(shown.admin, defaults.admin);
     assert_eq!(shown.interfaces, defaults.interfaces);
-    assert_eq!(shown.subnets[0].subnet.lease_time.as_secs(), u64::from(super::DEFAULT_LEASE_SECONDS));
+    assert_eq!(
+        shown.subnets[0].subnet.lease_time.as_secs(),
+        u64::from(super::DEFAULT_LEASE_SECONDS)
+    );
     assert_eq!(defaults.interfaces[0].mode, Mode::Proxy);
 }
 
@@ -46,7 +49,10 @@ address = "10.1.0.4"
         ("subnet[1].lease_seconds", Some(14)),
         ("subnet[1].reservation[0]", Some(16)),
     ] {
-        assert!(seen.contains(&expected), "{expected:?} is not among {seen:?}");
+        assert!(
+            seen.contains(&expected),
+            "{expected:?} is not among {seen:?}"
+        );
     }
     assert!(faults.iter().all(|f| !f.remedy.is_empty()));
 }
@@ -55,19 +61,33 @@ address = "10.1.0.4"
 fn an_unknown_key_is_named_with_its_line() {
     let faults = Config::parse("[boot]\nhttp_prot = 80\n").unwrap_err();
     assert_eq!(faults.len(), 1);
-    assert_eq!((faults[0].key.as_str(), faults[0].line), ("boot.http_prot", Some(2)));
-    assert!(faults[0].what.contains("unknown field"), "{}", faults[0].what);
+    assert_eq!(
+        (faults[0].key.as_str(), faults[0].line),
+        ("boot.http_prot", Some(2))
+    );
+    assert!(
+        faults[0].what.contains("unknown field"),
+        "{}",
+        faults[0].what
+    );
 }
 
 #[test]
 fn a_wrong_type_is_named_with_its_line() {
-    let faults = Config::parse("[[interface]]\nname = \"eth0\"\n[agent]\nport = \"many\"\n").unwrap_err();
-    assert_eq!((faults[0].key.as_str(), faults[0].line), ("agent.port", Some(4)));
+    let faults =
+        Config::parse("[[interface]]\nname = \"eth0\"\n[agent]\nport = \"many\"\n").unwrap_err();
+    assert_eq!(
+        (faults[0].key.as_str(), faults[0].line),
+        ("agent.port", Some(4))
+    );
 }
 
 #[test]
 fn overlapping_subnets_are_refused() {
     let text = "[[interface]]\nname = \"eth0\"\n[[subnet]]\nnetwork = \"10.0.0.0/16\"\n[[subnet]]\nnetwork = \"10.0.5.0/24\"\n";
     let faults = Config::parse(text).unwrap_err();
-    assert_eq!((faults[0].key.as_str(), faults[0].line), ("subnet[1].network", Some(6)));
+    assert_eq!(
+        (faults[0].key.as_str(), faults[0].line),
+        ("subnet[1].network", Some(6))
+    );
 }

@@ -57,7 +57,9 @@ async fn script_by_query(
 }
 
 async fn serve_script(boot: &BootHttp, peer: &Peer, parameters: &Parameters) -> Response {
-    let Some(asker) = asker(peer) else { return StatusCode::NOT_FOUND.into_response() };
+    let Some(asker) = asker(peer) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
     if !boot.tree.may_ask(asker.ip) {
         boot.tree.ignored_stranger(asker.ip);
         return StatusCode::NOT_FOUND.into_response();
@@ -73,7 +75,9 @@ async fn serve_file(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    let Some(asker) = asker(&peer) else { return not_found("IPv4 only.") };
+    let Some(asker) = asker(&peer) else {
+        return not_found("IPv4 only.");
+    };
     if !boot.tree.may_ask(asker.ip) {
         boot.tree.ignored_stranger(asker.ip);
         return not_found("Not one of the served networks.");
@@ -101,7 +105,10 @@ async fn serve_file(
 }
 
 fn asker(peer: &Peer) -> Option<Asker> {
-    Some(Asker { ip: v4(peer.addr.ip())?, server: v4(peer.local.ip())? })
+    Some(Asker {
+        ip: v4(peer.addr.ip())?,
+        server: v4(peer.local.ip())?,
+    })
 }
 
 fn v4(ip: IpAddr) -> Option<Ipv4Addr> {
@@ -114,10 +121,15 @@ fn v4(ip: IpAddr) -> Option<Ipv4Addr> {
 /// All of it, or the one range that was asked for (RFC 9110 section 14).
 fn ranged(served: &Served, headers: &HeaderMap) -> Response {
     let len = served.content.len();
-    let asked = headers.get(header::RANGE).and_then(|value| value.to_str().ok());
+    let asked = headers
+        .get(header::RANGE)
+        .and_then(|value| value.to_str().ok());
     let (status, body) = match asked.map(|range| parse_range(range, len)) {
         None | Some(Range::Ignored) => (StatusCode::OK, served.content.clone()),
-        Some(Range::Part { start, end }) => (StatusCode::PARTIAL_CONTENT, served.content.slice(start..end)),
+        Some(Range::Part { start, end }) => (
+            StatusCode::PARTIAL_CONTENT,
+            served.content.slice(start..end),
+        ),
         Some(Range::Unsatisfiable) => (StatusCode::RANGE_NOT_SATISFIABLE, Bytes::new()),
     };
     let mut response = Response::builder()
@@ -126,24 +138,36 @@ fn ranged(served: &Served, headers: &HeaderMap) -> Response {
         .header(header::CONTENT_LENGTH, body.len())
         .header(header::ACCEPT_RANGES, "bytes");
     if let Some(Range::Part { start, end }) = asked.map(|range| parse_range(range, len)) {
-        response = response.header(header::CONTENT_RANGE, format!("bytes {start}-{}/{len}", end - 1));
+        response = response.header(
+            header::CONTENT_RANGE,
+            format!("bytes {start}-{}/{len}", end - 1),
+        );
     } else if status == StatusCode::RANGE_NOT_SATISFIABLE {
         response = response.header(header::CONTENT_RANGE, format!("bytes */{len}"));
     }
-    response.body(Body::from(body)).unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+    response
+        .body(Body::from(body))
+        .unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Range {
     /// From `start` up to, not including, `end`; never empty.
-    Part { start: usize, end: usize },
+    Part {
+        start: usize,
+        end: usize,
+    },
     Unsatisfiable,
     /// Not understood or several ranges: the whole is a right answer (RFC 9110 14.2).
     Ignored,
 }
 
 fn parse_range(text: &str, len: usize) -> Range {
-    let Some((first, last)) = text.trim().strip_prefix("bytes=").and_then(|r| r.split_once('-')) else {
+    let Some((first, last)) = text
+        .trim()
+        .strip_prefix("bytes=")
+        .and_then(|r| r.split_once('-'))
+    else {
         return Range::Ignored;
     };
     let number = |text: &str| text.trim().parse::<usize>().ok();
@@ -153,11 +177,20 @@ fn parse_range(text: &str, len: usize) -> Range {
         (None, Some(suffix)) if first.trim().is_empty() => (len.saturating_sub(suffix), len),
         _ => return Range::Ignored,
     };
-    if start < end { Range::Part { start, end } } else { Range::Unsatisfiable }
+    if start < end {
+        Range::Part { start, end }
+    } else {
+        Range::Unsatisfiable
+    }
 }
 
 fn not_found(text: &str) -> Response {
-    (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "text/plain")], format!("{text}\n")).into_response()
+    (
+        StatusCode::NOT_FOUND,
+        [(header::CONTENT_TYPE, "text/plain")],
+        format!("{text}\n"),
+    )
+        .into_response()
 }
 
 /// Whole files are told once; the pieces that loaders fetch by range would be noise.
@@ -183,13 +216,19 @@ fn percent_decoded(path: &str) -> Option<Vec<u8>> {
     let mut bytes = path.bytes();
     let mut decoded = Vec::with_capacity(path.len());
     while let Some(byte) = bytes.next() {
-        decoded.push(if byte == b'%' { hex(bytes.next()?)? << 4 | hex(bytes.next()?)? } else { byte });
+        decoded.push(if byte == b'%' {
+            hex(bytes.next()?)? << 4 | hex(bytes.next()?)?
+        } else {
+            byte
+        });
     }
     Some(decoded)
 }
 
 fn hex(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+    char::from(byte)
+        .to_digit(16)
+        .and_then(|digit| u8::try_from(digit).ok())
 }
 
 #[cfg(test)]
@@ -210,7 +249,10 @@ mod tests {
             ("bytes=0-1,3-4", Range::Ignored),
             ("lines=1-2", Range::Ignored),
             ("bytes=", Range::Ignored),
-            ("bytes=18446744073709551615-18446744073709551615", Range::Unsatisfiable),
+            (
+                "bytes=18446744073709551615-18446744073709551615",
+                Range::Unsatisfiable,
+            ),
         ] {
             assert_eq!(parse_range(text, 10), expected, "{text}");
         }

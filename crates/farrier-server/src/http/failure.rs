@@ -21,7 +21,16 @@ impl Failure {
     #[must_use]
     pub fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
         let (code, message) = (code.to_owned(), message.into());
-        Self { status, body: ErrorBody { code, message, hint: None, retry: false, request: String::new() } }
+        Self {
+            status,
+            body: ErrorBody {
+                code,
+                message,
+                hint: None,
+                retry: false,
+                request: String::new(),
+            },
+        }
     }
 
     /// What to do next.
@@ -57,7 +66,11 @@ impl From<DbError> for Failure {
             _ => (StatusCode::SERVICE_UNAVAILABLE, "database"),
         };
         let failure = Self::new(status, code, error.to_string());
-        if error.retry_helps() { failure.retry() } else { failure }
+        if error.retry_helps() {
+            failure.retry()
+        } else {
+            failure
+        }
     }
 }
 
@@ -76,14 +89,22 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let (status, code) = match &error {
             StoreError::Full { .. } => (StatusCode::INSUFFICIENT_STORAGE, "store_full"),
-            StoreError::NoImage(_) | StoreError::NoVersion { .. } => (StatusCode::NOT_FOUND, "not_found"),
-            StoreError::Corrupt { .. } | StoreError::NoChunk(_) => (StatusCode::CONFLICT, "chunk_damaged"),
+            StoreError::NoImage(_) | StoreError::NoVersion { .. } => {
+                (StatusCode::NOT_FOUND, "not_found")
+            }
+            StoreError::Corrupt { .. } | StoreError::NoChunk(_) => {
+                (StatusCode::CONFLICT, "chunk_damaged")
+            }
             StoreError::Refused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "chunk_refused"),
             StoreError::MissingChunks { .. } => (StatusCode::CONFLICT, "chunks_missing"),
             _ => (StatusCode::SERVICE_UNAVAILABLE, "store"),
         };
         let failure = Self::new(status, code, error.to_string());
-        if error.may_retry() { failure.retry() } else { failure }
+        if error.may_retry() {
+            failure.retry()
+        } else {
+            failure
+        }
     }
 }
 
@@ -91,9 +112,19 @@ impl IntoResponse for Failure {
     fn into_response(mut self) -> Response {
         self.body.request = new_id().simple().to_string();
         if self.status.is_server_error() {
-            tracing::warn!(request = self.body.request, code = self.body.code, "{}", self.body.message);
+            tracing::warn!(
+                request = self.body.request,
+                code = self.body.code,
+                "{}",
+                self.body.message
+            );
         } else {
-            tracing::debug!(request = self.body.request, code = self.body.code, "{}", self.body.message);
+            tracing::debug!(
+                request = self.body.request,
+                code = self.body.code,
+                "{}",
+                self.body.message
+            );
         }
         (self.status, Json(self.body)).into_response()
     }

@@ -99,14 +99,24 @@ async fn connection(
     stop: watch::Receiver<bool>,
 ) -> Result<(), Failure> {
     stream.set_nodelay(true)?;
-    let mut peer = Peer { addr, local: stream.local_addr()?, agent: None };
+    let mut peer = Peer {
+        addr,
+        local: stream.local_addr()?,
+        agent: None,
+    };
     let stream = PatientStream::new(stream);
     let Some(tls) = tls else {
         return requests(stream, peer, router, stop).await;
     };
     let stream = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await??;
-    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-    peer.agent = certificate.and_then(ca::agent_identity).map(|(machine, key)| AgentIdentity { machine, key });
+    let certificate = stream
+        .get_ref()
+        .1
+        .peer_certificates()
+        .and_then(|chain| chain.first());
+    peer.agent = certificate
+        .and_then(ca::agent_identity)
+        .map(|(machine, key)| AgentIdentity { machine, key });
     requests(stream, peer, router, stop).await
 }
 
@@ -126,8 +136,16 @@ async fn requests(
         async move { router.oneshot(request).await as Result<_, Infallible> }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS).max_buf_size(MAX_HEAD);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(KEEP_ALIVE).keep_alive_timeout(KEEP_ALIVE);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS)
+        .max_buf_size(MAX_HEAD);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     tokio::select! {
@@ -162,7 +180,10 @@ struct Place {
 
 impl Places {
     fn new(limits: Limits) -> Self {
-        Self { limits, taken: Mutex::default() }
+        Self {
+            limits,
+            taken: Mutex::default(),
+        }
     }
 
     fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
@@ -172,13 +193,20 @@ impl Places {
             return None;
         }
         taken.insert(address, own + 1);
-        Some(Place { places: Arc::clone(self), address })
+        Some(Place {
+            places: Arc::clone(self),
+            address,
+        })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self
+            .places
+            .taken
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(own) = taken.get_mut(&self.address) {
             *own -= 1;
             if *own == 0 {
@@ -205,14 +233,20 @@ mod tests {
 
     #[test]
     fn t9_one_address_cannot_take_every_place() {
-        let places = Arc::new(Places::new(Limits { total: 3, per_address: 2 }));
+        let places = Arc::new(Places::new(Limits {
+            total: 3,
+            per_address: 2,
+        }));
         let [a, b, c] = [1, 2, 3].map(|n| IpAddr::V4(Ipv4Addr::new(10, 0, 0, n)));
         let first = places.take(a);
         let second = places.take(a);
         assert!(first.is_some() && second.is_some());
         assert!(places.take(a).is_none(), "the address has its share");
         let third = places.take(b);
-        assert!(third.is_some() && places.take(c).is_none(), "all places are taken");
+        assert!(
+            third.is_some() && places.take(c).is_none(),
+            "all places are taken"
+        );
         drop(first);
         assert!(places.take(c).is_some(), "a place is free again");
     }

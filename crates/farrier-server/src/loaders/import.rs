@@ -14,9 +14,13 @@ use crate::deb::{self, Control, DebError};
 pub enum ImportError {
     #[error("the package {0}")]
     Package(#[from] DebError),
-    #[error("{package} {version} holds no boot program that we know; import the file by itself and say what it is")]
+    #[error(
+        "{package} {version} holds no boot program that we know; import the file by itself and say what it is"
+    )]
     NothingKnown { package: String, version: String },
-    #[error("{0:?} is no boot program that we know by its name; name it as its package does, such as snponly.efi")]
+    #[error(
+        "{0:?} is no boot program that we know by its name; name it as its package does, such as snponly.efi"
+    )]
     UnknownName(String),
 }
 
@@ -31,27 +35,143 @@ struct Known {
     kind: LoaderKind,
 }
 
-const SNP_ONLY: LoaderKind = LoaderKind::Ipxe { variant: IpxeVariant::SnpOnly };
-const FULL: LoaderKind = LoaderKind::Ipxe { variant: IpxeVariant::Full };
+const SNP_ONLY: LoaderKind = LoaderKind::Ipxe {
+    variant: IpxeVariant::SnpOnly,
+};
+const FULL: LoaderKind = LoaderKind::Ipxe {
+    variant: IpxeVariant::Full,
+};
 
 /// In Debian since bookworm.
 const KNOWN: &[Known] = &[
-    known("lib/ipxe/undionly.kpxe", "ipxe-undionly-bios", "undionly.kpxe", Arch::X86_64, FirmwareKind::Bios, SNP_ONLY),
-    known("lib/ipxe/ipxe.pxe", "ipxe-full-bios", "ipxe.pxe", Arch::X86_64, FirmwareKind::Bios, FULL),
-    known("lib/ipxe/snponly.efi", "ipxe-snponly-x64", "snponly.efi", Arch::X86_64, FirmwareKind::Uefi, SNP_ONLY),
-    known("lib/ipxe/ipxe-amd64.efi", "ipxe-full-x64", "ipxe.efi", Arch::X86_64, FirmwareKind::Uefi, FULL),
-    known("boot/ipxe.efi", "ipxe-full-x64", "ipxe.efi", Arch::X86_64, FirmwareKind::Uefi, FULL),
-    known("lib/ipxe/ipxe-arm64.efi", "ipxe-full-arm64", "ipxe-arm64.efi", Arch::Arm64, FirmwareKind::Uefi, FULL),
-    known("lib/ipxe/ipxe-riscv64.efi", "ipxe-full-riscv64", "ipxe-riscv64.efi", Arch::RiscV64, FirmwareKind::Uefi, FULL),
-    known("lib/ipxe/ipxe-loong64.efi", "ipxe-full-loong64", "ipxe-loong64.efi", Arch::LoongArch64, FirmwareKind::Uefi, FULL),
-    known("lib/PXELINUX/pxelinux.0", "pxelinux-bios", "pxelinux.0", Arch::X86_64, FirmwareKind::Bios, LoaderKind::Pxelinux),
-    known("lib/PXELINUX/lpxelinux.0", "lpxelinux-bios", "lpxelinux.0", Arch::X86_64, FirmwareKind::Bios, LoaderKind::Pxelinux),
-    known("lib/shim/shimx64.efi.signed", "shim-x64", "shimx64.efi", Arch::X86_64, FirmwareKind::Uefi, LoaderKind::Shim),
-    known("lib/shim/shimaa64.efi.signed", "shim-arm64", "shimaa64.efi", Arch::Arm64, FirmwareKind::Uefi, LoaderKind::Shim),
-    known("x86_64-efi-signed/grubnetx64.efi.signed", "grub-net-x64", "grubx64.efi", Arch::X86_64, FirmwareKind::Uefi, LoaderKind::Grub),
-    known("arm64-efi-signed/grubnetaa64.efi.signed", "grub-net-arm64", "grubaa64.efi", Arch::Arm64, FirmwareKind::Uefi, LoaderKind::Grub),
-    known("boot/memtest86+x64.bin", "memtest-bios", "memtest86+x64.bin", Arch::X86_64, FirmwareKind::Bios, LoaderKind::MemoryTest),
-    known("boot/memtest86+x64.efi", "memtest-x64", "memtest86+x64.efi", Arch::X86_64, FirmwareKind::Uefi, LoaderKind::MemoryTest),
+    known(
+        "lib/ipxe/undionly.kpxe",
+        "ipxe-undionly-bios",
+        "undionly.kpxe",
+        Arch::X86_64,
+        FirmwareKind::Bios,
+        SNP_ONLY,
+    ),
+    known(
+        "lib/ipxe/ipxe.pxe",
+        "ipxe-full-bios",
+        "ipxe.pxe",
+        Arch::X86_64,
+        FirmwareKind::Bios,
+        FULL,
+    ),
+    known(
+        "lib/ipxe/snponly.efi",
+        "ipxe-snponly-x64",
+        "snponly.efi",
+        Arch::X86_64,
+        FirmwareKind::Uefi,
+        SNP_ONLY,
+    ),
+    known(
+        "lib/ipxe/ipxe-amd64.efi",
+        "ipxe-full-x64",
+        "ipxe.efi",
+        Arch::X86_64,
+        FirmwareKind::Uefi,
+        FULL,
+    ),
+    known(
+        "boot/ipxe.efi",
+        "ipxe-full-x64",
+        "ipxe.efi",
+        Arch::X86_64,
+        FirmwareKind::Uefi,
+        FULL,
+    ),
+    known(
+        "lib/ipxe/ipxe-arm64.efi",
+        "ipxe-full-arm64",
+        "ipxe-arm64.efi",
+        Arch::Arm64,
+        FirmwareKind::Uefi,
+        FULL,
+    ),
+    known(
+        "lib/ipxe/ipxe-riscv64.efi",
+        "ipxe-full-riscv64",
+        "ipxe-riscv64.efi",
+        Arch::RiscV64,
+        FirmwareKind::Uefi,
+        FULL,
+    ),
+    known(
+        "lib/ipxe/ipxe-loong64.efi",
+        "ipxe-full-loong64",
+        "ipxe-loong64.efi",
+        Arch::LoongArch64,
+        FirmwareKind::Uefi,
+        FULL,
+    ),
+    known(
+        "lib/PXELINUX/pxelinux.0",
+        "pxelinux-bios",
+        "pxelinux.0",
+        Arch::X86_64,
+        FirmwareKind::Bios,
+        LoaderKind::Pxelinux,
+    ),
+    known(
+        "lib/PXELINUX/lpxelinux.0",
+        "lpxelinux-bios",
+        "lpxelinux.0",
+        Arch::X86_64,
+        FirmwareKind::Bios,
+        LoaderKind::Pxelinux,
+    ),
+    known(
+        "lib/shim/shimx64.efi.signed",
+        "shim-x64",
+        "shimx64.efi",
+        Arch::X86_64,
+        FirmwareKind::Uefi,
+        LoaderKind::Shim,
+    ),
+    known(
+        "lib/shim/shimaa64.efi.signed",
+        "shim-arm64",
+        "shimaa64.efi",
+        Arch::Arm64,
+        FirmwareKind::Uefi,
+        LoaderKind::Shim,
+    ),
+    known(
+        "x86_64-efi-signed/grubnetx64.efi.signed",
+        "grub-net-x64",
+        "grubx64.efi",
+        Arch::X86_64,
+        FirmwareKind::Uefi,
+        LoaderKind::Grub,
+    ),
+    known(
+        "arm64-efi-signed/grubnetaa64.efi.signed",
+        "grub-net-arm64",
+        "grubaa64.efi",
+        Arch::Arm64,
+        FirmwareKind::Uefi,
+        LoaderKind::Grub,
+    ),
+    known(
+        "boot/memtest86+x64.bin",
+        "memtest-bios",
+        "memtest86+x64.bin",
+        Arch::X86_64,
+        FirmwareKind::Bios,
+        LoaderKind::MemoryTest,
+    ),
+    known(
+        "boot/memtest86+x64.efi",
+        "memtest-x64",
+        "memtest86+x64.efi",
+        Arch::X86_64,
+        FirmwareKind::Uefi,
+        LoaderKind::MemoryTest,
+    ),
 ];
 
 const fn known(
@@ -62,7 +182,14 @@ const fn known(
     firmware: FirmwareKind,
     kind: LoaderKind,
 ) -> Known {
-    Known { path, id, file_name, arch, firmware, kind }
+    Known {
+        path,
+        id,
+        file_name,
+        arch,
+        firmware,
+        kind,
+    }
 }
 
 impl Known {
@@ -92,16 +219,32 @@ pub fn read_package(package: impl Read) -> Result<Vec<(Loader, Vec<u8>)>, Import
         Ok(())
     })?;
     if found.is_empty() {
-        return Err(ImportError::NothingKnown { package: control.package, version: control.version });
+        return Err(ImportError::NothingKnown {
+            package: control.package,
+            version: control.version,
+        });
     }
-    Ok(found.into_iter().map(|(known, bytes)| (known.loader(&control, &bytes), bytes)).collect())
+    Ok(found
+        .into_iter()
+        .map(|(known, bytes)| (known.loader(&control, &bytes), bytes))
+        .collect())
 }
 
 /// A boot program by itself, known by its file name. `source` says where it came from.
-pub fn read_loader(file_name: &str, source: &str, version: &str, bytes: Vec<u8>) -> Result<(Loader, Vec<u8>), ImportError> {
-    let known = KNOWN.iter().find(|known| known.file_name == file_name || known.path.ends_with(&format!("/{file_name}")));
+pub fn read_loader(
+    file_name: &str,
+    source: &str,
+    version: &str,
+    bytes: Vec<u8>,
+) -> Result<(Loader, Vec<u8>), ImportError> {
+    let known = KNOWN.iter().find(|known| {
+        known.file_name == file_name || known.path.ends_with(&format!("/{file_name}"))
+    });
     let known = known.ok_or_else(|| ImportError::UnknownName(file_name.to_owned()))?;
-    let control = Control { package: source.to_owned(), version: version.to_owned() };
+    let control = Control {
+        package: source.to_owned(),
+        version: version.to_owned(),
+    };
     Ok((known.loader(&control, &bytes), bytes))
 }
 
@@ -124,10 +267,18 @@ mod tests {
         };
         let mut package = ar::Builder::new(Vec::new());
         let mut add = |name: &str, bytes: Vec<u8>| {
-            package.append(&ar::Header::new(name.into(), bytes.len() as u64), Cursor::new(bytes)).unwrap();
+            package
+                .append(
+                    &ar::Header::new(name.into(), bytes.len() as u64),
+                    Cursor::new(bytes),
+                )
+                .unwrap();
         };
         add("debian-binary", b"2.0\n".to_vec());
-        add("control.tar.zst", tarball("control", b"Package: ipxe\nVersion: 2.0.0+dfsg-5\n"));
+        add(
+            "control.tar.zst",
+            tarball("control", b"Package: ipxe\nVersion: 2.0.0+dfsg-5\n"),
+        );
         add("data.tar.zst", tarball(path, content));
         package.into_inner().unwrap()
     }
@@ -136,8 +287,14 @@ mod tests {
     fn a_known_program_gets_its_place_in_the_catalogue() {
         let found = read_package(Cursor::new(package("usr/lib/ipxe/snponly.efi", b"MZ"))).unwrap();
         let (loader, bytes) = &found[0];
-        assert_eq!((loader.id.as_str(), loader.version.as_str()), ("ipxe-snponly-x64", "2.0.0+dfsg-5"));
-        assert_eq!((loader.signer.as_deref(), bytes.as_slice()), (None, b"MZ".as_slice()));
+        assert_eq!(
+            (loader.id.as_str(), loader.version.as_str()),
+            ("ipxe-snponly-x64", "2.0.0+dfsg-5")
+        );
+        assert_eq!(
+            (loader.signer.as_deref(), bytes.as_slice()),
+            (None, b"MZ".as_slice())
+        );
     }
 
     #[test]

@@ -65,13 +65,18 @@ impl Loaders {
             if path.extension().is_some_and(|e| e == "json") {
                 match serde_json::from_slice::<Loader>(&fs::read(&path)?) {
                     Ok(loader) => found.push(loader),
-                    Err(error) => tracing::warn!(path = %path.display(), %error, "a loader's entry is damaged; import it again"),
+                    Err(error) => {
+                        tracing::warn!(path = %path.display(), %error, "a loader's entry is damaged; import it again")
+                    }
                 }
             }
         }
         self.catalogue.store(Arc::new(Catalogue::new(found)));
         self.agent.store(Arc::new(read_agent(&self.agent_folder)?));
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.cache
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
         Ok(())
     }
 
@@ -100,7 +105,9 @@ impl Loaders {
         }
         let bytes = Bytes::from(fs::read(self.folder.join(&loader.sha256))?);
         if sha256(&bytes) != loader.sha256 {
-            return Err(io::Error::other("its content was changed since it was imported; import it again"));
+            return Err(io::Error::other(
+                "its content was changed since it was imported; import it again",
+            ));
         }
         cache.insert(loader.sha256.clone(), bytes.clone());
         Ok(bytes)
@@ -115,9 +122,14 @@ impl Loaders {
     /// Takes a program out. False if there is none of this id.
     pub fn remove(&self, id: &str) -> io::Result<bool> {
         let catalogue = self.catalogue();
-        let Some(loader) = catalogue.by_id(id) else { return Ok(false) };
+        let Some(loader) = catalogue.by_id(id) else {
+            return Ok(false);
+        };
         fs::remove_file(self.folder.join(entry_name(loader)))?;
-        if !catalogue.iter().any(|other| other.sha256 == loader.sha256 && other.id != id) {
+        if !catalogue
+            .iter()
+            .any(|other| other.sha256 == loader.sha256 && other.id != id)
+        {
             fs::remove_file(self.folder.join(&loader.sha256))?;
         }
         self.reload()?;
@@ -160,15 +172,27 @@ fn read_agent(folder: &Path) -> io::Result<Option<AgentFiles>> {
         if sha256(&bytes) == hash {
             Ok(Bytes::from(bytes))
         } else {
-            Err(io::Error::other(format!("{name} in {} was changed since it was built; build the agent again", folder.display())))
+            Err(io::Error::other(format!(
+                "{name} in {} was changed since it was built; build the agent again",
+                folder.display()
+            )))
         }
     };
     let vmlinuz = read("vmlinuz", &image.vmlinuz.sha256)?;
     let initrd = read("initrd.img", &image.initrd.sha256)?;
     let tag = image.initrd.sha256.chars().take(16).collect();
-    Ok(Some(AgentFiles { tag, image, vmlinuz, initrd }))
+    Ok(Some(AgentFiles {
+        tag,
+        image,
+        vmlinuz,
+        initrd,
+    }))
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    digest::digest(&digest::SHA256, bytes).as_ref().iter().map(|b| format!("{b:02x}")).collect()
+    digest::digest(&digest::SHA256, bytes)
+        .as_ref()
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect()
 }

@@ -41,10 +41,18 @@ fn certificates(table: &[u8]) -> impl Iterator<Item = (String, bool)> + '_ {
             if table[here..].first_chunk() != Some(&[0x30, 0x82]) {
                 continue;
             }
-            let Ok((rest, certificate)) = X509Certificate::from_der(&table[here..]) else { continue };
+            let Ok((rest, certificate)) = X509Certificate::from_der(&table[here..]) else {
+                continue;
+            };
             at = table.len() - rest.len();
-            let name = certificate.subject().iter_common_name().next().and_then(|n| n.as_str().ok());
-            let Some(name) = name.map(ToOwned::to_owned) else { continue };
+            let name = certificate
+                .subject()
+                .iter_common_name()
+                .next()
+                .and_then(|n| n.as_str().ok());
+            let Some(name) = name.map(ToOwned::to_owned) else {
+                continue;
+            };
             return Some((name, certificate.is_ca()));
         }
         None

@@ -188,13 +188,30 @@ impl Desk {
         let at = now();
         let left = self.core.ca.root_ends().since(at);
         if left < CERTIFICATE_WARNING {
-            let found = format!("the site's root certificate ends in {} days", left.as_secs() / 86_400);
-            return bad("certificates", found, "move the ca folder away and restart: agents get the new root at their next boot");
+            let found = format!(
+                "the site's root certificate ends in {} days",
+                left.as_secs() / 86_400
+            );
+            return bad(
+                "certificates",
+                found,
+                "move the ca folder away and restart: agents get the new root at their next boot",
+            );
         }
         if at.since(self.core.started) + CERTIFICATE_WARNING > crate::ca::SERVER_LIFE {
-            return bad("certificates", "the server's own end soon".to_owned(), "restart the server: it makes new ones");
+            return bad(
+                "certificates",
+                "the server's own end soon".to_owned(),
+                "restart the server: it makes new ones",
+            );
         }
-        good("certificates", format!("the site's root is good for {} more days", left.as_secs() / 86_400))
+        good(
+            "certificates",
+            format!(
+                "the site's root is good for {} more days",
+                left.as_secs() / 86_400
+            ),
+        )
     }
 
     async fn check_database(&self) -> Check {

@@ -1,5 +1,10 @@
 //! A whole server on loopback: the real core, the real listeners, keys and folders of its own.
-#![allow(dead_code, reason = "each test program uses another part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test program uses another part of it"
+)]
+#![allow(clippy::print_stderr, reason = "a skipped test must be seen")]
 
 pub mod disk;
 pub mod wire;

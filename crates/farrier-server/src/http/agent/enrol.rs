@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::digest;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use aws_lc_rs::digest;
 use farrier_api::agent::{EnrolAnswer, EnrolRequest};
 use farrier_db::{AgentSession, KeyFingerprint, Redeemed, TokenHash};
 use farrier_engine::model::{Machine, MachineId, Registration};
@@ -37,9 +37,15 @@ pub(super) async fn enrol(
             );
         }
         let seconds = SILENT.as_secs();
-        return Err(Failure::new(StatusCode::CONFLICT, "rival", "Another agent is at work as this machine.")
-            .hint(format!("It is let in when the other has been silent for {seconds} seconds."))
-            .retry());
+        return Err(Failure::new(
+            StatusCode::CONFLICT,
+            "rival",
+            "Another agent is at work as this machine.",
+        )
+        .hint(format!(
+            "It is let in when the other has been silent for {seconds} seconds."
+        ))
+        .retry());
     }
     let machine = admit(&plane, machine).await?;
     let mut session = AgentSession {
@@ -60,12 +66,19 @@ pub(super) async fn enrol(
                 format!("The agent waits for approval. Its screen shows the code {code}: approve it if this page does, too."),
             );
         }
-        return Ok(Json(EnrolAnswer::Pending { code, retry_s: RETRY_SECONDS }));
+        return Ok(Json(EnrolAnswer::Pending {
+            code,
+            retry_s: RETRY_SECONDS,
+        }));
     }
     session.serial = certificate.serial;
     plane.sessions.begin(&session).await?;
     let version = printable(&request.agent_version);
-    plane.core.note(machine.id, Kind::Agent, format!("The agent enrolled (version {version})."));
+    plane.core.note(
+        machine.id,
+        Kind::Agent,
+        format!("The agent enrolled (version {version})."),
+    );
     Ok(Json(EnrolAnswer::Enrolled {
         machine: machine.id.0,
         name: machine.name.as_ref().map(ToString::to_string),
@@ -89,8 +102,17 @@ async fn authorised(plane: &Plane, request: &EnrolRequest) -> Result<Authorised,
             .hint("Boot the machine from the network again: each boot has a token of its own.")
     };
     let probe = certificate(plane, request, MachineId(uuid::Uuid::nil()))?;
-    let known = plane.core.db.agent_session(KeyFingerprint(probe.key)).await?;
-    let (id, first) = match plane.core.db.redeem_boot_token(token_hash(&request.token), now()).await? {
+    let known = plane
+        .core
+        .db
+        .agent_session(KeyFingerprint(probe.key))
+        .await?;
+    let (id, first) = match plane
+        .core
+        .db
+        .redeem_boot_token(token_hash(&request.token), now())
+        .await?
+    {
         Redeemed::Granted(token) => {
             let id = token.machine;
             let session = AgentSession {
@@ -110,7 +132,11 @@ async fn authorised(plane: &Plane, request: &EnrolRequest) -> Result<Authorised,
         Redeemed::Expired => return Err(refused("This boot token has expired.")),
         Redeemed::Unknown => return Err(refused("This boot token is not one of ours.")),
     };
-    let machine = plane.core.fleet.machine(id).ok_or_else(|| refused("The machine was deleted."))?;
+    let machine = plane
+        .core
+        .fleet
+        .machine(id)
+        .ok_or_else(|| refused("The machine was deleted."))?;
     let mac: Option<MacAddr> = request.mac.parse().ok();
     if !mac.is_some_and(|mac| machine.macs.contains(&mac)) {
         if first {
@@ -122,7 +148,11 @@ async fn authorised(plane: &Plane, request: &EnrolRequest) -> Result<Authorised,
     Ok(Authorised { machine, first })
 }
 
-fn certificate(plane: &Plane, request: &EnrolRequest, machine: MachineId) -> Result<AgentCertificate, Failure> {
+fn certificate(
+    plane: &Plane,
+    request: &EnrolRequest,
+    machine: MachineId,
+) -> Result<AgentCertificate, Failure> {
     let signed = plane.core.ca.sign_agent(&request.csr, machine.0);
     signed.map_err(|e| Failure::new(StatusCode::BAD_REQUEST, "csr", e.to_string()))
 }
@@ -131,20 +161,34 @@ fn certificate(plane: &Plane, request: &EnrolRequest, machine: MachineId) -> Res
 async fn admit(plane: &Plane, machine: Arc<Machine>) -> Result<Arc<Machine>, Failure> {
     let enrolment = plane.core.policy_of(&machine).enrolment;
     let next = match (machine.registration, enrolment) {
-        (Registration::Seen | Registration::Pending, Enrolment::Automatic) => Registration::Approved,
+        (Registration::Seen | Registration::Pending, Enrolment::Automatic) => {
+            Registration::Approved
+        }
         (Registration::Seen, Enrolment::Approve) => Registration::Pending,
         (Registration::Disabled, _) => {
-            return Err(Failure::new(StatusCode::FORBIDDEN, "disabled", "This machine is disabled.")
-                .hint("Enable it on its page."));
+            return Err(Failure::new(
+                StatusCode::FORBIDDEN,
+                "disabled",
+                "This machine is disabled.",
+            )
+            .hint("Enable it on its page."));
         }
         (unchanged, _) => unchanged,
     };
     if next == machine.registration {
         return Ok(machine);
     }
-    let machine = plane.core.fleet.change_machine(machine.id, |m| m.registration = next).await?;
+    let machine = plane
+        .core
+        .fleet
+        .change_machine(machine.id, |m| m.registration = next)
+        .await?;
     if next == Registration::Approved {
-        plane.core.note(machine.id, Kind::Agent, "The machine was registered, as the policy lets new machines in.");
+        plane.core.note(
+            machine.id,
+            Kind::Agent,
+            "The machine was registered, as the policy lets new machines in.",
+        );
     }
     Ok(machine)
 }
@@ -154,7 +198,10 @@ async fn admit(plane: &Plane, machine: Arc<Machine>) -> Result<Arc<Machine>, Fai
 #[must_use]
 pub fn code(key: &[u8; 32]) -> String {
     const LETTERS: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
-    key.iter().take(6).map(|byte| char::from(LETTERS[usize::from(byte & 31)])).collect()
+    key.iter()
+        .take(6)
+        .map(|byte| char::from(LETTERS[usize::from(byte & 31)]))
+        .collect()
 }
 
 /// Tokens are kept as hashes, so that a copy of the database lets nobody in.
@@ -166,7 +213,10 @@ pub fn token_hash(token: &str) -> TokenHash {
 }
 
 fn printable(text: &str) -> String {
-    text.chars().filter(char::is_ascii_graphic).take(32).collect()
+    text.chars()
+        .filter(char::is_ascii_graphic)
+        .take(32)
+        .collect()
 }
 
 fn hex(bytes: &[u8]) -> String {

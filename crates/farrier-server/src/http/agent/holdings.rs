@@ -37,7 +37,11 @@ impl Holdings {
     /// The chunks a task may fetch, once they are known.
     #[must_use]
     pub fn chunks(&self, task: TaskId) -> Option<Arc<HashSet<ChunkId>>> {
-        self.readers.lock().unwrap_or_else(PoisonError::into_inner).get(&task).cloned()
+        self.readers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&task)
+            .cloned()
     }
 
     /// Remembers the chunks a task may fetch.

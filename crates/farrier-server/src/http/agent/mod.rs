@@ -33,7 +33,11 @@ pub struct Plane {
 
 /// The routes of the agent listener.
 pub fn router(core: Arc<Core>) -> Router {
-    let plane = Arc::new(Plane { sessions: Sessions::new(core.db.clone()), holdings: Holdings::default(), core });
+    let plane = Arc::new(Plane {
+        sessions: Sessions::new(core.db.clone()),
+        holdings: Holdings::default(),
+        core,
+    });
     Router::new()
         .route("/agent/v1/enrol", post(enrol::enrol))
         .route("/agent/v1/inventory", post(report::inventory))

@@ -26,7 +26,12 @@ pub(super) async fn inventory(
         let holders = plane.core.fleet.candidates(&[*mac], None);
         !mac.is_unusable() && holders.iter().all(|holder| holder.id == session.machine.id)
     };
-    let macs: Vec<MacAddr> = inventory.nics.iter().map(|nic| nic.mac.0).filter(free).collect();
+    let macs: Vec<MacAddr> = inventory
+        .nics
+        .iter()
+        .map(|nic| nic.mac.0)
+        .filter(free)
+        .collect();
     plane
         .core
         .fleet
@@ -40,7 +45,9 @@ pub(super) async fn inventory(
             }
         })
         .await?;
-    plane.core.note(session.machine.id, Kind::Agent, summary(&inventory));
+    plane
+        .core
+        .note(session.machine.id, Kind::Agent, summary(&inventory));
     for id in &inventory.pci_without_driver {
         let text = format!("No driver in the agent fits the device {id}.");
         plane.core.note(session.machine.id, Kind::Warning, text);
@@ -54,9 +61,15 @@ pub(super) async fn log(
     Json(log): Json<wire::LogLines>,
 ) -> Result<StatusCode, Failure> {
     for line in log.lines.iter().take(MAX_LINES) {
-        let line: String = line.chars().filter(|c| !c.is_control()).take(MAX_LINE).collect();
+        let line: String = line
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(MAX_LINE)
+            .collect();
         if !line.is_empty() {
-            plane.core.note(session.machine.id, Kind::Agent, format!("Console: {line}"));
+            plane
+                .core
+                .note(session.machine.id, Kind::Agent, format!("Console: {line}"));
         }
     }
     Ok(StatusCode::NO_CONTENT)
@@ -70,7 +83,10 @@ fn summary(inventory: &Inventory) -> String {
     };
     let memory = inventory.memory_bytes / (1 << 20);
     let system = &inventory.system;
-    format!("It sent its inventory: {} {}, {memory} MiB of memory, {disks}.", system.manufacturer, system.product)
+    format!(
+        "It sent its inventory: {} {}, {memory} MiB of memory, {disks}.",
+        system.manufacturer, system.product
+    )
 }
 
 fn stored(reported: wire::Inventory) -> Inventory {
@@ -95,12 +111,27 @@ fn stored(reported: wire::Inventory) -> Inventory {
             threads: reported.cpu.threads,
         },
         memory_bytes: reported.memory_bytes,
-        nics: reported.nics.into_iter().take(MAX_DEVICES).filter_map(stored_nic).collect(),
-        disks: reported.disks.into_iter().take(MAX_DEVICES).map(stored_disk).collect(),
+        nics: reported
+            .nics
+            .into_iter()
+            .take(MAX_DEVICES)
+            .filter_map(stored_nic)
+            .collect(),
+        disks: reported
+            .disks
+            .into_iter()
+            .take(MAX_DEVICES)
+            .map(stored_disk)
+            .collect(),
         uefi: reported.uefi,
         secure_boot: reported.secure_boot,
         tpm: reported.tpm.map(capped),
-        pci_without_driver: reported.pci_without_driver.into_iter().take(MAX_DEVICES).map(capped).collect(),
+        pci_without_driver: reported
+            .pci_without_driver
+            .into_iter()
+            .take(MAX_DEVICES)
+            .map(capped)
+            .collect(),
     }
 }
 
@@ -133,7 +164,11 @@ fn stored_disk(disk: wire::Disk) -> Disk {
 
 /// Vendors write what they like; it is shown as text everywhere, but not at any length.
 fn capped(text: String) -> String {
-    if text.len() <= MAX_TEXT { text } else { text.chars().take(MAX_TEXT / 4).collect() }
+    if text.len() <= MAX_TEXT {
+        text
+    } else {
+        text.chars().take(MAX_TEXT / 4).collect()
+    }
 }
 
 const MAX_TEXT: usize = 256;

@@ -35,10 +35,20 @@ impl FromRequestParts<Arc<Plane>> for Session {
         let Extension(peer) = Extension::<Peer>::from_request_parts(parts, plane)
             .await
             .map_err(|_| refused("The connection is not known."))?;
-        let agent = peer.agent.ok_or_else(|| refused("This needs the certificate that enrolment gave."))?;
+        let agent = peer
+            .agent
+            .ok_or_else(|| refused("This needs the certificate that enrolment gave."))?;
         let key = KeyFingerprint(agent.key);
-        let id = plane.sessions.live(key).await?.ok_or_else(|| refused("This agent's session has ended."))?;
-        let machine = plane.core.fleet.machine(id).ok_or_else(|| refused("This machine was deleted."))?;
+        let id = plane
+            .sessions
+            .live(key)
+            .await?
+            .ok_or_else(|| refused("This agent's session has ended."))?;
+        let machine = plane
+            .core
+            .fleet
+            .machine(id)
+            .ok_or_else(|| refused("This machine was deleted."))?;
         if id.0 != agent.machine || machine.registration != Registration::Approved {
             return Err(refused("This machine is not approved."));
         }
@@ -66,7 +76,10 @@ struct Live {
 impl Sessions {
     #[must_use]
     pub fn new(db: Db) -> Self {
-        Self { db, live: Mutex::default() }
+        Self {
+            db,
+            live: Mutex::default(),
+        }
     }
 
     /// The machine of a key that may act.
@@ -74,16 +87,33 @@ impl Sessions {
         if let Some(live) = self.cached(key) {
             return Ok(Some(live.machine));
         }
-        let stored = self.db.agent_session(key).await?.filter(|session| !session.serial.is_empty());
+        let stored = self
+            .db
+            .agent_session(key)
+            .await?
+            .filter(|session| !session.serial.is_empty());
         Ok(stored.map(|session| {
             let (machine, heard) = (session.machine, session.heard);
-            self.cache(key, Live { machine, heard, stored: heard, left: false });
+            self.cache(
+                key,
+                Live {
+                    machine,
+                    heard,
+                    stored: heard,
+                    left: false,
+                },
+            );
             session.machine
         }))
     }
 
     /// Another agent of this machine that was heard a moment ago: one of the two is not what it says.
-    pub async fn rival(&self, machine: MachineId, own: KeyFingerprint, now: WallTime) -> Result<bool, DbError> {
+    pub async fn rival(
+        &self,
+        machine: MachineId,
+        own: KeyFingerprint,
+        now: WallTime,
+    ) -> Result<bool, DbError> {
         let mut others = self.db.agent_sessions(machine).await?;
         others.retain(|session| session.key != own && !session.serial.is_empty());
         Ok(others.iter().any(|session| {
@@ -98,7 +128,10 @@ impl Sessions {
         for other in self.db.agent_sessions(session.machine).await? {
             if other.key != session.key {
                 self.db.end_agent_session(other.key).await?;
-                self.live.lock().unwrap_or_else(PoisonError::into_inner).remove(&other.key);
+                self.live
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .remove(&other.key);
             }
         }
         self.db.save_agent_session(session).await
@@ -111,7 +144,14 @@ impl Sessions {
         }
         // For a server that is restarted before the machine is back.
         match self.db.agent_session(key).await? {
-            Some(session) => self.db.save_agent_session(&AgentSession { heard: WallTime::default(), ..session }).await,
+            Some(session) => {
+                self.db
+                    .save_agent_session(&AgentSession {
+                        heard: WallTime::default(),
+                        ..session
+                    })
+                    .await
+            }
             None => Ok(()),
         }
     }
@@ -120,7 +160,9 @@ impl Sessions {
         let store = {
             let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
             // Ended a moment ago by the machine's next boot: this request must not bring it back.
-            let Some(live) = live.get_mut(&key) else { return };
+            let Some(live) = live.get_mut(&key) else {
+                return;
+            };
             live.heard = now;
             let store = now.since(live.stored) >= STORE_EVERY && !live.left;
             if store {
@@ -135,11 +177,18 @@ impl Sessions {
     }
 
     fn cached(&self, key: KeyFingerprint) -> Option<Live> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied()
+        self.live
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+            .copied()
     }
 
     fn cache(&self, key: KeyFingerprint, live: Live) {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner).insert(key, live);
+        self.live
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key, live);
     }
 }
 

@@ -10,7 +10,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::BytesMut;
-use farrier_api::agent::{ChangedChunk, HeldChunk, read_frame, read_held, write_changed, write_frame};
+use farrier_api::agent::{
+    ChangedChunk, HeldChunk, read_frame, read_held, write_changed, write_frame,
+};
 use farrier_engine::model::TaskId;
 use farrier_engine::task::{State as TaskState, Task, Work};
 use farrier_engine::timeline::Kind;
@@ -31,21 +33,35 @@ use crate::http::failure::Failure;
 pub(super) fn routes() -> Router<Arc<Plane>> {
     Router::new()
         .route("/agent/v1/store/missing", post(missing))
-        .route("/agent/v1/store/chunks", post(chunks).layer(DefaultBodyLimit::max(MAX_CHUNKS)))
-        .route("/agent/v1/store/commit", post(commit).layer(DefaultBodyLimit::max(MAX_MANIFEST)))
+        .route(
+            "/agent/v1/store/chunks",
+            post(chunks).layer(DefaultBodyLimit::max(MAX_CHUNKS)),
+        )
+        .route(
+            "/agent/v1/store/commit",
+            post(commit).layer(DefaultBodyLimit::max(MAX_MANIFEST)),
+        )
         .route("/agent/v1/store/manifests/{image}/{version}", get(manifest))
         .route("/agent/v1/store/fetch", post(fetch))
         .route("/agent/v1/store/changed", post(changed))
         .route_layer(DefaultBodyLimit::max(MAX_QUESTION))
 }
 
-async fn missing(State(plane): State<Arc<Plane>>, session: Session, body: Bytes) -> Result<Vec<u8>, Failure> {
+async fn missing(
+    State(plane): State<Arc<Plane>>,
+    session: Session,
+    body: Bytes,
+) -> Result<Vec<u8>, Failure> {
     capturing(&plane, &session)?;
     let missing = plane.core.store.missing(&ids(&body)?);
     Ok(missing.into_iter().map(u8::from).collect())
 }
 
-async fn chunks(State(plane): State<Arc<Plane>>, session: Session, body: Bytes) -> Result<StatusCode, Failure> {
+async fn chunks(
+    State(plane): State<Arc<Plane>>,
+    session: Session,
+    body: Bytes,
+) -> Result<StatusCode, Failure> {
     capturing(&plane, &session)?;
     plane.core.store.put(frames(body)?).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -70,11 +86,17 @@ async fn commit(
     let bad = |why: String| Failure::new(StatusCode::BAD_REQUEST, "manifest", why);
     let manifest = Manifest::decode(&body, MAX_PLAIN).map_err(|e| bad(e.to_string()))?;
     if !matches!(&task.work, Work::Capture { image, .. } if *image == manifest.image.as_str()) {
-        return Err(bad(format!("the task is not to capture {}", manifest.image)));
+        return Err(bad(format!(
+            "the task is not to capture {}",
+            manifest.image
+        )));
     }
     let image = manifest.image.clone();
     let committed = plane.core.store.commit(manifest, now().0).await?;
-    let text = format!("{image} version {} was captured (root {}).", committed.version, committed.root);
+    let text = format!(
+        "{image} version {} was captured (root {}).",
+        committed.version, committed.root
+    );
     plane.core.note(session.machine.id, Kind::Task, text);
     plane.core.tell(Change::Images);
     Ok(committed.signed.bytes)
@@ -85,7 +107,13 @@ async fn manifest(
     session: Session,
     Path((image, version)): Path<(String, String)>,
 ) -> Result<Vec<u8>, Failure> {
-    let not_found = || Failure::new(StatusCode::NOT_FOUND, "not_found", "There is no such image.");
+    let not_found = || {
+        Failure::new(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "There is no such image.",
+        )
+    };
     let (_, name, _) = writing(&plane, &session)?;
     if name.as_str() != image {
         return Err(not_found());
@@ -97,13 +125,21 @@ async fn manifest(
     Ok(plane.core.store.manifest(&name, which).await?.signed.bytes)
 }
 
-async fn fetch(State(plane): State<Arc<Plane>>, session: Session, body: Bytes) -> Result<Response, Failure> {
+async fn fetch(
+    State(plane): State<Arc<Plane>>,
+    session: Session,
+    body: Bytes,
+) -> Result<Response, Failure> {
     let runs = readable(&plane, &session, &ids(&body)?).await?;
     Ok(Body::from_stream(read_runs(plane.core.store.clone(), runs, whole)).into_response())
 }
 
 /// Like `fetch`, for a disk that holds something like the chunks: only blocks that differ are sent.
-async fn changed(State(plane): State<Arc<Plane>>, session: Session, body: Bytes) -> Result<Response, Failure> {
+async fn changed(
+    State(plane): State<Arc<Plane>>,
+    session: Session,
+    body: Bytes,
+) -> Result<Response, Failure> {
     let bad = |why: String| Failure::new(StatusCode::BAD_REQUEST, "held", why);
     let held = read_held(&body).map_err(|e| bad(e.to_string()))?;
     if held.len() > MAX_HELD {
@@ -111,9 +147,14 @@ async fn changed(State(plane): State<Arc<Plane>>, session: Session, body: Bytes)
     }
     let ids: Vec<ChunkId> = held.iter().map(|held| ChunkId(held.id)).collect();
     let runs = readable(&plane, &session, &ids).await?;
-    let held: HashMap<ChunkId, Held> =
-        ids.into_iter().zip(held).map(|(id, HeldChunk { blocks, .. })| (id, Held { id, blocks })).collect();
-    let frames = read_runs(plane.core.store.clone(), runs, move |out, chunk| patched(out, held.get(&chunk.id), chunk));
+    let held: HashMap<ChunkId, Held> = ids
+        .into_iter()
+        .zip(held)
+        .map(|(id, HeldChunk { blocks, .. })| (id, Held { id, blocks }))
+        .collect();
+    let frames = read_runs(plane.core.store.clone(), runs, move |out, chunk| {
+        patched(out, held.get(&chunk.id), chunk)
+    });
     Ok(Body::from_stream(frames).into_response())
 }
 
@@ -127,8 +168,12 @@ async fn readable(plane: &Plane, session: &Session, ids: &[ChunkId]) -> Result<V
     let mut located = Vec::with_capacity(ids.len());
     for (id, location) in ids.iter().zip(plane.core.store.locate(ids)) {
         let location = location.ok_or_else(|| {
-            Failure::new(StatusCode::CONFLICT, "chunk_missing", format!("chunk {id} is missing in the store"))
-                .hint("Verify the image (`farrier image verify`) and capture or import it again.")
+            Failure::new(
+                StatusCode::CONFLICT,
+                "chunk_missing",
+                format!("chunk {id} is missing in the store"),
+            )
+            .hint("Verify the image (`farrier image verify`) and capture or import it again.")
         })?;
         located.push((*id, location));
     }
@@ -145,8 +190,15 @@ fn patched(out: &mut BytesMut, held: Option<&Held>, chunk: StoredChunk) {
         None => Changed::Whole(chunk),
     };
     let chunk = match changed {
-        Changed::Whole(chunk) => ChangedChunk::Whole { id: chunk.id.0, frame: chunk.frame },
-        Changed::Patch(patch) => ChangedChunk::Patch { id: patch.id.0, changed: patch.changed, frame: patch.frame },
+        Changed::Whole(chunk) => ChangedChunk::Whole {
+            id: chunk.id.0,
+            frame: chunk.frame,
+        },
+        Changed::Patch(patch) => ChangedChunk::Patch {
+            id: patch.id.0,
+            changed: patch.changed,
+            frame: patch.frame,
+        },
     };
     write_changed(out, &chunk);
 }
@@ -164,11 +216,19 @@ fn runs(located: Vec<(ChunkId, Location)>) -> Vec<Run> {
     for (id, at) in located {
         let end = at.offset + u64::from(at.len);
         match runs.last_mut() {
-            Some(run) if run.first.pack == at.pack && run.end == at.offset && end - run.first.offset <= MAX_READ => {
+            Some(run)
+                if run.first.pack == at.pack
+                    && run.end == at.offset
+                    && end - run.first.offset <= MAX_READ =>
+            {
                 run.end = end;
                 run.chunks.push((id, at));
             }
-            _ => runs.push(Run { first: at, end, chunks: vec![(id, at)] }),
+            _ => runs.push(Run {
+                first: at,
+                end,
+                chunks: vec![(id, at)],
+            }),
         }
     }
     runs
@@ -187,9 +247,12 @@ fn read_runs(
         .map(move |run| {
             let (store, write) = (store.clone(), Arc::clone(&write));
             async move {
-                let bytes = store.read_pack_range(run.first.pack, run.first.offset..run.end).await;
+                let bytes = store
+                    .read_pack_range(run.first.pack, run.first.offset..run.end)
+                    .await;
                 let bytes = bytes.map_err(std::io::Error::other)?;
-                let framed = tokio::task::spawn_blocking(move || framed(&run, &bytes, &*write)).await;
+                let framed =
+                    tokio::task::spawn_blocking(move || framed(&run, &bytes, &*write)).await;
                 framed.map_err(std::io::Error::other)
             }
         })
@@ -202,7 +265,13 @@ fn framed(run: &Run, bytes: &Bytes, write: &dyn Fn(&mut BytesMut, StoredChunk)) 
         let start = usize::try_from(at.offset - run.first.offset).unwrap_or(usize::MAX);
         let end = start.saturating_add(at.len as usize);
         if end <= bytes.len() {
-            write(&mut out, StoredChunk { id: *id, frame: bytes.slice(start..end) });
+            write(
+                &mut out,
+                StoredChunk {
+                    id: *id,
+                    frame: bytes.slice(start..end),
+                },
+            );
         }
     }
     out.freeze()
@@ -221,26 +290,46 @@ fn frames(body: Bytes) -> Result<Vec<StoredChunk>, Failure> {
     let bad = |why: String| Failure::new(StatusCode::BAD_REQUEST, "frames", why);
     let mut buffer = BytesMut::from(body);
     let mut chunks = Vec::new();
-    while let Some((id, frame)) = read_frame(&mut buffer, MAX_STORED_CHUNK).map_err(|e| bad(e.to_string()))? {
-        chunks.push(StoredChunk { id: ChunkId(id), frame });
+    while let Some((id, frame)) =
+        read_frame(&mut buffer, MAX_STORED_CHUNK).map_err(|e| bad(e.to_string()))?
+    {
+        chunks.push(StoredChunk {
+            id: ChunkId(id),
+            frame,
+        });
     }
-    if buffer.is_empty() { Ok(chunks) } else { Err(bad("the last chunk is cut short".to_owned())) }
+    if buffer.is_empty() {
+        Ok(chunks)
+    } else {
+        Err(bad("the last chunk is cut short".to_owned()))
+    }
 }
 
 /// The capture that this machine runs; what it stores is safe from pruning from here on.
 fn capturing(plane: &Plane, session: &Session) -> Result<Arc<Task>, Failure> {
     let task = running(plane, session, |work| matches!(work, Work::Capture { .. }))?;
-    plane.holdings.write(task.id, &plane.core.store, &plane.core.fleet);
+    plane
+        .holdings
+        .write(task.id, &plane.core.store, &plane.core.fleet);
     Ok(task)
 }
 
 /// The image that this machine is to hold.
 fn writing(plane: &Plane, session: &Session) -> Result<(TaskId, ImageName, Option<u32>), Failure> {
-    let task = running(plane, session, |work| matches!(work, Work::Deploy { .. } | Work::Repair { .. }))?;
-    let (Work::Deploy { image, version, .. } | Work::Repair { image, version, .. }) = &task.work else {
+    let task = running(plane, session, |work| {
+        matches!(work, Work::Deploy { .. } | Work::Repair { .. })
+    })?;
+    let (Work::Deploy { image, version, .. } | Work::Repair { image, version, .. }) = &task.work
+    else {
         return Err(stale());
     };
-    let name = image.parse().map_err(|_| Failure::new(StatusCode::NOT_FOUND, "not_found", "There is no such image."))?;
+    let name = image.parse().map_err(|_| {
+        Failure::new(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "There is no such image.",
+        )
+    })?;
     Ok((task.id, name, *version))
 }
 
@@ -250,25 +339,45 @@ async fn allowed(plane: &Plane, session: &Session) -> Result<Arc<HashSet<ChunkId
     if let Some(chunks) = plane.holdings.chunks(task) {
         return Ok(chunks);
     }
-    let opened = plane.core.store.manifest(&name, version.map_or(Which::Latest, Which::Version)).await?;
+    let opened = plane
+        .core
+        .store
+        .manifest(&name, version.map_or(Which::Latest, Which::Version))
+        .await?;
     let chunks = Arc::new(opened.manifest.chunk_ids().collect());
-    plane.holdings.read(task, Arc::clone(&chunks), &plane.core.fleet);
+    plane
+        .holdings
+        .read(task, Arc::clone(&chunks), &plane.core.fleet);
     Ok(chunks)
 }
 
-fn running(plane: &Plane, session: &Session, fits: impl Fn(&Work) -> bool) -> Result<Arc<Task>, Failure> {
+fn running(
+    plane: &Plane,
+    session: &Session,
+    fits: impl Fn(&Work) -> bool,
+) -> Result<Arc<Task>, Failure> {
     let queue = plane.core.fleet.queue(session.machine.id);
     // A task counts as lost after a pulled cable or a restart of ours; the first word of its agent may be for
     // chunks, and they go with the same fence.
     let held = |task: &Task| matches!(task.state, TaskState::Running | TaskState::Lost);
-    let mut running = queue.into_iter().filter(|task| held(task) && fits(&task.work));
+    let mut running = queue
+        .into_iter()
+        .filter(|task| held(task) && fits(&task.work));
     running.next().ok_or_else(|| {
-        Failure::new(StatusCode::FORBIDDEN, "no_task", "This machine runs no task that needs this.")
+        Failure::new(
+            StatusCode::FORBIDDEN,
+            "no_task",
+            "This machine runs no task that needs this.",
+        )
     })
 }
 
 fn stale() -> Failure {
-    Failure::new(StatusCode::CONFLICT, "stale", "Another attempt at this task has begun since.")
+    Failure::new(
+        StatusCode::CONFLICT,
+        "stale",
+        "Another attempt at this task has begun since.",
+    )
 }
 
 /// Questions are ids, or the hashes of the blocks of some chunks.

@@ -9,7 +9,8 @@ use axum::http::StatusCode;
 use farrier_api::agent as wire;
 use farrier_engine::model::TaskId;
 use farrier_engine::task::{
-    Bottleneck, DiskSelector, Event, Outcome, Progress, Refused, State as TaskState, Task, Then, Work,
+    Bottleneck, DiskSelector, Event, Outcome, Progress, Refused, State as TaskState, Task, Then,
+    Work,
 };
 use farrier_engine::timeline::Kind;
 use farrier_image::chunk::ChunkId;
@@ -47,7 +48,10 @@ pub(super) async fn work(
         if plane.core.fleet.queue(session.machine.id).is_empty() {
             return leave(&plane, &session).await.map(Json);
         }
-        if tokio::time::timeout_at(deadline, changes.recv()).await.is_err() {
+        if tokio::time::timeout_at(deadline, changes.recv())
+            .await
+            .is_err()
+        {
             return Ok(Json(wire::Order::Wait));
         }
     }
@@ -57,14 +61,32 @@ pub(super) async fn work(
 async fn claim(plane: &Plane, task: &Task) -> Result<Option<wire::Order>, Failure> {
     let task = match plane.core.apply(task.id, Event::Claim).await {
         Ok(task) if task.state == TaskState::Running => task,
-        Ok(_) | Err(TaskError::Refused(_) | TaskError::Fleet(FleetError::NoTask(_))) => return Ok(None),
+        Ok(_) | Err(TaskError::Refused(_) | TaskError::Fleet(FleetError::NoTask(_))) => {
+            return Ok(None);
+        }
         Err(TaskError::Fleet(error)) => return Err(error.into()),
     };
     match order(plane, &task).await {
-        Ok(work) => Ok(Some(wire::Order::Run { task: task.id.0, fence: task.fence, work })),
+        Ok(work) => Ok(Some(wire::Order::Run {
+            task: task.id.0,
+            fence: task.fence,
+            work,
+        })),
         Err(reason) => {
-            let outcome = Outcome::Failed { reason, may_retry: false };
-            let _ = plane.core.apply(task.id, Event::Finished { fence: task.fence, outcome }).await;
+            let outcome = Outcome::Failed {
+                reason,
+                may_retry: false,
+            };
+            let _ = plane
+                .core
+                .apply(
+                    task.id,
+                    Event::Finished {
+                        fence: task.fence,
+                        outcome,
+                    },
+                )
+                .await;
             Ok(None)
         }
     }
@@ -74,30 +96,73 @@ async fn claim(plane: &Plane, task: &Task) -> Result<Option<wire::Order>, Failur
 async fn order(plane: &Plane, task: &Task) -> Result<wire::Work, String> {
     Ok(match &task.work {
         Work::Inventory => wire::Work::Inventory,
-        Work::Capture { image, disk } => wire::Work::Capture { image: image.clone(), disk: selector(disk) },
-        Work::Deploy { image, version, disk } => {
+        Work::Capture { image, disk } => wire::Work::Capture {
+            image: image.clone(),
+            disk: selector(disk),
+        },
+        Work::Deploy {
+            image,
+            version,
+            disk,
+        } => {
             let (version, root) = version_of(plane, image, *version).await?;
-            wire::Work::Deploy { image: image.clone(), version, root, disk: selector(disk) }
+            wire::Work::Deploy {
+                image: image.clone(),
+                version,
+                root,
+                disk: selector(disk),
+            }
         }
-        Work::Repair { image, version, disk } => {
+        Work::Repair {
+            image,
+            version,
+            disk,
+        } => {
             let (version, root) = version_of(plane, image, *version).await?;
-            wire::Work::Repair { image: image.clone(), version, root, disk: selector(disk) }
+            wire::Work::Repair {
+                image: image.clone(),
+                version,
+                root,
+                disk: selector(disk),
+            }
         }
     })
 }
 
-async fn version_of(plane: &Plane, image: &str, version: Option<u32>) -> Result<(u32, String), String> {
+async fn version_of(
+    plane: &Plane,
+    image: &str,
+    version: Option<u32>,
+) -> Result<(u32, String), String> {
     let name: ImageName = image.parse().map_err(|e| format!("{image:?}: {e}"))?;
     let which = version.map_or(Which::Latest, Which::Version);
-    let opened = plane.core.store.manifest(&name, which).await.map_err(|e| e.to_string())?;
+    let opened = plane
+        .core
+        .store
+        .manifest(&name, which)
+        .await
+        .map_err(|e| e.to_string())?;
     Ok((opened.manifest.version, opened.root.to_string()))
 }
 
 /// Nothing is left to do. The next boot is then let in at once.
 async fn leave(plane: &Plane, session: &Session) -> Result<wire::Order, Failure> {
     let id = session.machine.id;
-    let last = plane.core.db.tasks(&farrier_db::TaskQuery { machine: Some(id), ..Default::default() }, None, 1).await?;
-    let just_ended = last.first().filter(|task| task.ended.is_some_and(|at| now().since(at) < JUST_NOW));
+    let last = plane
+        .core
+        .db
+        .tasks(
+            &farrier_db::TaskQuery {
+                machine: Some(id),
+                ..Default::default()
+            },
+            None,
+            1,
+        )
+        .await?;
+    let just_ended = last
+        .first()
+        .filter(|task| task.ended.is_some_and(|at| now().since(at) < JUST_NOW));
     let how = match just_ended.map(|task| task.then) {
         Some(Then::PowerOff) => wire::Leave::PowerOff,
         Some(Then::Reboot) => wire::Leave::Reboot,
@@ -127,12 +192,26 @@ pub(super) async fn progress(
         return Err(stale());
     }
     if task.state == TaskState::Lost {
-        plane.core.apply(task.id, Event::Resume { fence: report.fence }).await.map_err(refused)?;
+        plane
+            .core
+            .apply(
+                task.id,
+                Event::Resume {
+                    fence: report.fence,
+                },
+            )
+            .await
+            .map_err(refused)?;
     }
     plane.core.fleet.show_progress(task.id, |task| {
         task.heard = Some(now());
         task.progress = Progress {
-            phase: report.phase.chars().filter(|c| !c.is_control()).take(80).collect(),
+            phase: report
+                .phase
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(80)
+                .collect(),
             done_bytes: report.done_bytes,
             total_bytes: report.total_bytes,
             bytes_per_second: report.bytes_per_second,
@@ -153,12 +232,22 @@ pub(super) async fn result(
     Json(report): Json<wire::ResultReport>,
 ) -> Result<StatusCode, Failure> {
     // An answer that was lost is sent again; the task has ended then, and that is well.
-    let Some(task) = own_task(&plane, &session, TaskId(id)) else { return Ok(StatusCode::NO_CONTENT) };
+    let Some(task) = own_task(&plane, &session, TaskId(id)) else {
+        return Ok(StatusCode::NO_CONTENT);
+    };
     let outcome = match report.outcome {
-        wire::Outcome::Done { root, disk, read_bytes, written_bytes, moved_bytes } => {
+        wire::Outcome::Done {
+            root,
+            disk,
+            read_bytes,
+            written_bytes,
+            moved_bytes,
+        } => {
             let done = proven(&plane, &task, root.as_deref()).await;
             if matches!(done, Outcome::Done) {
-                let disk = disk.map(|disk| format!(" on {}", printable(&disk))).unwrap_or_default();
+                let disk = disk
+                    .map(|disk| format!(" on {}", printable(&disk)))
+                    .unwrap_or_default();
                 let mib = |bytes: u64| bytes / (1 << 20);
                 plane.core.note(
                     session.machine.id,
@@ -173,18 +262,30 @@ pub(super) async fn result(
             }
             done
         }
-        wire::Outcome::Failed { reason, retry } => {
-            Outcome::Failed { reason: explained(&plane, &printable(&reason)).await, may_retry: retry }
-        }
+        wire::Outcome::Failed { reason, retry } => Outcome::Failed {
+            reason: explained(&plane, &printable(&reason)).await,
+            may_retry: retry,
+        },
     };
-    plane.core.apply(task.id, Event::Finished { fence: report.fence, outcome }).await.map_err(refused)?;
+    plane
+        .core
+        .apply(
+            task.id,
+            Event::Finished {
+                fence: report.fence,
+                outcome,
+            },
+        )
+        .await
+        .map_err(refused)?;
     plane.core.tell(Change::Machine(session.machine.id));
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// A deployment is done when the disk was proven to hold the image, and not before.
 async fn proven(plane: &Plane, task: &Task, root: Option<&str>) -> Outcome {
-    let (Work::Deploy { image, version, .. } | Work::Repair { image, version, .. }) = &task.work else {
+    let (Work::Deploy { image, version, .. } | Work::Repair { image, version, .. }) = &task.work
+    else {
         return Outcome::Done;
     };
     match version_of(plane, image, *version).await {
@@ -200,8 +301,12 @@ async fn proven(plane: &Plane, task: &Task, root: Option<&str>) -> Outcome {
 
 /// A failure that names a chunk is looked into: is it the store's, and which images need it?
 async fn explained(plane: &Plane, reason: &str) -> String {
-    let named = reason.split(|c: char| !c.is_ascii_hexdigit()).find_map(|word| word.parse::<ChunkId>().ok());
-    let Some(id) = named else { return reason.to_owned() };
+    let named = reason
+        .split(|c: char| !c.is_ascii_hexdigit())
+        .find_map(|word| word.parse::<ChunkId>().ok());
+    let Some(id) = named else {
+        return reason.to_owned();
+    };
     match plane.core.store.chunk(id).await {
         Ok(_) => reason.to_owned(),
         // First what a person needs: the timeline cuts long texts.
@@ -210,23 +315,36 @@ async fn explained(plane: &Plane, reason: &str) -> String {
 }
 
 fn own_task(plane: &Plane, session: &Session, id: TaskId) -> Option<Arc<Task>> {
-    plane.core.fleet.task(id).filter(|task| task.machine == session.machine.id)
+    plane
+        .core
+        .fleet
+        .task(id)
+        .filter(|task| task.machine == session.machine.id)
 }
 
 fn refused(error: TaskError) -> Failure {
     match error {
         TaskError::Refused(Refused::StaleFence | Refused::NotRunning | Refused::Ended) => stale(),
-        TaskError::Refused(other) => Failure::new(StatusCode::CONFLICT, "refused", other.to_string()),
+        TaskError::Refused(other) => {
+            Failure::new(StatusCode::CONFLICT, "refused", other.to_string())
+        }
         TaskError::Fleet(error) => error.into(),
     }
 }
 
 fn stale() -> Failure {
-    Failure::new(StatusCode::CONFLICT, "stale", "Another attempt at this task has begun since.")
+    Failure::new(
+        StatusCode::CONFLICT,
+        "stale",
+        "Another attempt at this task has begun since.",
+    )
 }
 
 fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(1000).collect()
+    text.chars()
+        .filter(|c| !c.is_control())
+        .take(1000)
+        .collect()
 }
 
 fn selector(disk: &DiskSelector) -> wire::DiskSelector {
