@@ -20,7 +20,7 @@ pub enum StoreError {
     )]
     ReadOnly { doing: &'static str },
     #[error(
-        "the image store is in use by another process; ask the running server instead (without --offline)"
+        "the image store is in use by another process; ask the server that has it open, or stop that server first"
     )]
     InUse,
     #[error(
