@@ -1,0 +1,184 @@
+//! The exchanges in which an address is lent: the lease book says yes or no, and what to boot rides along.
+
+use std::net::Ipv4Addr;
+
+use farrier_engine::Reason;
+use farrier_engine::lease::{Answer, Client, Offered, RequestCase};
+use farrier_engine::policy::Service;
+use farrier_proto::reply::{self, Lend};
+use farrier_proto::wire::dhcpv4::MessageType;
+
+use super::{Asked, Outcome};
+use crate::config::SubnetConfig;
+
+impl Asked<'_> {
+    pub(super) fn offer(&self) -> Outcome {
+        let (client, link) = (self.client(), self.link());
+        let requested = self.request.requested_address();
+        let offered = self
+            .port
+            .core
+            .leases
+            .with_book(|book| book.offer(self.now, &client, link, requested));
+        let (ip, lease_s) = match offered {
+            Offered::Address { ip, lease_time } => {
+                (ip, u32::try_from(lease_time.as_secs()).unwrap_or(u32::MAX))
+            }
+            Offered::Silent(reason) => return Outcome::Ignore(reason),
+        };
+        let Some(subnet) = self.port.core.leases.subnet_of(ip) else {
+            return Outcome::Ignore(Reason::NoSubnet);
+        };
+        match self.boot(Service::Dhcp) {
+            Err(reason) if reason == Reason::UnknownMachine => Outcome::Ignore(reason),
+            boot => {
+                let lend = self.lend(subnet, ip, lease_s);
+                self.reply(reply::dhcp::offer(&self.request, &lend, boot.ok().as_ref()))
+            }
+        }
+    }
+
+    pub(super) async fn acknowledge(&self) -> Outcome {
+        let (client, link) = (self.client(), self.link());
+        let unicast =
+            !self.request.ciaddr.is_unspecified() && *self.source.ip() == self.request.ciaddr;
+        let case = RequestCase::of(&self.request, unicast);
+        let ours = self.port.address;
+        let answer = self
+            .port
+            .core
+            .leases
+            .with_book(|book| book.request(self.now, &client, link, case, ours));
+        let lease = match answer {
+            Answer::Grant(lease) => lease,
+            Answer::Nak(reason) => {
+                tracing::debug!(mac = %self.facts.mac, reason = reason.label(), "DHCPNAK");
+                return self.reply(reply::dhcp::nak(&self.request, ours, reason.sentence()));
+            }
+            Answer::Silent(reason) => return Outcome::Ignore(reason),
+        };
+        let (ip, lease_s) = (
+            lease.ip,
+            u32::try_from(lease.ends.since(lease.starts).as_secs()).unwrap_or(u32::MAX),
+        );
+        let Some(subnet) = self.port.core.leases.subnet_of(ip) else {
+            return Outcome::Ignore(Reason::NoSubnet);
+        };
+        if let Err(reason) = self.port.core.leases.grant(lease, self.now).await {
+            tracing::warn!(%ip, error = %reason, "a lease could not be stored, so it is not acknowledged");
+            return Outcome::Ignore(Reason::NotStored);
+        }
+        let lend = self.lend(subnet, ip, lease_s);
+        self.reply(reply::dhcp::ack(
+            &self.request,
+            &lend,
+            self.boot(Service::Dhcp).ok().as_ref(),
+        ))
+    }
+
+    pub(super) async fn bootp(&self) -> Outcome {
+        let (client, link) = (self.client(), self.link());
+        let lease = match self
+            .port
+            .core
+            .leases
+            .with_book(|book| book.bootp(self.now, &client, link))
+        {
+            Answer::Grant(lease) => lease,
+            Answer::Nak(reason) | Answer::Silent(reason) => return Outcome::Ignore(reason),
+        };
+        let ip = lease.ip;
+        let Some(subnet) = self.port.core.leases.subnet_of(ip) else {
+            return Outcome::Ignore(Reason::NoSubnet);
+        };
+        if self.port.core.leases.grant(lease, self.now).await.is_err() {
+            return Outcome::Ignore(Reason::NotStored);
+        }
+        let lend = self.lend(subnet, ip, u32::MAX);
+        self.reply(reply::bootp::reply(
+            &self.request,
+            &lend,
+            self.boot(Service::Dhcp).ok().as_ref(),
+            false,
+        ))
+    }
+
+    /// DHCPRELEASE and DHCPDECLINE get no answer (RFC 2131 4.3.3, 4.3.4).
+    pub(super) async fn give_back(&self, kind: MessageType) -> Outcome {
+        let leases = &self.port.core.leases;
+        let done = match (kind, self.request.requested_address()) {
+            (MessageType::Decline, Some(ip)) => leases.decline(self.facts.mac, ip, self.now).await,
+            _ => {
+                leases
+                    .release(self.facts.mac, self.request.ciaddr, self.now)
+                    .await
+            }
+        };
+        match done {
+            Ok(Ok(())) => Outcome::Ignore(Reason::NoAnswerDue),
+            Ok(Err(reason)) => Outcome::Ignore(reason),
+            Err(_) => Outcome::Ignore(Reason::NotStored),
+        }
+    }
+
+    pub(super) fn inform(&self) -> Outcome {
+        let ciaddr = self.request.ciaddr;
+        if let Err(reason) = self
+            .port
+            .core
+            .leases
+            .with_book(|book| book.inform(ciaddr).map(drop))
+        {
+            return Outcome::Ignore(reason);
+        }
+        let Some(subnet) = self.port.core.leases.subnet_of(ciaddr) else {
+            return Outcome::Ignore(Reason::NoSubnet);
+        };
+        let lend = self.lend(subnet, Ipv4Addr::UNSPECIFIED, 0);
+        self.reply(reply::dhcp::inform_ack(
+            &self.request,
+            &lend,
+            self.boot(Service::Dhcp).ok().as_ref(),
+        ))
+    }
+
+    fn lend(&self, subnet: &SubnetConfig, yiaddr: Ipv4Addr, lease_s: u32) -> Lend {
+        Lend {
+            server_id: self.port.address,
+            yiaddr,
+            subnet_mask: subnet.subnet.mask(),
+            routers: subnet.routers.clone(),
+            dns: subnet.dns.clone(),
+            domain: subnet.domain.clone(),
+            lease_s,
+            // RFC 2131 4.4.5: half, and seven eighths.
+            t1_s: lease_s / 2,
+            t2_s: lease_s / 8 * 7,
+            extra: Vec::new(),
+        }
+    }
+
+    fn client(&self) -> Client {
+        Client {
+            uuid: self.facts.usable_uuid(),
+            client_id: self.facts.client_id.clone(),
+            hostname: self.facts.hostname.as_ref().map(ToString::to_string),
+            known: self.who.machine.is_some(),
+            never_nak: self.facts.never_nak(),
+            ..Client::new(self.facts.mac)
+        }
+    }
+
+    /// An address in the client's network: RFC 3527 link selection, else the relay, else us. Switches add
+    /// option 82 without relaying (DHCP snooping); their clients are in our own network.
+    fn link(&self) -> Ipv4Addr {
+        let Some(relay) = &self.facts.relay else {
+            return self.port.address;
+        };
+        let relayed = Some(relay.giaddr).filter(|giaddr| !giaddr.is_unspecified());
+        relay
+            .link_selection
+            .or(relayed)
+            .unwrap_or(self.port.address)
+    }
+}

@@ -1,0 +1,64 @@
+//! The last step: what came and what went, as lines on the machine's timeline.
+
+use farrier_engine::Reason;
+use farrier_engine::facts::Stage;
+use farrier_engine::model::MachineId;
+use farrier_engine::timeline::Entry;
+use farrier_proto::wire::dhcpv4::MessageType;
+
+use super::{Asked, Outcome};
+
+impl Asked<'_> {
+    pub(super) fn record_request(&self) {
+        if self.is_news() {
+            self.tell(|machine| {
+                Entry::packet_seen(machine, self.now, self.message_name(), &self.facts)
+            });
+        }
+    }
+
+    pub(super) fn record(&self, outcome: &Outcome) {
+        if !self.is_news() {
+            return;
+        }
+        let message = self.message_name();
+        match outcome {
+            Outcome::Reply { reply, .. } if !reply.yiaddr.is_unspecified() => {
+                let sent = if reply.message_type() == Some(MessageType::Offer) {
+                    "DHCPOFFER"
+                } else {
+                    "DHCPACK"
+                };
+                self.tell(|machine| Entry::address_answered(machine, self.now, sent, reply.yiaddr));
+            }
+            Outcome::Reply { .. }
+            | Outcome::Ignore(Reason::ChoseOtherServer | Reason::NoAnswerDue) => {}
+            Outcome::Ignore(reason) => {
+                self.tell(|machine| Entry::refused(machine, self.now, message, *reason))
+            }
+        }
+    }
+
+    pub(super) fn message_name(&self) -> &'static str {
+        match self.request.message_type() {
+            None => "BOOTREQUEST",
+            Some(MessageType::Discover) => "DHCPDISCOVER",
+            Some(MessageType::Request) => "DHCPREQUEST",
+            Some(MessageType::Decline) => "DHCPDECLINE",
+            Some(MessageType::Release) => "DHCPRELEASE",
+            Some(MessageType::Inform) => "DHCPINFORM",
+            Some(MessageType::Offer | MessageType::Ack | MessageType::Nak) => "a server's message",
+        }
+    }
+
+    /// An operating system that renews its lease is no news.
+    fn is_news(&self) -> bool {
+        self.facts.stage != Stage::Os || self.facts.wants_boot()
+    }
+
+    pub(super) fn tell(&self, entry: impl FnOnce(MachineId) -> Entry) {
+        self.port
+            .core
+            .tell_of(self.facts.mac, self.who.machine.as_deref(), entry);
+    }
+}
