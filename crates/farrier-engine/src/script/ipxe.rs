@@ -22,6 +22,7 @@ pub(super) enum Part<'a> {
         choice: Option<&'static str>,
     },
     Argument(&'a Argument),
+    Key(char),
     Millis(Duration),
 }
 
@@ -43,6 +44,7 @@ impl Ipxe {
                 Part::Url(url) => self.0.push_str(url.as_str()),
                 Part::Ask { script, choice } => self.ask(script, choice),
                 Part::Argument(argument) => self.0.push_str(argument.as_str()),
+                Part::Key(key) => self.0.push(key),
                 Part::Millis(time) => self.0.push_str(&time.as_millis().to_string()),
             }
         }

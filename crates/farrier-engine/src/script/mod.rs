@@ -4,9 +4,16 @@
 //! [`Text`], [`Url`] or [`Argument`], which refuse what the language cannot carry. They refuse
 //! rather than strip, so that what is shown or passed on is what was said.
 
+mod grub;
+#[cfg(test)]
+mod grub_tests;
 mod ipxe;
+mod page;
 #[cfg(test)]
 mod parser;
+mod pxelinux;
+#[cfg(test)]
+mod pxelinux_tests;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -14,6 +21,7 @@ mod value;
 use std::time::Duration;
 
 use ipxe::{Ipxe, Part};
+pub use page::{ITEMS, Item, Language, Page};
 pub use value::{Argument, NotRepresentable, Text, Url};
 
 use crate::Reason;
@@ -71,6 +79,16 @@ pub fn first(script: &Url) -> String {
     ipxe.finish()
 }
 
+/// GRUB's first script, the same for all machines of a server: it asks for the machine's own one below `script`,
+/// by its processor, platform and hardware address.
+///
+/// # Errors
+///
+/// When GRUB has no name for one of the URLs.
+pub fn grub_first(script: &Url, over_http: &Url) -> Result<String, NotRepresentable> {
+    grub::first(script, over_http)
+}
+
 /// Starts the agent.
 #[must_use]
 pub fn agent(script: &AgentScript<'_>) -> String {
@@ -115,11 +133,14 @@ pub fn menu(script: &MenuScript<'_>) -> String {
         ]);
     }
     ipxe.line([Part::Fixed("menu Farrier:"), Part::Text(script.title)]);
-    ipxe.line([Part::Fixed(
-        "item --key l local_disk Start from the local disk",
-    )]);
-    ipxe.line([Part::Fixed("item --key r register Register this machine")]);
-    ipxe.line([Part::Fixed("item --key t memory_test Test the memory")]);
+    for item in ITEMS {
+        ipxe.line([
+            Part::Fixed("item --key"),
+            Part::Key(item.key),
+            Part::Fixed(label(item.entry)),
+            Part::Fixed(item.title),
+        ]);
+    }
     ipxe.line([
         Part::Fixed("choose --default"),
         Part::Fixed(default),

@@ -293,7 +293,7 @@ fn urls_carry_any_text() {
 }
 
 /// Any text, with what is special to iPXE far more often than chance has it.
-fn hostile() -> impl Strategy<Value = String> {
+pub(super) fn hostile() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         3 => any::<char>().prop_map(String::from),
         3 => "[ -~]{1,6}",

@@ -1,0 +1,273 @@
+//! Writing GRUB's script language. It is a shell's: words are split at white space, `;`, `|`, `&`, `{`, `}`,
+//! `<`, `>` and line ends, and `$`, backslash and double quotes are live. Between single quotes nothing is,
+//! but the single quote itself, so every value stands between single quotes and every quote of its own is
+//! written `'\''` (GRUB manual, "Quoting").
+
+use super::page::{ITEMS, Page};
+use super::{Argument, MenuScript, NotRepresentable, Text, Url, label};
+use crate::policy::MenuEntry;
+
+/// A script under construction.
+#[derive(Debug, Default)]
+struct Grub(String);
+
+/// A piece of a line. Only pieces written in this crate may hold syntax.
+#[derive(Clone, Copy, Debug)]
+enum Part<'a> {
+    Fixed(&'static str),
+    /// One word.
+    Quoted(&'a str),
+    Number(u64),
+}
+
+/// The first script, the same for all machines of a server: asks for the machine's own script by its hardware
+/// address and GRUB's own kind. `script` is asked for over TFTP, and over HTTP where GRUB can.
+pub(super) fn first(script: &Url, over_http: &Url) -> Result<String, NotRepresentable> {
+    let mut grub = Grub::default();
+    let (plain, fast) = (device_path(script)?, device_path(over_http)?);
+    // Loaded by HTTP or from a RAM disk, GRUB has no address yet (`firmware.md` T4).
+    grub.fixed("if [ -z \"$net_default_mac\" ]; then net_bootp; fi");
+    grub.line([Part::Fixed("set farrier="), Part::Quoted(&plain)])?;
+    grub.fixed("if insmod http; then");
+    grub.line([Part::Fixed("set farrier="), Part::Quoted(&fast)])?;
+    grub.fixed("fi");
+    grub.fixed("configfile $farrier/$grub_cpu-$grub_platform/$net_default_mac");
+    grub.line([Part::Fixed("set farrier="), Part::Quoted(&plain)])?;
+    grub.fixed("configfile $farrier/$grub_cpu-$grub_platform/$net_default_mac");
+    grub.echo("Farrier: the server did not answer. The local disk starts instead.")?;
+    grub.fixed("sleep 5");
+    Ok(grub.finish())
+}
+
+pub(super) fn render(page: &Page<'_>) -> Result<String, NotRepresentable> {
+    let mut grub = Grub::default();
+    match page {
+        Page::Agent(script) => grub.agent(script.kernel, script.initrd, script.arguments)?,
+        Page::LocalDisk(_) => {}
+        Page::MemoryTest { program, .. } => grub.memory_test(program)?,
+        Page::Menu(script) => return grub.menu(script),
+        Page::Message { reason, .. } => {
+            grub.line([
+                Part::Fixed("echo 'Farrier:'"),
+                Part::Quoted(reason.sentence()),
+            ])?;
+            grub.fixed("sleep 5");
+        }
+    }
+    Ok(grub.finish())
+}
+
+impl Grub {
+    fn agent(
+        &mut self,
+        kernel: &Url,
+        initrd: &Url,
+        arguments: &[Argument],
+    ) -> Result<(), NotRepresentable> {
+        self.echo("Farrier: starting the agent.")?;
+        let (kernel, initrd) = (device_path(kernel)?, device_path(initrd)?);
+        let mut line = vec![Part::Fixed("if linux"), Part::Quoted(&kernel)];
+        for argument in arguments {
+            line.push(Part::Quoted(plain_argument(argument)?));
+        }
+        self.line(line)?;
+        self.fixed("then");
+        self.line([Part::Fixed("if initrd"), Part::Quoted(&initrd)])?;
+        self.fixed("then boot; fi");
+        self.fixed("fi");
+        self.echo("Farrier: the agent could not be loaded. The local disk starts instead.")?;
+        self.fixed("sleep 5");
+        Ok(())
+    }
+
+    fn memory_test(&mut self, program: &Url) -> Result<(), NotRepresentable> {
+        self.echo("Farrier: starting the memory test.")?;
+        let program = device_path(program)?;
+        self.fixed("if [ \"$grub_platform\" = efi ]; then");
+        self.line([Part::Fixed("if chainloader"), Part::Quoted(&program)])?;
+        self.fixed("then boot; fi");
+        self.fixed("else");
+        self.line([Part::Fixed("if linux16"), Part::Quoted(&program)])?;
+        self.fixed("then boot; fi");
+        self.fixed("fi");
+        self.echo("Farrier: the memory test ended or did not start.")?;
+        self.fixed("sleep 5");
+        Ok(())
+    }
+
+    /// Entries other than the local disk ask the server again, by a name below that of the script.
+    fn menu(mut self, script: &MenuScript<'_>) -> Result<String, NotRepresentable> {
+        self.0.push_str(START_DISK);
+        let title = text(script.title)?;
+        self.line([
+            Part::Fixed("set default="),
+            Part::Quoted(label(script.default)),
+        ])?;
+        if script.on_key {
+            self.line([
+                Part::Fixed("echo 'Farrier: press Escape for the boot menu of'"),
+                Part::Quoted(title),
+            ])?;
+            self.fixed("set timeout_style=hidden");
+            self.fixed("set timeout=3");
+        } else {
+            self.fixed("set timeout_style=menu");
+            self.line([
+                Part::Fixed("set timeout="),
+                Part::Number(script.timeout.as_secs()),
+            ])?;
+        }
+        for item in ITEMS {
+            let key = item.key.to_string();
+            self.line([
+                Part::Fixed("menuentry"),
+                Part::Quoted(item.title),
+                Part::Fixed("--hotkey"),
+                Part::Quoted(&key),
+                Part::Fixed("--id"),
+                Part::Quoted(label(item.entry)),
+                Part::Fixed("{"),
+            ])?;
+            if item.entry == MenuEntry::LocalDisk {
+                self.fixed("farrier_disk");
+            } else {
+                let asked = device_path(&script.script.with_segment(label(item.entry))?)?;
+                self.line([Part::Fixed("configfile"), Part::Quoted(&asked)])?;
+            }
+            self.fixed("}");
+        }
+        Ok(self.0)
+    }
+
+    fn echo(&mut self, text: &'static str) -> Result<(), NotRepresentable> {
+        self.line([Part::Fixed("echo"), Part::Quoted(text)])
+    }
+
+    fn fixed(&mut self, line: &'static str) {
+        self.0.push_str(line);
+        self.0.push('\n');
+    }
+
+    /// Writes one line. A piece that ends with `=` is followed by its value at once.
+    fn line<'a>(
+        &mut self,
+        parts: impl IntoIterator<Item = Part<'a>>,
+    ) -> Result<(), NotRepresentable> {
+        let mut glued = true;
+        for part in parts {
+            if !glued {
+                self.0.push(' ');
+            }
+            glued = matches!(part, Part::Fixed(text) if text.ends_with('='));
+            match part {
+                Part::Fixed(text) => self.0.push_str(text),
+                Part::Quoted(value) => self.quote(value)?,
+                Part::Number(number) => self.0.push_str(&number.to_string()),
+            }
+        }
+        self.0.push('\n');
+        Ok(())
+    }
+
+    fn quote(&mut self, value: &str) -> Result<(), NotRepresentable> {
+        if !value.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
+            return Err(NotRepresentable::Character);
+        }
+        self.0.push('\'');
+        self.0.push_str(&value.replace('\'', "'\\''"));
+        self.0.push('\'');
+        Ok(())
+    }
+
+    /// Whatever comes back from what was tried goes on to the local disk.
+    fn finish(mut self) -> String {
+        self.0.push_str(START_DISK);
+        self.0.push_str("farrier_disk\n");
+        self.0
+    }
+}
+
+/// GRUB quotes an argument anew when it makes the kernel's command line of its words: white space by double
+/// quotes, and a backslash before each quote and backslash (`grub_create_loader_cmdline`). What it would change
+/// is refused, so that the kernel gets what we mean.
+fn plain_argument(argument: &Argument) -> Result<&str, NotRepresentable> {
+    let text = argument.as_str();
+    if text
+        .bytes()
+        .any(|b| matches!(b, b' ' | b'\\' | b'"' | b'\''))
+    {
+        return Err(NotRepresentable::Syntax);
+    }
+    Ok(text)
+}
+
+/// `echo` takes a word that begins with a hyphen for an option, and reads backslashes (`grub_cmd_echo`).
+fn text(text: &Text) -> Result<&str, NotRepresentable> {
+    let text = text.as_str();
+    if text.starts_with('-') || text.contains('\\') {
+        return Err(NotRepresentable::Syntax);
+    }
+    Ok(text)
+}
+
+/// `http://host:port/path` as GRUB names it: `(http,host:port)/path`.
+fn device_path(url: &Url) -> Result<String, NotRepresentable> {
+    let (scheme, rest) = url
+        .as_str()
+        .split_once("://")
+        .ok_or(NotRepresentable::NotAUrl)?;
+    if scheme == "https" {
+        // No GRUB speaks TLS.
+        return Err(NotRepresentable::NotAUrl);
+    }
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    // In a device name a comma or a bracket would be syntax.
+    if !host
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b".-:".contains(&b))
+    {
+        return Err(NotRepresentable::Syntax);
+    }
+    Ok(format!("({scheme},{host})/{path}"))
+}
+
+/// Starts the operating system on the first disk that has one. A disk of our own (the RAM disk that UEFI HTTP
+/// Boot makes) says so by a file and is passed over. The firmware's own default comes first, as firmware would
+/// do it; then what installers leave behind.
+const START_DISK: &str = "\
+function farrier_try {
+  if [ -e ($1)/farrier.ram ]; then true
+  elif [ -e ($1)$2 ]; then
+    echo \"Farrier: starting the local disk ($1)\"
+    if chainloader ($1)$2; then boot; fi
+  fi
+}
+function farrier_disk {
+  if [ \"$grub_platform\" != efi ]; then
+    set root=hd0
+    if chainloader +1; then boot; fi
+  else
+    if [ \"$grub_cpu\" = x86_64 ]; then set efi=X64
+    elif [ \"$grub_cpu\" = i386 ]; then set efi=IA32
+    elif [ \"$grub_cpu\" = arm64 ]; then set efi=AA64
+    elif [ \"$grub_cpu\" = arm ]; then set efi=ARM
+    elif [ \"$grub_cpu\" = riscv64 ]; then set efi=RISCV64
+    else set efi=LOONGARCH64
+    fi
+    insmod regexp
+    for disk in (hd*); do
+      regexp --set=1:disk '^\\((.*)\\)$' \"$disk\"
+      farrier_try $disk /EFI/BOOT/BOOT$efi.EFI
+      farrier_try $disk /EFI/Microsoft/Boot/bootmgfw.efi
+      farrier_try $disk /EFI/debian/shim$efi.efi
+      farrier_try $disk /EFI/ubuntu/shim$efi.efi
+      farrier_try $disk /EFI/fedora/shim$efi.efi
+      farrier_try $disk /EFI/redhat/shim$efi.efi
+      farrier_try $disk /EFI/debian/grub$efi.efi
+    done
+  fi
+  echo 'Farrier: no local disk could be started.'
+  sleep 10
+  exit
+}
+";

@@ -1,0 +1,99 @@
+//! What a machine's loader is to do, in no loader's language.
+
+use super::{AgentScript, LocalDisk, MenuScript, NotRepresentable, Url, grub, pxelinux};
+use crate::Reason;
+use crate::policy::MenuEntry;
+
+/// The languages we write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Language {
+    Grub,
+    Ipxe,
+    /// PXELINUX's own, and what U-Boot, SLOF and s390x took over from it.
+    Pxelinux,
+}
+
+impl Language {
+    /// What it is called to people.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Grub => "GRUB",
+            Self::Ipxe => "iPXE",
+            Self::Pxelinux => "PXELINUX",
+        }
+    }
+}
+
+/// One script, before it is written down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Page<'a> {
+    Agent(AgentScript<'a>),
+    LocalDisk(&'a LocalDisk),
+    MemoryTest {
+        program: &'a Url,
+        local_disk: &'a LocalDisk,
+    },
+    Menu(MenuScript<'a>),
+    /// Says why there is nothing to do, then starts the local disk.
+    Message {
+        reason: Reason,
+        local_disk: &'a LocalDisk,
+    },
+}
+
+impl Page<'_> {
+    /// Writes it down.
+    ///
+    /// # Errors
+    ///
+    /// When the language cannot hold one of the values.
+    pub fn render(&self, language: Language) -> Result<String, NotRepresentable> {
+        match language {
+            Language::Grub => grub::render(self),
+            Language::Ipxe => Ok(self.render_ipxe()),
+            Language::Pxelinux => pxelinux::render(self),
+        }
+    }
+
+    fn render_ipxe(&self) -> String {
+        match self {
+            Self::Agent(script) => super::agent(script),
+            Self::LocalDisk(method) => super::local_disk(method),
+            Self::MemoryTest {
+                program,
+                local_disk,
+            } => super::memory_test(program, local_disk),
+            Self::Menu(script) => super::menu(script),
+            Self::Message { reason, local_disk } => super::message(*reason, local_disk),
+        }
+    }
+}
+
+/// A line of the menu.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Item {
+    pub entry: MenuEntry,
+    /// Chooses it where the loader has such keys.
+    pub key: char,
+    pub title: &'static str,
+}
+
+/// The menu, in the order in which it is shown.
+pub const ITEMS: [Item; 3] = [
+    Item {
+        entry: MenuEntry::LocalDisk,
+        key: 'l',
+        title: "Start from the local disk",
+    },
+    Item {
+        entry: MenuEntry::Register,
+        key: 'r',
+        title: "Register this machine",
+    },
+    Item {
+        entry: MenuEntry::MemoryTest,
+        key: 't',
+        title: "Test the memory",
+    },
+];
