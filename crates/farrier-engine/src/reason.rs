@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
+    /// A TFTP request without options, from an address that may be forged.
+    AddressNotProven,
+    /// Too much has left for a network that acknowledged nothing.
+    AnswerBudget,
     /// The client is told its address, but nothing to boot, since its architecture is not known yet.
     ArchitectureUnknown,
     /// RFC 951 has no lease time: an address lent to a BOOTP client is lost for good.
@@ -36,6 +40,10 @@ pub enum Reason {
     PoolExhausted,
     /// What is left of the pool is kept for machines we know.
     PoolReserved,
+    /// Too many hardware addresses that nobody knows ask from one network.
+    TooManyStrangers,
+    /// There are too many machines that nobody has confirmed.
+    TooManyUnconfirmed,
     UnknownMachine,
     WrongAddress,
     WrongNetwork,
@@ -43,7 +51,9 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for the list of counters.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 28] = [
+        Self::AddressNotProven,
+        Self::AnswerBudget,
         Self::ArchitectureUnknown,
         Self::BootpNeedsReservation,
         Self::ChoseOtherServer,
@@ -65,6 +75,8 @@ impl Reason {
         Self::OtherLoader,
         Self::PoolExhausted,
         Self::PoolReserved,
+        Self::TooManyStrangers,
+        Self::TooManyUnconfirmed,
         Self::UnknownMachine,
         Self::WrongAddress,
         Self::WrongNetwork,
@@ -74,6 +86,8 @@ impl Reason {
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
+            Self::AddressNotProven => "address_not_proven",
+            Self::AnswerBudget => "answer_budget",
             Self::ArchitectureUnknown => "architecture_unknown",
             Self::BootpNeedsReservation => "bootp_needs_reservation",
             Self::ChoseOtherServer => "chose_other_server",
@@ -95,6 +109,8 @@ impl Reason {
             Self::OtherLoader => "other_loader",
             Self::PoolExhausted => "pool_exhausted",
             Self::PoolReserved => "pool_reserved",
+            Self::TooManyStrangers => "too_many_strangers",
+            Self::TooManyUnconfirmed => "too_many_unconfirmed",
             Self::UnknownMachine => "unknown_machine",
             Self::WrongAddress => "wrong_address",
             Self::WrongNetwork => "wrong_network",
@@ -105,6 +121,12 @@ impl Reason {
     #[must_use]
     pub fn sentence(self) -> &'static str {
         match self {
+            Self::AddressNotProven => {
+                "It asked by TFTP without options, and its address has neither a lease nor a recent boot answer from here: use a client that asks with options, or let it boot by DHCP."
+            }
+            Self::AnswerBudget => {
+                "Too much was sent to its network that nobody acknowledged: look for forged TFTP requests."
+            }
             Self::ArchitectureUnknown => {
                 "It has not told its architecture yet, so there is no boot file to name."
             }
@@ -141,6 +163,12 @@ impl Reason {
             Self::PoolExhausted => "All addresses of its subnet are taken: enlarge the range.",
             Self::PoolReserved => {
                 "What is left of the range is kept for known machines: register this one, or enlarge the range."
+            }
+            Self::TooManyStrangers => {
+                "Too many unknown machines ask from its network at once: start it again in a minute, or register it."
+            }
+            Self::TooManyUnconfirmed => {
+                "Too many machines wait to be confirmed: approve or delete some, or register this one."
             }
             Self::UnknownMachine => {
                 "Nobody has registered it, and the policy says to ignore such machines."

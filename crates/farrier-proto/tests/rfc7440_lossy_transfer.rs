@@ -227,11 +227,12 @@ fn run(case: &Case) -> Outcome {
                 server.handle_timeout(Instant(now));
                 if client.repeats_at <= now {
                     client.repeats_at = now + CLIENT_TIMER_MS;
-                    // Before the OACK it would be the request again, which makes another transfer.
-                    if client.started {
-                        let packet = Packet::Ack { block: client.last };
-                        network.send(now, Side::Server, &packet.encode());
-                    }
+                    let packet = if client.started {
+                        Packet::Ack { block: client.last }
+                    } else {
+                        Packet::ReadRequest(request.clone())
+                    };
+                    network.send(now, Side::Server, &packet.encode());
                 }
             }
         }

@@ -101,6 +101,7 @@ impl BootPort {
         asked.record_request();
         let outcome = asked.answer().await;
         asked.record(&outcome);
+        asked.remember(&outcome);
         outcome
     }
 

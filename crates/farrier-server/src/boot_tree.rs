@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use farrier_engine::Reason;
 use farrier_engine::catalogue::LoaderFile;
 use farrier_engine::script::{self, Url};
 use farrier_engine::timeline::{Entry, Transfer, TransferEnd};
@@ -113,6 +114,31 @@ impl BootTree {
             farrier_net::interface::network(ip, *prefix) == *network
         };
         self.networks.iter().any(near) || self.core.leases.subnet_of(ip).is_some()
+    }
+
+    /// Whether this address is likely to ask for itself: it holds a lease, or has spoken DHCP with us of late.
+    #[must_use]
+    pub fn has_proven_itself(&self, ip: Ipv4Addr) -> bool {
+        let (core, now) = (&self.core, now());
+        core.leases.holder(ip, now).is_some() || {
+            let mac = neighbour::hardware_address(ip).ok().flatten();
+            core.exchanges.include(ip, mac, now)
+        }
+    }
+
+    /// Counts a request by TFTP that is refused, and tells of it.
+    pub fn refused(&self, asker: Asker, reason: Reason) {
+        self.core.counters.ignored(reason);
+        self.record(asker, |machine| {
+            Entry::refused(machine, now(), "TFTP", reason)
+        });
+    }
+
+    /// Counts a packet that did not leave, since nobody acknowledges what goes to this network. Such requests
+    /// are likely forged, so they are on nobody's timeline.
+    pub fn withheld(&self, ip: Ipv4Addr) {
+        tracing::debug!(%ip, "too much goes to this network unacknowledged: a TFTP answer is withheld");
+        self.core.counters.ignored(Reason::AnswerBudget);
     }
 
     /// Counts a request from an address that may not ask.

@@ -16,9 +16,11 @@ use farrier_proto::MacAddr;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
+use crate::admission::Admission;
 use crate::ca::Ca;
 use crate::config::Config;
 use crate::counters::Counters;
+use crate::exchanges::Exchanges;
 use crate::fleet::{Change, Fleet};
 use crate::leases::Leases;
 use crate::loaders::Loaders;
@@ -40,6 +42,8 @@ pub struct Core {
     /// What decisions rest on: the site's settings, the catalogue, whether there is an agent.
     pub snapshot: ArcSwap<Snapshot>,
     pub sightings: Sightings,
+    pub exchanges: Exchanges,
+    pub admission: Admission,
     pub counters: Counters,
     pub timeline: Recorder,
     pub changes: broadcast::Sender<Change>,

@@ -3,12 +3,12 @@
 //! Reads never wait and never fail, so that known machines boot while the database is away. Changes are
 //! stored first and become visible only then.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, RwLock};
 
 use farrier_db::{Db, DbError, MachineQuery};
 use farrier_engine::WallTime;
-use farrier_engine::model::{Machine, MachineId, TaskId};
+use farrier_engine::model::{Machine, MachineId, Registration, TaskId};
 use farrier_engine::task::Task;
 use farrier_proto::MacAddr;
 use tokio::sync::broadcast;
@@ -40,6 +40,8 @@ struct Known {
     by_mac: HashMap<MacAddr, Vec<MachineId>>,
     by_uuid: HashMap<Uuid, Vec<MachineId>>,
     tasks: HashMap<TaskId, Arc<Task>>,
+    /// Machines that nobody has said are ours.
+    unconfirmed: HashSet<MachineId>,
     /// Unfinished tasks of each machine, oldest first.
     queues: HashMap<MachineId, Vec<TaskId>>,
 }
@@ -112,6 +114,19 @@ impl Fleet {
     #[must_use]
     pub fn machine_count(&self) -> usize {
         self.read(|known| known.machines.len())
+    }
+
+    /// How many machines wait for somebody to say that they are ours.
+    #[must_use]
+    pub fn unconfirmed_count(&self) -> usize {
+        self.read(|known| known.unconfirmed.len())
+    }
+
+    /// The unconfirmed machine that was silent longest, if that is since before `before` and nobody has
+    /// named it or given it work.
+    #[must_use]
+    pub fn stalest(&self, before: WallTime) -> Option<MachineId> {
+        self.read(|known| known.stalest(before))
     }
 
     /// Stores a machine nobody knew.
@@ -292,7 +307,30 @@ impl Known {
         if let Some(uuid) = machine.uuid {
             self.by_uuid.entry(uuid).or_default().push(machine.id);
         }
+        if matches!(
+            machine.registration,
+            Registration::Seen | Registration::Pending
+        ) {
+            self.unconfirmed.insert(machine.id);
+        }
         self.machines.insert(machine.id, machine);
+    }
+
+    /// Seen long ago, and nobody has named it or given it work since.
+    fn stalest(&self, before: WallTime) -> Option<MachineId> {
+        let seen = self
+            .unconfirmed
+            .iter()
+            .filter_map(|id| self.machines.get(id));
+        let forgotten = seen.filter(|machine| {
+            machine.registration == Registration::Seen
+                && machine.name.is_none()
+                && machine.last_seen < before
+                && self.queues.get(&machine.id).is_none_or(Vec::is_empty)
+        });
+        forgotten
+            .min_by_key(|machine| machine.last_seen)
+            .map(|machine| machine.id)
     }
 
     fn forget_machine(&mut self, id: MachineId) {
@@ -307,6 +345,7 @@ impl Known {
         let Some(old) = self.machines.get(&id) else {
             return;
         };
+        self.unconfirmed.remove(&id);
         for mac in &old.macs {
             if let Some(ids) = self.by_mac.get_mut(mac) {
                 ids.retain(|other| *other != id);

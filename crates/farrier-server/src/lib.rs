@@ -9,16 +9,19 @@
 //! for firmware), agent (mutual TLS) and admin (TLS, for people and programs).
 #![forbid(unsafe_code)]
 
+pub mod admission;
 pub mod agent_image;
 pub mod auth;
 pub mod bind;
 pub mod boot;
 pub mod boot_tree;
+pub mod bucket;
 pub mod ca;
 pub mod config;
 pub mod core;
 pub mod counters;
 pub mod deb;
+pub mod exchanges;
 pub mod fleet;
 pub mod http;
 pub mod leases;

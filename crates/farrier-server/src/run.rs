@@ -11,6 +11,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 
+use crate::admission::Admission;
 use crate::bind::{self, BOOT_SERVER_PORT, Bound, DHCP_PORT, Link};
 use crate::boot::BootPort;
 use crate::boot_tree::BootTree;
@@ -18,6 +19,7 @@ use crate::ca::{self, Ca};
 use crate::config::{Config, Faults};
 use crate::core::{CHANGES, Core, now, snapshot};
 use crate::counters::Counters;
+use crate::exchanges::Exchanges;
 use crate::fleet::Fleet;
 use crate::http::boot::BootHttp;
 use crate::http::serve::{Limits, serve};
@@ -97,6 +99,8 @@ pub async fn open(config: Config) -> anyhow::Result<(Arc<Core>, tokio::task::Joi
         snapshot: ArcSwap::from_pointee(snapshot(&site, &loaders)),
         site: ArcSwap::from_pointee(site),
         sightings: Sightings::default(),
+        exchanges: Exchanges::default(),
+        admission: Admission::default(),
         counters: Counters::default(),
         config,
         db,

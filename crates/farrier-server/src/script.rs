@@ -33,7 +33,10 @@ pub async fn render(core: &Core, asker: Asker, parameters: &[(String, String)]) 
         .iter()
         .find(|(name, _)| name == "choice")
         .and_then(|(_, value)| script::choice(value));
-    let who = known(core, &facts).await;
+    let who = match known(core, asker, &facts).await {
+        Ok(who) => who,
+        Err(reason) => return turned_away(core, &facts, reason),
+    };
     let now = now();
     let decision = decide_script(&facts, choice, &who.known(&[]), &core.snapshot.load(), now);
     if let Some(machine) = &who.machine {
@@ -67,20 +70,52 @@ pub async fn render(core: &Core, asker: Asker, parameters: &[(String, String)]) 
     }
 }
 
-/// The machine that asks; a stranger that came this far becomes one, since it runs a loader of ours.
-async fn known(core: &Core, facts: &BootFacts) -> Recognised {
+/// What a stranger sees for which there is no room.
+fn turned_away(core: &Core, facts: &BootFacts, reason: Reason) -> String {
+    core.counters.ignored(reason);
+    core.tell_of(facts.mac, None, |machine| {
+        Entry::refused(machine, now(), "the script", reason)
+    });
+    script::message(reason, &LocalDisk::Exit)
+}
+
+/// The machine that asks; a stranger that came this far becomes one, since it runs a loader of ours, unless
+/// there are too many of them.
+async fn known(core: &Core, asker: Asker, facts: &BootFacts) -> Result<Recognised, Reason> {
     let evidence = Evidence::of_facts(facts);
     let who = core.recognise(&evidence);
     let done = match &who.machine {
         Some(machine) => update(core, machine, facts).await,
-        None if who.conflict.is_empty() => add(core, facts).await,
-        None => return who,
+        None if who.conflict.is_empty() => {
+            admit(core, asker).await?;
+            add(core, facts).await
+        }
+        None => return Ok(who),
     };
     match done {
-        Ok(()) => core.recognise(&evidence),
+        Ok(()) => Ok(core.recognise(&evidence)),
         Err(error) => {
             tracing::warn!(mac = %facts.mac, %error, "a machine could not be stored; it boots all the same");
-            who
+            Ok(who)
+        }
+    }
+}
+
+/// Whether there is room for one more; where there is none, what was seen once and never again makes it.
+async fn admit(core: &Core, asker: Asker) -> Result<(), Reason> {
+    let count = core.fleet.unconfirmed_count();
+    let told = core.admission.admit(asker, count);
+    if told != Err(Reason::TooManyUnconfirmed) {
+        return told;
+    }
+    let Some(stale) = core.fleet.stalest(now() - SILENT) else {
+        return told;
+    };
+    match core.fleet.delete_machine(stale).await {
+        Ok(_) => core.admission.admit(asker, count - 1),
+        Err(error) => {
+            tracing::warn!(%error, "a machine that was seen once could not be forgotten");
+            told
         }
     }
 }
@@ -281,5 +316,7 @@ impl Page<'_> {
     }
 }
 
+/// A machine that boots is heard again sooner than this.
+const SILENT: std::time::Duration = std::time::Duration::from_secs(3600);
 /// From the script to the agent's first words: loading over a slow line, and a kernel's start.
 const TOKEN_LIFE: std::time::Duration = std::time::Duration::from_secs(900);

@@ -1,21 +1,32 @@
 //! TFTP: request -> name -> file or page -> stream. One task and one socket a transfer; the protocol itself
 //! is [`TftpTransfer`].
+//!
+//! Requests may be forged, so little leaves before the first ACK: strangers get nothing, a request without
+//! options is answered only where its address has proven itself, and [`allowance`] bounds the rest.
 
-use std::collections::HashMap;
+mod allowance;
+mod places;
+mod sender;
+
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use farrier_net::{datagram, offload};
+use farrier_engine::Reason;
+use farrier_net::datagram;
 use farrier_proto::Instant;
 use farrier_proto::session::tftp_transfer::{Event, Limits, TftpTransfer, Transmit};
-use farrier_proto::wire::tftp::{ErrorCode, Packet, ReadRequest, clean_name, data_header};
+use farrier_proto::wire::tftp::{ErrorCode, Packet, ReadRequest, clean_name};
 use tokio::net::UdpSocket;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::boot_tree::{Asker, BootTree, Served};
+use allowance::Tab;
+use places::Taken;
+pub use places::Transfers;
+use sender::Sender;
 
 /// The TFTP server of one interface.
 #[derive(Debug)]
@@ -25,6 +36,14 @@ pub struct TftpServer {
     pub address: Ipv4Addr,
     pub tree: Arc<BootTree>,
     pub transfers: Arc<Transfers>,
+}
+
+/// Who asks, how much that took, and what may be answered for it.
+struct Client {
+    peer: SocketAddrV4,
+    /// Bytes of the request.
+    len: usize,
+    tab: Tab,
 }
 
 impl TftpServer {
@@ -50,12 +69,17 @@ impl TftpServer {
         if !self.tree.may_ask(*peer.ip()) {
             return self.tree.ignored_stranger(*peer.ip());
         }
+        let client = |proven| Client {
+            peer,
+            len: packet.len(),
+            tab: Tab::open(&self.transfers.allowance, *peer.ip(), proven),
+        };
         let request = match Packet::decode(packet) {
             Ok(Packet::ReadRequest(request)) => request,
             Ok(Packet::WriteRequest(_)) => {
                 let refusal = "Nothing can be written here: images are captured by the agent.";
                 return self
-                    .refuse(peer, ErrorCode::ACCESS_VIOLATION, refusal)
+                    .refuse(client(false), ErrorCode::ACCESS_VIOLATION, refusal)
                     .await;
             }
             // Stray ACKs of transfers that are over, and noise.
@@ -64,34 +88,54 @@ impl TftpServer {
         let name = match clean_name(&request.name) {
             Ok(name) => name,
             Err(error) => {
+                let refusal = error.to_string();
                 return self
-                    .refuse(peer, ErrorCode::FILE_NOT_FOUND, &error.to_string())
+                    .refuse(client(false), ErrorCode::FILE_NOT_FOUND, &refusal)
                     .await;
             }
         };
-        let asker = Asker {
-            ip: *peer.ip(),
-            server: self.address,
-        };
-        match self.tree.resolve(&name, asker).await {
-            Ok(served) => self.start(request, served, peer).await,
+        match self.tree.resolve(&name, self.asker(peer)).await {
+            Ok(served) => {
+                let client = client(self.tree.has_proven_itself(*peer.ip()));
+                self.start(request, served, client).await;
+            }
             Err(missing) => {
-                self.tree.missed(&name, asker, &missing);
-                self.refuse(peer, ErrorCode::FILE_NOT_FOUND, &missing.to_string())
-                    .await;
+                self.tree.missed(&name, self.asker(peer), &missing);
+                self.refuse(
+                    client(false),
+                    ErrorCode::FILE_NOT_FOUND,
+                    &missing.to_string(),
+                )
+                .await;
             }
         }
     }
 
-    async fn start(self: &Arc<Self>, request: ReadRequest, served: Served, peer: SocketAddrV4) {
+    async fn start(self: &Arc<Self>, request: ReadRequest, served: Served, mut client: Client) {
+        let peer = client.peer;
         let place = match self.transfers.take(peer) {
             Taken::Place(place) => place,
-            // The request came twice (PXELINUX does that, `firmware.md` T14); the first is being served.
-            Taken::Running => return,
+            // The client asks again, or the request was doubled (PXELINUX does that, `firmware.md` T14).
+            Taken::Running(repeated) => return repeated.notify_one(),
             Taken::Full => {
                 let refusal = "The server is busy: too many transfers at once. Try again.";
-                return self.refuse(peer, ErrorCode::NOT_DEFINED, refusal).await;
+                return self.refuse(client, ErrorCode::NOT_DEFINED, refusal).await;
             }
+        };
+        let clock = place_clock();
+        let length = served.content.len() as u64;
+        let mut transfer = TftpTransfer::new(clock(), &request, length, Limits::default());
+        if transfer.options().is_empty() && !client.tab.is_proven() {
+            self.tree
+                .refused(self.asker(peer), Reason::AddressNotProven);
+            return self
+                .refuse(client, ErrorCode::NOT_DEFINED, NOT_PROVEN)
+                .await;
+        }
+        client.tab.heard(client.len);
+        let first = transfer.poll_transmit();
+        let Some(first) = first.filter(|first| client.tab.covers(size(first))) else {
+            return self.tree.withheld(*peer.ip());
         };
         let socket = match datagram::connected(&self.interface, self.address, peer) {
             Ok(socket) => socket,
@@ -102,14 +146,17 @@ impl TftpServer {
         };
         let server = Arc::clone(self);
         tokio::spawn(async move {
-            let _place = place;
-            let asker = Asker {
-                ip: *peer.ip(),
-                server: server.address,
+            let stream = Stream {
+                socket: &socket,
+                content: &served.content,
+                transfer,
+                client,
+                repeated: &place.repeated,
             };
-            let ended = stream(&socket, &request, &served.content, place_clock()).await;
+            let ended = stream.run(first, &server.tree, clock).await;
+            drop(place);
             match ended {
-                Ok(event) => server.tree.transferred(&served, asker, &event),
+                Ok(event) => server.tree.transferred(&served, server.asker(peer), &event),
                 Err(error) => {
                     tracing::debug!(%error, %peer, "the client's port closed during a TFTP transfer")
                 }
@@ -117,135 +164,93 @@ impl TftpServer {
         });
     }
 
-    async fn refuse(&self, peer: SocketAddrV4, code: ErrorCode, text: &str) {
+    /// An ERROR packet, short enough to be no more than its request paid for.
+    async fn refuse(&self, mut client: Client, code: ErrorCode, text: &str) {
+        let end = text.floor_char_boundary(MAX_REFUSAL);
         let packet = Packet::Error {
             code,
-            text: text.as_bytes(),
+            text: &text.as_bytes()[..end],
         }
         .encode();
+        client.tab.heard(client.len);
+        if !client.tab.covers(packet.len()) {
+            return self.tree.withheld(*client.peer.ip());
+        }
         // The client asks again when this is lost.
-        let _ = self.socket.send_to(&packet, peer).await;
+        let _ = self.socket.send_to(&packet, client.peer).await;
     }
-}
 
-/// Runs one transfer to its end. An error means that the client's host said its port is closed.
-async fn stream(
-    socket: &UdpSocket,
-    request: &ReadRequest,
-    content: &Bytes,
-    clock: impl Fn() -> Instant,
-) -> io::Result<Event> {
-    let mut transfer = TftpTransfer::new(clock(), request, content.len() as u64, Limits::default());
-    let mut sender = Sender::new(socket, content, &transfer);
-    let mut buffer = [0; MAX_ANSWER];
-    loop {
-        while let Some(transmit) = transfer.poll_transmit() {
-            sender.send(transmit).await?;
-        }
-        if let Some(event) = transfer.poll_event() {
-            return Ok(event);
-        }
-        let wait = transfer.poll_timeout().map_or(IDLE, |at| at.since(clock()));
-        match tokio::time::timeout(wait, socket.recv(&mut buffer)).await {
-            // A packet that cannot be read is noise; the timer goes on.
-            Ok(received) => drop(transfer.handle(clock(), &buffer[..received?])),
-            Err(_) => transfer.handle_timeout(clock()),
+    fn asker(&self, peer: SocketAddrV4) -> Asker {
+        Asker {
+            ip: *peer.ip(),
+            server: self.address,
         }
     }
 }
 
-/// Turns block numbers into datagrams.
-struct Sender<'a> {
+/// One transfer on its socket.
+struct Stream<'a> {
     socket: &'a UdpSocket,
     content: &'a Bytes,
-    buffer: Vec<u8>,
-    /// Whether the kernel cuts one send into datagrams.
-    offload: bool,
+    transfer: TftpTransfer,
+    client: Client,
+    repeated: &'a Notify,
 }
 
-impl<'a> Sender<'a> {
-    fn new(socket: &'a UdpSocket, content: &'a Bytes, transfer: &TftpTransfer) -> Self {
-        let options = transfer.options();
-        let segment = options.blksize.unwrap_or(DEFAULT_BLKSIZE) + HEADER;
-        let windowed = options.windowsize.is_some_and(|w| w > 1);
-        let offload = windowed && offload::cut_sends(socket, segment).is_ok();
-        Self {
+impl Stream<'_> {
+    /// Runs it to its end. An error means that the client's host said its port is closed.
+    async fn run(
+        self,
+        first: Transmit,
+        tree: &BootTree,
+        clock: impl Fn() -> Instant,
+    ) -> io::Result<Event> {
+        let Self {
             socket,
             content,
-            buffer: Vec::new(),
-            offload,
-        }
-    }
-
-    async fn send(&mut self, transmit: Transmit) -> io::Result<()> {
-        match transmit {
-            Transmit::Oack(packet) | Transmit::Error(packet) => {
-                self.socket.send(&packet).await.map(drop)
-            }
-            Transmit::Blocks {
-                first_block,
-                offset,
-                blksize,
-                count,
-                last_len,
-            } => {
-                let per_send = if self.offload { burst(blksize) } else { 1 };
-                let mut done = 0;
-                while done < count {
-                    let run = per_send.min(count - done);
-                    self.fill(
-                        first_block + done,
-                        offset + u64::from(done) * u64::from(blksize),
-                        blksize,
-                        run,
-                        {
-                            if done + run == count {
-                                last_len
-                            } else {
-                                blksize
-                            }
-                        },
-                    );
-                    self.send_run(blksize).await?;
-                    done += run;
+            mut transfer,
+            mut client,
+            repeated,
+        } = self;
+        let mut sender = Sender::new(socket, content, &transfer);
+        let mut buffer = [0; MAX_ANSWER];
+        sender.send(first).await?;
+        loop {
+            while let Some(transmit) = transfer.poll_transmit() {
+                if transfer.has_answered() || client.tab.covers(size(&transmit)) {
+                    sender.send(transmit).await?;
+                } else {
+                    tree.withheld(*client.peer.ip());
                 }
-                Ok(())
             }
-        }
-    }
-
-    fn fill(&mut self, first_block: u16, offset: u64, blksize: u16, count: u16, last_len: u16) {
-        self.buffer.clear();
-        for i in 0..count {
-            let len = usize::from(if i + 1 == count { last_len } else { blksize });
-            let start = usize::try_from(offset).unwrap_or(usize::MAX)
-                + usize::from(i) * usize::from(blksize);
-            self.buffer.extend_from_slice(&data_header(first_block + i));
-            self.buffer
-                .extend_from_slice(&self.content[start..start + len]);
-        }
-    }
-
-    /// Sends what is in the buffer; without offload where the path does not take it.
-    async fn send_run(&mut self, blksize: u16) -> io::Result<()> {
-        match self.socket.send(&self.buffer).await {
-            Err(error) if self.offload && error.kind() != io::ErrorKind::ConnectionRefused => {
-                tracing::debug!(%error, "segmentation offload refused, sending plainly");
-                self.offload = false;
-                for packet in self.buffer.chunks(usize::from(blksize + HEADER)) {
-                    self.socket.send(packet).await?;
+            if let Some(event) = transfer.poll_event() {
+                return Ok(event);
+            }
+            let wait = transfer.poll_timeout().map_or(IDLE, |at| at.since(clock()));
+            tokio::select! {
+                received = tokio::time::timeout(wait, socket.recv(&mut buffer)) => match received {
+                    // A packet that cannot be read is noise; the timer goes on.
+                    Ok(received) => drop(transfer.handle(clock(), &buffer[..received?])),
+                    Err(_) => transfer.handle_timeout(clock()),
+                },
+                () = repeated.notified() => {
+                    client.tab.heard(client.len);
+                    transfer.handle_repeated_request();
                 }
-                Ok(())
             }
-            sent => sent.map(drop),
+            if transfer.has_answered() {
+                client.tab.settle();
+            }
         }
     }
 }
 
-/// How many blocks one send may carry: the kernel's limit of segments and of one UDP datagram.
-fn burst(blksize: u16) -> u16 {
-    let by_size = MAX_DATAGRAM / usize::from(blksize + HEADER);
-    u16::try_from(by_size.clamp(1, offload::MAX_SEGMENTS)).unwrap_or(1)
+/// The payload of what opens a transfer: one packet.
+fn size(transmit: &Transmit) -> usize {
+    match transmit {
+        Transmit::Oack(packet) | Transmit::Error(packet) => packet.len(),
+        Transmit::Blocks { last_len, .. } => 4 + usize::from(*last_len),
+    }
 }
 
 fn place_clock() -> impl Fn() -> Instant {
@@ -253,116 +258,12 @@ fn place_clock() -> impl Fn() -> Instant {
     move || Instant(u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Transfers under way: bounded in all and per client (`T9`).
-#[derive(Debug, Default)]
-pub struct Transfers {
-    running: Mutex<Running>,
-}
-
-#[derive(Debug, Default)]
-struct Running {
-    peers: std::collections::HashSet<SocketAddrV4>,
-    per_client: HashMap<Ipv4Addr, usize>,
-}
-
-enum Taken {
-    Place(Place),
-    Running,
-    Full,
-}
-
-#[derive(Debug)]
-struct Place {
-    transfers: Arc<Transfers>,
-    peer: SocketAddrV4,
-}
-
-impl Transfers {
-    #[must_use]
-    pub fn running(&self) -> usize {
-        self.running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .peers
-            .len()
-    }
-
-    fn take(self: &Arc<Self>, peer: SocketAddrV4) -> Taken {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if running.peers.contains(&peer) {
-            return Taken::Running;
-        }
-        let own = running.per_client.get(peer.ip()).copied().unwrap_or(0);
-        if running.peers.len() >= MAX_TRANSFERS || own >= MAX_PER_CLIENT {
-            return Taken::Full;
-        }
-        running.peers.insert(peer);
-        running.per_client.insert(*peer.ip(), own + 1);
-        Taken::Place(Place {
-            transfers: Arc::clone(self),
-            peer,
-        })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut running = self
-            .transfers
-            .running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        running.peers.remove(&self.peer);
-        if let Some(own) = running.per_client.get_mut(self.peer.ip()) {
-            *own -= 1;
-            if *own == 0 {
-                running.per_client.remove(self.peer.ip());
-            }
-        }
-    }
-}
-
 /// Requests hold a name and options; longer ones are cut and then fail to decode.
 const MAX_REQUEST: usize = 2048;
 const MAX_ANSWER: usize = 1024;
-const MAX_DATAGRAM: usize = 65_507;
-const DEFAULT_BLKSIZE: u16 = 512;
-const HEADER: u16 = 4;
+/// With it an ERROR is below five times the shortest request.
+const MAX_REFUSAL: usize = 96;
+const NOT_PROVEN: &str =
+    "Ask with an option such as blksize, or get a lease or boot answer here first.";
 /// A transfer without a timer does not exist; this only bounds a mistake of ours.
 const IDLE: Duration = Duration::from_secs(30);
-/// Each costs a socket and a few hundred bytes.
-const MAX_TRANSFERS: usize = 4096;
-/// Loaders fetch one file at a time, sometimes two; many clients may sit behind one address, though.
-const MAX_PER_CLIENT: usize = 64;
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::{MAX_PER_CLIENT, Taken, Transfers, burst};
-
-    #[test]
-    fn t9_a_client_cannot_take_every_transfer_and_a_repeated_request_is_one() {
-        let transfers = Arc::new(Transfers::default());
-        let peer = |port: u16| std::net::SocketAddrV4::new([10, 0, 0, 1].into(), port);
-        let first = transfers.take(peer(1));
-        assert!(matches!(first, Taken::Place(_)));
-        assert!(matches!(transfers.take(peer(1)), Taken::Running));
-        let held: Vec<_> = (2..=u16::try_from(MAX_PER_CLIENT).unwrap())
-            .map(|p| transfers.take(peer(p)))
-            .collect();
-        assert!(held.iter().all(|t| matches!(t, Taken::Place(_))));
-        assert!(matches!(transfers.take(peer(9999)), Taken::Full));
-        drop(held);
-        assert!(matches!(transfers.take(peer(9999)), Taken::Place(_)));
-        drop(first);
-        assert_eq!(transfers.running(), 0);
-    }
-
-    #[test]
-    fn a_burst_fits_one_datagram_and_the_kernels_limit() {
-        for (blksize, expected) in [(8, 64), (512, 64), (1428, 45), (1468, 44), (65464, 1)] {
-            assert_eq!(burst(blksize), expected, "{blksize}");
-        }
-    }
-}

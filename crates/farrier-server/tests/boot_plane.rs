@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::routing::post;
+use farrier_engine::model::Registration;
+use farrier_engine::task::Work;
 use farrier_net::interface;
 use farrier_net::link::LinkSender;
 use farrier_proto::MacAddr;
@@ -16,6 +18,7 @@ use farrier_proto::wire::dhcpv4::{Message, Xid};
 use farrier_server::boot::{BootPort, Outcome};
 use farrier_server::boot_tree::BootTree;
 use farrier_server::config::Mode;
+use farrier_server::core::now;
 use farrier_server::http::boot::{BootHttp, router};
 use farrier_server::http::serve::{Limits, serve};
 use farrier_server::transfer::{TftpServer, Transfers};
@@ -88,52 +91,246 @@ fn kernel(site: &Site) -> String {
     )
 }
 
+/// As after a DHCP exchange: a request without options is answered then.
+fn prove(site: &Site, ip: Ipv4Addr) {
+    let mac = MacAddr([0x52, 0x54, 0, 0, 9, 9]);
+    site.core.exchanges.saw(mac, Some(ip), false, now());
+}
+
+/// Bytes of the IP packets that carry these payloads.
+fn on_the_wire<'a>(payloads: impl Iterator<Item = &'a Vec<u8>>) -> usize {
+    payloads.map(|payload| payload.len() + 28).sum()
+}
+
+#[allow(clippy::cast_precision_loss, reason = "some thousand bytes")]
+fn factor(asked: usize, heard: usize) -> f64 {
+    heard as f64 / asked as f64
+}
+
 #[tokio::test]
 async fn t8_little_comes_back_before_the_first_ack() {
     let data = tempfile::tempdir().unwrap();
     let site = Site::open(data.path()).await;
     let server = tftp(&site, vec![LOOPBACK]).await;
     let name = kernel(&site);
-    let cases: [(&str, Vec<(&str, &str)>); 3] = [
-        ("firmware", vec![("tsize", "0"), ("blksize", "1468")]),
-        (
-            "greedy",
-            vec![
-                ("blksize", "65464"),
-                ("windowsize", "65535"),
-                ("tsize", "0"),
-                ("timeout", "1"),
-            ],
-        ),
-        ("no options", vec![]),
+    let host = |n| Ipv4Addr::new(127, 2, 0, n);
+    prove(&site, host(4));
+    let greedy = vec![
+        ("blksize", "65464"),
+        ("windowsize", "65535"),
+        ("tsize", "0"),
+        ("timeout", "1"),
     ];
-    for (who, options) in cases {
-        let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let asked = request(1, &name, &options);
-        client.send_to(&asked, server.at).await.unwrap();
-        // Silence follows: the source may have been forged.
-        let heard = hear(&client, Duration::from_secs(6)).await;
-        let bytes: usize = heard.iter().map(|(packet, _)| packet.len()).sum();
-        #[allow(clippy::cast_precision_loss, reason = "some hundred bytes")]
-        let factor = bytes as f64 / asked.len() as f64;
-        println!(
-            "T8: {who}: {} bytes in, {bytes} out in {} packets, factor {factor:.1}",
-            asked.len(),
-            heard.len()
-        );
-        assert!(
-            (1..=4).contains(&heard.len()),
-            "{who}: {} packets",
-            heard.len()
-        );
-        if !options.is_empty() {
-            assert!(factor <= 5.0, "{who}: {factor}");
+    let firmware = vec![("tsize", "0"), ("blksize", "1468")];
+    // Who, from where, with what; packets at most, bytes out for each byte in at most.
+    let cases = [
+        ("firmware", host(1), firmware, 4, 5.0),
+        ("greedy", host(2), greedy, 4, 5.0),
+        ("no options, a stranger", host(3), vec![], 1, 5.0),
+        ("no options, after an exchange", host(4), vec![], 1, 8.0),
+    ];
+    let asking = cases.map(|(who, host, options, packets, limit)| {
+        let (name, at) = (name.as_str(), server.at);
+        async move {
+            let client = UdpSocket::bind(SocketAddrV4::new(host, 0)).await.unwrap();
+            let asked = request(1, name, &options);
+            client.send_to(&asked, at).await.unwrap();
+            // Silence follows: the source may have been forged.
+            let heard = hear(&client, Duration::from_secs(14)).await;
+            let (bytes_in, out) = (
+                asked.len() + 28,
+                on_the_wire(heard.iter().map(|(packet, _)| packet)),
+            );
+            let factor = factor(bytes_in, out);
+            println!(
+                "T8: {who}: {bytes_in} in, {out} out in {} packets, factor {factor:.1}",
+                heard.len()
+            );
             assert!(
-                heard.iter().all(|(packet, _)| packet[..2] == [0, 6]),
-                "only OACKs before the first ACK"
+                (1..=packets).contains(&heard.len()),
+                "{who}: {}",
+                heard.len()
+            );
+            assert!(factor <= limit, "{who}: {factor}");
+            let expected = match who {
+                "no options, a stranger" => 5,
+                "no options, after an exchange" => 3,
+                _ => 6,
+            };
+            assert!(
+                heard.iter().all(|(packet, _)| packet[..2] == [0, expected]),
+                "{who}"
+            );
+        }
+    });
+    futures::future::join_all(asking).await;
+    let refused = site.core.counters.values();
+    assert!(refused.contains(&("address_not_proven", 1)), "{refused:?}");
+}
+
+/// The largest answer there is to the smallest request, from an address that may ask so.
+#[tokio::test]
+async fn t8_a_flood_of_forged_requests_gets_five_times_its_bytes() {
+    let data = tempfile::tempdir().unwrap();
+    let site = Site::open(data.path()).await;
+    let server = tftp(&site, vec![LOOPBACK]).await;
+    let victim = Ipv4Addr::new(127, 2, 0, 5);
+    prove(&site, victim);
+    let asked = request(1, &kernel(&site), &[]);
+    let (mut clients, mut bytes_in, mut heard) = (Vec::new(), 0, Vec::new());
+    for round in 0..20 {
+        for n in 0..60 {
+            if round == 0 {
+                let client = UdpSocket::bind(SocketAddrV4::new(victim, 0)).await.unwrap();
+                clients.push(client);
+            }
+            let client: &UdpSocket = &clients[n];
+            client.send_to(&asked, server.at).await.unwrap();
+            bytes_in += asked.len() + 28;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        for client in &clients {
+            let mut buffer = [0; 600];
+            while let Ok(len) = client.try_recv(&mut buffer) {
+                heard.push(buffer[..len].to_vec());
+            }
+        }
+        let out = on_the_wire(heard.iter());
+        // Three first blocks above it, and what comes back in the meantime.
+        let most = 5 * bytes_in + 2048 + 64 * 10;
+        assert!(out <= most, "{out} for {bytes_in} in round {round}");
+        if round == 0 {
+            assert!(out > 5 * 544, "some are answered");
+        }
+        if round % 19 == 0 {
+            println!(
+                "T8: {} requests: {bytes_in} in, {out} out, factor {:.1}",
+                (round + 1) * 60,
+                factor(bytes_in, out)
             );
         }
     }
+    assert!(factor(bytes_in, on_the_wire(heard.iter())) <= 5.0);
+    let withheld = site.core.counters.values();
+    let withheld = withheld.iter().find(|(name, _)| *name == "answer_budget");
+    assert!(
+        withheld.is_some_and(|(_, count)| *count > 0),
+        "{withheld:?}"
+    );
+}
+
+#[tokio::test]
+async fn rfc1350_a_request_that_comes_again_is_answered_again() {
+    let data = tempfile::tempdir().unwrap();
+    let site = Site::open(data.path()).await;
+    let server = tftp(&site, vec![LOOPBACK]).await;
+    prove(&site, Ipv4Addr::LOCALHOST);
+    let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let asked = request(1, &kernel(&site), &[]);
+    let mut transfers = Vec::new();
+    for _ in 0..3 {
+        client.send_to(&asked, server.at).await.unwrap();
+        let heard = hear(&client, Duration::from_millis(300)).await;
+        assert_eq!(heard.len(), 1);
+        assert_eq!(heard[0].0[..4], [0, 3, 0, 1]);
+        transfers.push(heard[0].1);
+    }
+    assert!(
+        transfers.iter().all(|from| *from == transfers[0]),
+        "one transfer"
+    );
+    client.send_to(&[0, 4, 0, 1], transfers[0]).await.unwrap();
+    let heard = hear(&client, Duration::from_millis(30)).await;
+    assert_eq!(heard[0].0[..4], [0, 3, 0, 2]);
+}
+
+/// Invented hardware addresses that fetch scripts, a thousand and more: few become machines, and who is on
+/// record notices nothing.
+#[tokio::test]
+async fn t10_invented_addresses_do_not_fill_the_database() {
+    let data = tempfile::tempdir().unwrap();
+    let site = Site::open(data.path()).await;
+    let (at, _stop) = http(&site, vec![LOOPBACK], LIMITS).await;
+    let known = "52:54:00:00:00:01";
+    site.script(known).await;
+    let usual = site.script(known).await;
+    let start = Instant::now();
+    let mut stream = TcpStream::connect(at).await.unwrap();
+    let mut turned_away = 0;
+    for n in 0..5000u32 {
+        let [_, a, b, c] = n.to_be_bytes();
+        let mac = format!("02:00:00:{a:02x}:{b:02x}:{c:02x}");
+        let asked = format!(
+            "GET /boot/script?mac={mac}&platform=efi&buildarch=x86_64 HTTP/1.1\r\nhost: x\r\n\r\n"
+        );
+        stream.write_all(asked.as_bytes()).await.unwrap();
+        let answer = read_answer(&mut stream).await.unwrap();
+        assert_eq!(answer.status, 200);
+        turned_away += usize::from(answer.text().contains("Too many unknown machines"));
+        if n % 500 == 499 {
+            let asked = Instant::now();
+            let script = site.script(known).await;
+            assert_eq!(script.lines().count(), usual.lines().count(), "{script}");
+            assert!(asked.elapsed() < Duration::from_secs(1));
+        }
+    }
+    let seconds = usize::try_from(start.elapsed().as_secs()).unwrap() + 1;
+    let machines = site.core.fleet.machine_count();
+    println!(
+        "T10: 5000 invented addresses in {seconds} s: {machines} machines, {turned_away} turned away"
+    );
+    assert!(machines <= 1 + 256 + 4 * seconds, "{machines} machines");
+    assert_eq!(machines - 1 + turned_away, 5000);
+    let counted = site.core.counters.values();
+    assert!(
+        counted.contains(&("too_many_strangers", turned_away as u64)),
+        "{counted:?}"
+    );
+    let told = site.core.sightings.strangers();
+    assert!(told.len() <= 4096);
+    assert!(
+        told[0].1.text.contains("Too many unknown machines"),
+        "{:?}",
+        told[0]
+    );
+}
+
+/// Where no more unconfirmed machines fit, one that was seen once and long ago makes room.
+#[tokio::test]
+async fn t10_what_was_seen_once_is_forgotten_first() {
+    let data = tempfile::tempdir().unwrap();
+    let site = Site::open(data.path()).await;
+    let hour = Duration::from_secs(3600);
+    for (n, mac) in [
+        "02:00:00:00:00:01",
+        "02:00:00:00:00:02",
+        "02:00:00:00:00:03",
+        "02:00:00:00:00:04",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        site.script(mac).await;
+        let age = hour * u32::try_from(10 - n).unwrap();
+        site.core
+            .fleet
+            .saw_machine(site.machine_of(mac), now() - age);
+    }
+    let [approved, working, stale, recent] =
+        [1, 2, 3, 4].map(|n| site.machine_of(&format!("02:00:00:00:00:0{n}")));
+    assert_eq!(site.core.fleet.unconfirmed_count(), 4);
+    site.set_registration(approved, Registration::Approved)
+        .await;
+    site.order(working, Work::Inventory).await;
+    assert_eq!(site.core.fleet.unconfirmed_count(), 3);
+    assert_eq!(site.core.fleet.stalest(now()), Some(stale));
+    assert_eq!(
+        site.core.fleet.stalest(now() - hour * 9),
+        None,
+        "not long enough"
+    );
+    site.core.fleet.delete_machine(stale).await.unwrap();
+    assert_eq!(site.core.fleet.stalest(now()), Some(recent));
 }
 
 #[tokio::test]
@@ -253,6 +450,7 @@ async fn t9_ten_thousand_half_open_transfers_are_bounded_and_forgotten() {
         "T9: all were forgotten {:.1} s later",
         start.elapsed().as_secs_f64()
     );
+    prove(&site, Ipv4Addr::LOCALHOST);
     fetch_by_tftp(server.at, "boot/first.ipxe").await;
 }
 
@@ -296,6 +494,7 @@ async fn t9_a_client_that_vanishes_in_any_phase_is_forgotten_within_a_minute() {
     let site = Site::open(data.path()).await;
     let server = tftp(&site, vec![LOOPBACK]).await;
     let name = kernel(&site);
+    prove(&site, Ipv4Addr::LOCALHOST);
     let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     silent
         .send_to(&request(1, &name, &[]), server.at)

@@ -199,6 +199,8 @@ pub fn tftp_session(bytes: &[u8]) {
         script = rest;
         drain(&mut transfer, content_len, acked, &mut opening_packets);
         match operation {
+            // What a client of RFC 1350 does while it has no answer.
+            0x7f => transfer.handle_repeated_request(),
             0..=0x9f => {
                 let block = match operation {
                     0..=0x7f => u16::from(operation),

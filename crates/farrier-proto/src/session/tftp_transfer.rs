@@ -13,7 +13,10 @@
 //!   window it may be the news that the window's first block was lost, so it is heeded once, and only for
 //!   a window that began with a clean ACK: a spurious repetition can then not bring about the next. An ACK
 //!   inside the window is treated alike, since edk2 sends one for every block it did not expect.
-//! - Until the first ACK the request may be forged, so at most four single packets leave.
+//! - Until the first ACK the request may be forged. An OACK, no larger than what asked for it, leaves four
+//!   times at most. Block 1 is larger than its request, and RFC 1350 allows no smaller answer: it leaves once
+//!   for each request that comes, four times at most, and never by a timer. A client whose block was lost
+//!   asks again.
 
 mod plan;
 mod retransmission;
@@ -37,6 +40,7 @@ pub struct TftpTransfer {
     retransmission: Retransmission,
     started: Instant,
     resent_blocks: u32,
+    answered: bool,
     pending: Option<Pending>,
     event: Option<Event>,
 }
@@ -113,6 +117,9 @@ pub enum Phase {
     Closing,
 }
 
+/// Clients that negotiate nothing repeat their request three to five times.
+const OPENING_REPEATS: u8 = 3;
+
 /// Error texts of clients are kept up to here.
 const MAX_ERROR_TEXT: usize = 128;
 
@@ -128,6 +135,8 @@ enum State {
 struct Opening {
     oack: bool,
     resent: bool,
+    /// How often block 1 may still leave for a request that comes again.
+    repeats_left: u8,
 }
 
 /// Positions count blocks from 1 and do not wrap.
@@ -161,10 +170,16 @@ impl TftpTransfer {
             state: State::Opening(Opening {
                 oack,
                 resent: false,
+                repeats_left: OPENING_REPEATS,
             }),
-            retransmission: Retransmission::opening(now, plan.options.timeout),
+            retransmission: if oack {
+                Retransmission::opening(now, plan.options.timeout)
+            } else {
+                Retransmission::awaiting_repeats(now)
+            },
             started: now,
             resent_blocks: 0,
+            answered: false,
             pending: Some(if oack {
                 Pending::Oack
             } else {
@@ -191,14 +206,34 @@ impl TftpTransfer {
         }
     }
 
-    /// Takes a packet from the client. Only ACK and ERROR mean anything here; others are ignored.
+    /// Whether the client has answered from its TID. Until then its address may be forged.
+    #[must_use]
+    pub fn has_answered(&self) -> bool {
+        self.answered
+    }
+
+    /// Takes a packet from the client's TID. Beside ACK and ERROR only the request itself means anything, see
+    /// [`Self::handle_repeated_request`]; others are ignored.
     pub fn handle(&mut self, now: Instant, bytes: &[u8]) -> Result<(), DecodeError> {
         match Packet::decode(bytes)? {
             Packet::Ack { block } => self.handle_ack(now, block),
             Packet::Error { code, text } => self.handle_error(code, text),
+            Packet::ReadRequest(_) => self.handle_repeated_request(),
             _ => {}
         }
         Ok(())
+    }
+
+    /// The client's request came again, at the server's port: what answered it was lost, or the network
+    /// doubles packets. Block 1 is sent again; an OACK has its timer.
+    pub fn handle_repeated_request(&mut self) {
+        if let State::Opening(opening) = &mut self.state
+            && !opening.oack
+            && opening.repeats_left > 0
+        {
+            opening.repeats_left -= 1;
+            self.resend();
+        }
     }
 
     /// To be called when the time of [`Self::poll_timeout`] has come; earlier it does nothing.
@@ -276,6 +311,7 @@ impl TftpTransfer {
                 let position = u64::from(!opening.oack);
                 if u64::from(block) == position {
                     let resent = opening.resent;
+                    self.answered = true;
                     self.state = State::Sending(Sending {
                         acked: 0,
                         sent: position,
@@ -350,6 +386,7 @@ impl TftpTransfer {
     }
 
     fn handle_error(&mut self, code: ErrorCode, text: &[u8]) {
+        self.answered = true;
         let probing = matches!(self.state, State::Opening(_))
             && matches!(code, ErrorCode::OPTION_REFUSED | ErrorCode::NOT_DEFINED);
         if probing {

@@ -9,6 +9,17 @@ use farrier_proto::wire::dhcpv4::MessageType;
 use super::{Asked, Outcome};
 
 impl Asked<'_> {
+    /// Who was answered here, or chose another server after we spoke, may fetch files (`T8`).
+    pub(super) fn remember(&self, outcome: &Outcome) {
+        if let Outcome::Reply { .. } | Outcome::Ignore(Reason::ChoseOtherServer) = outcome {
+            let own = Some(self.request.ciaddr).filter(|ciaddr| !ciaddr.is_unspecified());
+            let address = own.or_else(|| self.request.requested_address());
+            let known = self.who.machine.is_some();
+            let exchanges = &self.port.core.exchanges;
+            exchanges.saw(self.facts.mac, address, known, self.now);
+        }
+    }
+
     pub(super) fn record_request(&self) {
         if self.is_news() {
             self.tell(|machine| {

@@ -35,11 +35,23 @@ const SENDING_RETRANSMISSIONS: u32 = 5;
 
 /// Silence after which a transfer is over, counted from the last progress.
 const OPENING_PATIENCE: Duration = Duration::from_secs(5);
+/// The same where only the client repeats itself, which tftp-hpa and atftp do every 5 s.
+const REPEATS_PATIENCE: Duration = Duration::from_secs(12);
 const SENDING_PATIENCE: Duration = Duration::from_secs(10);
 /// Whatever `timeout` a client negotiates, its state is freed by then.
 const MAX_PATIENCE: Duration = Duration::from_secs(45);
 
 impl Retransmission {
+    /// Until the first ACK, when all that is sent again is what the client asks for again.
+    pub(super) fn awaiting_repeats(now: Instant) -> Self {
+        Self {
+            due: None,
+            left: 0,
+            gives_up: now + REPEATS_PATIENCE,
+            ..Self::opening(now, None)
+        }
+    }
+
     /// Until the first ACK.
     pub(super) fn opening(now: Instant, timeout_s: Option<u8>) -> Self {
         let negotiated = timeout_s.map(|seconds| Duration::from_secs(u64::from(seconds)));
