@@ -318,12 +318,13 @@ fn text(value: &Value) -> Result<String> {
 /// # Errors
 /// When they cannot be made.
 pub fn fill(lab: &Lab, programs: &Programs, data: &Path) -> Result<()> {
+    // Held until the copy is made: a run with other programs would prepare its own in the same place.
+    let _lock = lab.lock("prepared")?;
     copy_folder(&prepared(lab, programs)?, data)
 }
 
-/// Loaders and agent, made once by the product's own commands and copied for each site.
+/// Loaders and agent, made once by the product's own commands and copied for each site. Needs the lock.
 fn prepared(lab: &Lab, programs: &Programs) -> Result<PathBuf> {
-    let _lock = lab.lock("prepared")?;
     let folder = lab.subfolder("prepared")?;
     let stamp = folder.join("stamp");
     let now = format!(
