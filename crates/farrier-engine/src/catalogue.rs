@@ -39,7 +39,11 @@ pub enum LoaderKind {
     },
     /// Starts the operating system on the local disk.
     LocalBoot,
+    /// SYSLINUX's MEMDISK: makes a disk of a file on BIOS.
+    Memdisk,
     MemoryTest,
+    /// A part that another loader fetches from beside itself, such as `ldlinux.c32`.
+    Part,
     Pxelinux,
     Shim,
 }
@@ -153,9 +157,7 @@ impl Catalogue {
         };
         self.fitting(arch, firmware)
             .filter(|loader| !signed || loader.signer.is_some())
-            .filter(|loader| {
-                loader.kind != LoaderKind::Shim || self.has_second_stage(arch, firmware)
-            })
+            .filter(|loader| self.is_complete(loader))
             .filter_map(|loader| Some((rank(loader.kind, policy, signed)?, loader)))
             .min_by_key(|(rank, loader)| (*rank, Reverse(version_key(&loader.version)), &loader.id))
             .map(|(_, loader)| loader)
@@ -176,10 +178,20 @@ impl Catalogue {
             .filter(move |loader| loader.arch == arch && loader.firmware == firmware)
     }
 
-    /// Shim only starts what lies beside it.
-    fn has_second_stage(&self, arch: Arch, firmware: FirmwareKind) -> bool {
-        self.fitting(arch, firmware)
-            .any(|loader| loader.kind == LoaderKind::Grub && loader.signer.is_some())
+    /// What a program of this kind fetches from beside itself, if it can do nothing without.
+    #[must_use]
+    pub fn second_stage(&self, first: &Loader) -> Option<&Loader> {
+        self.fitting(first.arch, first.firmware)
+            .find(|loader| match first.kind {
+                LoaderKind::Shim => loader.kind == LoaderKind::Grub && loader.signer.is_some(),
+                LoaderKind::Pxelinux => loader.file_name == "ldlinux.c32",
+                _ => false,
+            })
+    }
+
+    fn is_complete(&self, loader: &Loader) -> bool {
+        !matches!(loader.kind, LoaderKind::Shim | LoaderKind::Pxelinux)
+            || self.second_stage(loader).is_some()
     }
 }
 
@@ -192,7 +204,11 @@ fn rank(kind: LoaderKind, policy: &Policy, signed: bool) -> Option<u8> {
         LoaderKind::Shim => Some(2),
         LoaderKind::Grub if !signed => Some(3),
         LoaderKind::Pxelinux => Some(4),
-        LoaderKind::Grub | LoaderKind::LocalBoot | LoaderKind::MemoryTest => None,
+        LoaderKind::Grub
+        | LoaderKind::LocalBoot
+        | LoaderKind::Memdisk
+        | LoaderKind::MemoryTest
+        | LoaderKind::Part => None,
     }
 }
 

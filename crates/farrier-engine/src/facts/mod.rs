@@ -6,7 +6,9 @@ mod arch;
 mod client_text;
 mod dhcp;
 mod http;
+mod loader;
 mod machine_uuid;
+mod name;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +21,7 @@ pub use arch::{Architecture, architecture};
 pub use client_text::ClientText;
 pub use http::ScriptFactsError;
 pub use machine_uuid::{MachineUuid, is_constant};
+pub use name::{BootName, ScriptName, Whose, without_board_folder};
 
 use crate::model::{Arch, FirmwareKind};
 use crate::quirk::{Effect, Quirk};
