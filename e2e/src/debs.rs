@@ -39,6 +39,7 @@ pub struct Deb {
 pub const LOADERS: &[(&str, Suite)] = &[
     ("ipxe", Suite::Unstable),
     ("pxelinux", Suite::Installed),
+    ("syslinux-common", Suite::Installed),
     ("shim-signed", Suite::Installed),
     ("grub-efi-amd64-signed", Suite::Installed),
     ("memtest86+", Suite::Installed),

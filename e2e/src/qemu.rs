@@ -26,6 +26,9 @@ const POLL: Duration = Duration::from_millis(100);
 /// Where Debian keeps OVMF: the code is shared, the variables are copied per machine.
 const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 const OVMF_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+/// The build that keeps its variables from the operating system, and variables with Microsoft's keys in them.
+const SECURE_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
+const SECURE_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.ms.fd";
 
 /// Words on the console behind which nothing more will come.
 const DEAD_ENDS: &[&str] = &[
@@ -49,6 +52,10 @@ pub enum Firmware {
     UefiPxe4,
     /// OVMF that boots by HTTP over IPv4.
     UefiHttp4,
+    /// OVMF that boots by PXE over IPv4, with Secure Boot on and Microsoft's keys.
+    SecurePxe4,
+    /// The same by HTTP.
+    SecureHttp4,
 }
 
 impl Firmware {
@@ -56,6 +63,12 @@ impl Firmware {
     #[must_use]
     pub fn is_uefi(self) -> bool {
         self != Self::Bios
+    }
+
+    /// Whether it refuses what is not signed.
+    #[must_use]
+    pub fn is_secure(self) -> bool {
+        matches!(self, Self::SecurePxe4 | Self::SecureHttp4)
     }
 }
 
@@ -315,17 +328,27 @@ impl Machine {
             ]));
         }
         // The variables stay with the machine: BootNext and BootOrder are part of what is tested.
+        let (code, fresh) = if self.firmware.is_secure() {
+            (SECURE_CODE, SECURE_VARIABLES)
+        } else {
+            (OVMF_CODE, OVMF_VARIABLES)
+        };
         let variables = folder.join(format!("{}.vars", self.name));
         if !variables.exists() {
-            fs::copy(OVMF_VARIABLES, &variables)
-                .with_context(|| format!("cannot copy {OVMF_VARIABLES}"))?;
+            fs::copy(fresh, &variables).with_context(|| format!("cannot copy {fresh}"))?;
         }
-        let mut words = strings(&["-M", "q35", "-cpu", "qemu64", "-vga", "none"]);
+        let mut words = strings(&["-cpu", "qemu64", "-vga", "none"]);
+        if self.firmware.is_secure() {
+            let protected = "driver=cfi.pflash01,property=secure,value=on";
+            words.extend(strings(&["-M", "q35,smm=on", "-global", protected]));
+        } else {
+            words.extend(strings(&["-M", "q35"]));
+        }
         // Newer firmware drops its network stack where there is no source of random numbers.
         words.extend(strings(&["-device", "virtio-rng-pci"]));
         words.push("-drive".to_owned());
         words.push(format!(
-            "if=pflash,unit=0,format=raw,readonly=on,file={OVMF_CODE}"
+            "if=pflash,unit=0,format=raw,readonly=on,file={code}"
         ));
         words.push("-drive".to_owned());
         words.push(format!(
@@ -337,7 +360,7 @@ impl Machine {
             words.push(format!("name=opt/org.tianocore/{name},string={value}"));
         };
         switch("IPv6PXESupport", "n");
-        if self.firmware == Firmware::UefiHttp4 {
+        if matches!(self.firmware, Firmware::UefiHttp4 | Firmware::SecureHttp4) {
             switch("IPv4PXESupport", "n");
         }
         Ok(words)

@@ -74,10 +74,25 @@ impl Site {
     /// # Errors
     /// When a part is missing or the server does not start.
     pub fn start(lab: &Lab, host: Host, folder: &Path, mode: Mode) -> Result<Self> {
+        Self::start_without(lab, host, folder, mode, &[])
+    }
+
+    /// The same, with all loaders but those whose ids begin so.
+    ///
+    /// # Errors
+    /// As [`Site::start`].
+    pub fn start_without(
+        lab: &Lab,
+        host: Host,
+        folder: &Path,
+        mode: Mode,
+        loaders: &[&str],
+    ) -> Result<Self> {
         let programs = Programs::find(lab)?;
         let data = folder.join("data");
         fs::create_dir_all(&data).context("cannot make the data folder")?;
         fill(lab, &programs, &data)?;
+        leave_out(&data.join("loaders"), loaders)?;
         let address = host
             .address()
             .context("the server's host needs an address")?;
@@ -352,6 +367,21 @@ fn prepared(lab: &Lab, programs: &Programs) -> Result<PathBuf> {
     run(&mut build)?;
     fs::write(stamp, now).context("cannot write the stamp")?;
     Ok(data)
+}
+
+fn leave_out(folder: &Path, ids: &[&str]) -> Result<()> {
+    for entry in fs::read_dir(folder).context("no loaders")? {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if name.ends_with(".json") && ids.iter().any(|id| name.starts_with(id)) {
+            fs::remove_file(&path).with_context(|| path.display().to_string())?;
+        }
+    }
+    Ok(())
 }
 
 fn modified(path: &Path) -> Result<std::time::SystemTime> {

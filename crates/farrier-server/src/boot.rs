@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use farrier_engine::facts::BootFacts;
 use farrier_engine::identity::Evidence;
-use farrier_engine::policy::{Boot, DhcpAction, Service, decide_dhcp};
+use farrier_engine::policy::{Boot, DhcpAction, Known, Service, decide_dhcp};
 use farrier_engine::timeline::Entry;
 use farrier_engine::{Reason, WallTime};
 use farrier_proto::reply::{self, BootFile, BootStyle, ReplyTo};
@@ -200,7 +200,10 @@ impl Asked<'_> {
         let decision = decide_dhcp(
             &self.facts,
             service,
-            &self.who.known(&loads),
+            &Known {
+                wants_signature: core.sightings.wants_signature(self.facts.mac),
+                ..self.who.known(&loads)
+            },
             &snapshot,
             self.now,
         );

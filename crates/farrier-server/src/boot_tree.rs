@@ -5,24 +5,37 @@
 //! | name | what |
 //! | --- | --- |
 //! | `boot/<loader id>/<file>` | a boot program of the catalogue |
-//! | `autoexec.ipxe` in any folder, `boot/first.ipxe` | the first script: who are you? |
+//! | `<any folder>/<file>` | the boot program of that file name |
+//! | `autoexec.ipxe`, `default.ipxe` in any folder, `boot/first.ipxe` | iPXE's first script: who are you? |
+//! | `grub.cfg`, `grub.cfg-01-...` in any folder | GRUB's |
+//! | `pxelinux.cfg/...` in any folder | PXELINUX's configuration, for one machine |
+//! | `boot/script/<language>/...` | the same, for loaders that were told to ask again |
 //! | `boot/agent/<tag>/vmlinuz`, `.../agent.img` | the agent |
+//!
+//! A folder named by a board's serial number or hardware address in front of any of these is passed over.
 
+mod scripts;
+
+use std::collections::HashMap;
 use std::fmt;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use farrier_engine::Reason;
-use farrier_engine::catalogue::LoaderFile;
-use farrier_engine::script::{self, Url};
-use farrier_engine::timeline::{Entry, Transfer, TransferEnd};
+use farrier_engine::catalogue::{Catalogue, Loader, LoaderFile, LoaderKind};
+use farrier_engine::facts::without_board_folder;
+use farrier_engine::model::FirmwareKind;
+use farrier_engine::script::Url;
+use farrier_engine::timeline::{Entry, Kind, Transfer, TransferEnd};
+use farrier_engine::{Reason, WallTime};
 use farrier_net::neighbour;
 use farrier_proto::MacAddr;
 use farrier_proto::session::tftp_transfer::{Event, Phase};
 
 use crate::core::{Core, now};
+
+pub(crate) use scripts::tftp;
 
 /// The first script, as a path.
 pub const FIRST_SCRIPT: &str = "boot/first.ipxe";
@@ -35,6 +48,14 @@ pub struct Asker {
     pub ip: Ipv4Addr,
     /// Our address it asks at.
     pub server: Ipv4Addr,
+    pub by: Channel,
+}
+
+/// How it asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    Http,
+    Tftp,
 }
 
 /// Something to send.
@@ -45,6 +66,8 @@ pub struct Served {
     pub name: String,
     /// A boot program: it counts for the loop detector.
     pub loader: bool,
+    /// Firmware with Secure Boot refuses it.
+    pub unsigned: bool,
     pub content_type: &'static str,
 }
 
@@ -52,14 +75,19 @@ pub struct Served {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Missing {
     NoSuchName,
+    /// Loaders probe for it on their way; no news.
+    Expected,
     NoAgent,
+    /// There is something, but not for this machine.
+    Refused(Reason),
     Unreadable(String),
 }
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoSuchName => f.write_str("There is no such file."),
+            Self::NoSuchName | Self::Expected => f.write_str("There is no such file."),
+            Self::Refused(reason) => f.write_str(reason.sentence()),
             Self::NoAgent => f.write_str("The agent was not built yet: run `farrier agent build`."),
             Self::Unreadable(cause) => write!(f, "The file cannot be read: {cause}."),
         }
@@ -98,12 +126,22 @@ pub struct BootTree {
     core: Arc<Core>,
     /// Our own networks, whose hosts may ask.
     networks: Vec<(Ipv4Addr, u8)>,
+    /// Which shim went out to whom and when, until its second stage did.
+    shims: Mutex<HashMap<Ipv4Addr, (String, WallTime)>>,
 }
 
 impl BootTree {
     #[must_use]
     pub fn new(core: Arc<Core>, networks: Vec<(Ipv4Addr, u8)>) -> Self {
-        Self { core, networks }
+        Self {
+            core,
+            networks,
+            shims: Mutex::default(),
+        }
+    }
+
+    fn shims(&self) -> MutexGuard<'_, HashMap<Ipv4Addr, (String, WallTime)>> {
+        self.shims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether this address is a client of ours. Nobody else gets a byte, so that we cannot be used to
@@ -149,27 +187,33 @@ impl BootTree {
 
     /// Looks a cleaned name up.
     pub async fn resolve(&self, name: &str, asker: Asker) -> Result<Served, Missing> {
-        let urls = Urls {
-            server: asker.server,
-            port: self.core.config.boot_http_port,
-        };
+        let name = without_board_folder(name).unwrap_or(name);
+        if let Some(script) = self.script(name, asker).await {
+            return script;
+        }
         let parts: Vec<&str> = name.split('/').collect();
-        match parts.as_slice() {
-            [.., "autoexec.ipxe"] | ["boot", "first.ipxe"] => Ok(first_script(urls)),
-            ["boot", "agent", tag, file] => self.agent_file(tag, file),
-            ["boot", id, file] => self.loader(id, file),
-            _ => Err(Missing::NoSuchName),
+        if let ["boot", "agent", tag, file] = parts.as_slice() {
+            return self.agent_file(tag, file);
+        }
+        let catalogue = self.core.loaders.catalogue();
+        match find(&catalogue, &parts) {
+            Some(loader) => {
+                let served = self.loader(loader)?;
+                if loader.kind == LoaderKind::Shim {
+                    self.shim_sent(asker, &loader.id);
+                } else if served.loader {
+                    self.shim_done(asker);
+                }
+                Ok(served)
+            }
+            None => self.rescue(asker).ok_or(Missing::NoSuchName),
         }
     }
 
-    fn loader(&self, id: &str, file: &str) -> Result<Served, Missing> {
-        let catalogue = self.core.loaders.catalogue();
-        let loader = catalogue
-            .by_id(id)
-            .filter(|loader| loader.file_name == file)
-            .ok_or(Missing::NoSuchName)?;
+    fn loader(&self, loader: &Loader) -> Result<Served, Missing> {
+        let file = &loader.file_name;
         let content = self.core.loaders.bytes(loader).map_err(|e| {
-            tracing::error!(loader = id, error = %e, "a loader cannot be served");
+            tracing::error!(loader = loader.id, error = %e, "a loader cannot be served");
             Missing::Unreadable(e.to_string())
         })?;
         let content_type = if file.ends_with(".efi") {
@@ -180,7 +224,8 @@ impl BootTree {
         Ok(Served {
             content,
             name: format!("{file} {}", loader.version),
-            loader: true,
+            loader: loader.kind != LoaderKind::Part,
+            unsigned: loader.firmware == FirmwareKind::Uefi && loader.signer.is_none(),
             content_type,
         })
     }
@@ -200,14 +245,14 @@ impl BootTree {
             content,
             name: name.to_owned(),
             loader: false,
+            unsigned: false,
             content_type: "application/octet-stream",
         })
     }
 
     /// Records a name that is not there. Loaders probe for many; only what is not expected is news.
     pub fn missed(&self, name: &str, asker: Asker, missing: &Missing) {
-        if *missing == Missing::NoSuchName && EXPECTED_MISSES.iter().any(|end| name.ends_with(end))
-        {
+        if *missing == Missing::Expected {
             return;
         }
         self.record(asker, |machine| {
@@ -238,7 +283,7 @@ impl BootTree {
             Event::TimedOut { .. } => (TransferEnd::TimedOut, 0, Duration::ZERO, None),
         };
         if end == TransferEnd::Done && served.loader {
-            self.loaded(asker);
+            self.loaded(asker, served);
         }
         self.record(asker, |machine| {
             Entry::transfer(
@@ -249,11 +294,24 @@ impl BootTree {
         });
     }
 
-    /// Counts a boot program that went out whole.
-    pub fn loaded(&self, asker: Asker) {
-        if let Some(mac) = self.mac_of(asker.ip) {
-            self.core.sightings.loaded(mac, now());
+    /// Counts a boot program that went out whole, and watches whether it is run.
+    pub fn loaded(&self, asker: Asker, served: &Served) {
+        let Some(mac) = self.mac_of(asker.ip) else {
+            return;
+        };
+        let at = now();
+        self.core.sightings.loaded(mac, at);
+        if !served.unsigned {
+            return;
         }
+        self.core.sightings.sent_unsigned(mac, at);
+        let (core, name) = (Arc::clone(&self.core), served.name.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(SILENCE).await;
+            if core.sightings.unheard_since(mac, at) {
+                tell_of_refusal(&core, mac, &name);
+            }
+        });
     }
 
     /// Puts something on the timeline of whoever has this address.
@@ -280,14 +338,42 @@ impl BootTree {
     }
 }
 
-fn first_script(urls: Urls) -> Served {
-    Served {
-        content: Bytes::from(script::first(&urls.url(SCRIPT))),
-        name: "the first script".to_owned(),
-        loader: false,
-        content_type: "text/plain",
+/// A loader by its id and file name; else beside another loader, as second stages ask; else by its file name in
+/// any folder, as other DHCP servers may name it.
+fn find<'a>(catalogue: &'a Catalogue, parts: &[&str]) -> Option<&'a Loader> {
+    let file = parts.last()?;
+    if let ["boot", id, _] = parts
+        && let Some(first) = catalogue.by_id(id)
+    {
+        let beside = |other: &&Loader| {
+            other.file_name == *file && (other.arch, other.firmware) == (first.arch, first.firmware)
+        };
+        return Some(first)
+            .filter(|first| first.file_name == *file)
+            .or_else(|| catalogue.iter().find(beside));
     }
+    catalogue.by_file_name(file)
 }
+
+/// What a person sees on the screen for a moment only, if at all.
+fn tell_of_refusal(core: &Core, mac: MacAddr, name: &str) {
+    let machines = core.fleet.candidates(&[mac], None);
+    let machine = machines.first().filter(|_| machines.len() == 1);
+    let text = format!(
+        "{name} was fetched whole and did not run. It is not signed, so firmware with Secure Boot refuses it: the \
+         next boot is offered a signed one."
+    );
+    core.tell_of(mac, machine.map(AsRef::as_ref), |machine| Entry {
+        machine,
+        at: now(),
+        kind: Kind::Warning,
+        text,
+        details: Vec::new(),
+    });
+}
+
+/// A loader says its first word within a second or two; emulated ones need ten.
+const SILENCE: Duration = Duration::from_secs(20);
 
 fn ended<'a>(
     by: &'static str,
@@ -306,15 +392,3 @@ fn ended<'a>(
         said,
     }
 }
-
-/// Asked for by shim, GRUB, PXELINUX and boards, and rightly missing.
-const EXPECTED_MISSES: &[&str] = &[
-    "revocations.efi",
-    "revocations_sku.efi",
-    "revocations_sbat.efi",
-    "shim_certificate_0.efi",
-    "bootsig.bin",
-    "autoboot.txt",
-    "boot.scr.uimg",
-    ".lst",
-];

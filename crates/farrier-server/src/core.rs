@@ -161,6 +161,7 @@ impl Recognised {
             due: self.due.as_deref(),
             recent_loads,
             conflict: !self.conflict.is_empty(),
+            wants_signature: false,
         }
     }
 }

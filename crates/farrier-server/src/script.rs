@@ -4,11 +4,13 @@ use farrier_db::{BootToken, DbError};
 use farrier_engine::facts::BootFacts;
 use farrier_engine::identity::Evidence;
 use farrier_engine::model::{Machine, MachineId, Registration, TaskId};
-use farrier_engine::policy::{AgentPurpose, LocalBoot, ScriptAction, Settings, decide_script};
-use farrier_engine::script::{
-    self, AgentScript, Argument, LocalDisk, MenuScript, NotRepresentable, Text,
+use farrier_engine::policy::{
+    AgentPurpose, LocalBoot, MenuEntry, ScriptAction, Settings, decide_script,
 };
-use farrier_engine::timeline::Entry;
+use farrier_engine::script::{
+    self, AgentScript, Argument, Language, LocalDisk, MenuScript, NotRepresentable, Text, Url,
+};
+use farrier_engine::timeline::{Entry, Kind};
 use farrier_engine::{Reason, WallTime};
 
 use crate::boot_tree::{self, Asker, Urls};
@@ -33,17 +35,49 @@ pub async fn render(core: &Core, asker: Asker, parameters: &[(String, String)]) 
         .iter()
         .find(|(name, _)| name == "choice")
         .and_then(|(_, value)| script::choice(value));
-    let who = match known(core, asker, &facts).await {
+    let urls = Urls {
+        server: asker.server,
+        port: core.config.boot_http_port,
+    };
+    let reader = Reader {
+        language: Language::Ipxe,
+        http: true,
+        script: urls.url(boot_tree::SCRIPT),
+    };
+    render_for(core, asker, &facts, choice, &reader).await
+}
+
+/// Who reads the script.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    pub language: Language,
+    /// It fetches by HTTP, which is faster than TFTP by far (`firmware.md` T15).
+    pub http: bool,
+    /// Where it asks again when somebody chose in the menu.
+    pub script: Url,
+}
+
+/// The script of the machine that `facts` are of, in its loader's language.
+pub async fn render_for(
+    core: &Core,
+    asker: Asker,
+    facts: &BootFacts,
+    choice: Option<MenuEntry>,
+    reader: &Reader,
+) -> String {
+    let who = match known(core, asker, facts).await {
         Ok(who) => who,
-        Err(reason) => return turned_away(core, &facts, reason),
+        Err(reason) => return turned_away(core, facts, reason, reader.language),
     };
     let now = now();
-    let decision = decide_script(&facts, choice, &who.known(&[]), &core.snapshot.load(), now);
+    let decision = decide_script(facts, choice, &who.known(&[]), &core.snapshot.load(), now);
     if let Some(machine) = &who.machine {
         core.sightings.went_on(facts.mac);
         core.fleet.saw_machine(machine.id, now);
         core.note_entry(
-            Entry::script_served(machine.id, now, &decision.action).with("address", asker.ip),
+            Entry::script_served(machine.id, now, &decision.action)
+                .with("address", asker.ip)
+                .with("loader", reader.language.name()),
         );
     }
     for machine in &who.conflict {
@@ -51,12 +85,9 @@ pub async fn render(core: &Core, asker: Asker, parameters: &[(String, String)]) 
     }
     let page = Page {
         core,
-        facts: &facts,
+        facts,
         asker,
-        urls: Urls {
-            server: asker.server,
-            port: core.config.boot_http_port,
-        },
+        reader,
     };
     match page
         .render(&decision.action, who.machine.as_deref(), now)
@@ -65,18 +96,29 @@ pub async fn render(core: &Core, asker: Asker, parameters: &[(String, String)]) 
         Ok(text) => text,
         Err(error) => {
             tracing::warn!(mac = %facts.mac, %error, "a script could not be made");
-            script::message(Reason::NotStored, &page.local_disk(&LocalBoot::Exit))
+            if let Some(machine) = &who.machine {
+                let why = format!(
+                    "Its {} script could not be made: {error}.",
+                    reader.language.name()
+                );
+                core.note(machine.id, Kind::Warning, why);
+            }
+            page.message(Reason::NotStored).unwrap_or_default()
         }
     }
 }
 
 /// What a stranger sees for which there is no room.
-fn turned_away(core: &Core, facts: &BootFacts, reason: Reason) -> String {
+fn turned_away(core: &Core, facts: &BootFacts, reason: Reason, language: Language) -> String {
     core.counters.ignored(reason);
     core.tell_of(facts.mac, None, |machine| {
         Entry::refused(machine, now(), "the script", reason)
     });
-    script::message(reason, &LocalDisk::Exit)
+    let page = script::Page::Message {
+        reason,
+        local_disk: &LocalDisk::Exit,
+    };
+    page.render(language).unwrap_or_default()
 }
 
 /// The machine that asks; a stranger that came this far becomes one, since it runs a loader of ours, unless
@@ -169,7 +211,7 @@ struct Page<'a> {
     core: &'a Core,
     facts: &'a BootFacts,
     asker: Asker,
-    urls: Urls,
+    reader: &'a Reader,
 }
 
 impl Page<'_> {
@@ -179,11 +221,12 @@ impl Page<'_> {
         machine: Option<&Machine>,
         now: WallTime,
     ) -> Result<String, PageError> {
-        Ok(match action {
+        let (method, title, program);
+        let page = match action {
             ScriptAction::Agent(purpose) => match machine {
-                Some(machine) => self.agent(machine, *purpose, now).await?,
+                Some(machine) => return self.agent(machine, *purpose, now).await,
                 // Not stored just now: without a row there is no token.
-                None => script::message(Reason::NotStored, &self.local_disk(&LocalBoot::Exit)),
+                None => return Ok(self.message(Reason::NotStored)?),
             },
             ScriptAction::Menu {
                 default,
@@ -194,25 +237,57 @@ impl Page<'_> {
                 let name = machine
                     .and_then(|machine| machine.name.as_ref())
                     .map(ToString::to_string);
-                let title = Text::new(&name.unwrap_or_else(|| self.facts.mac.to_string()))?;
-                script::menu(&MenuScript {
+                title = Text::new(&name.unwrap_or_else(|| self.facts.mac.to_string()))?;
+                method = self.local_disk(local_disk);
+                script::Page::Menu(MenuScript {
                     title: &title,
                     default: *default,
                     timeout: *timeout,
                     on_key: *on_key,
-                    script: &self.urls.url(boot_tree::SCRIPT),
-                    local_disk: &self.local_disk(local_disk),
+                    script: &self.reader.script,
+                    local_disk: &method,
                 })
             }
-            ScriptAction::LocalDisk(method) => script::local_disk(&self.local_disk(method)),
+            ScriptAction::LocalDisk(how) => {
+                method = self.local_disk(how);
+                script::Page::LocalDisk(&method)
+            }
             ScriptAction::MemoryTest(file) => {
-                let program = self.urls.url(&boot_tree::loader_path(file));
-                script::memory_test(&program, &self.local_disk(&LocalBoot::Exit))
+                program = self.url(&boot_tree::loader_path(file));
+                method = self.local_disk(&LocalBoot::Exit);
+                script::Page::MemoryTest {
+                    program: &program,
+                    local_disk: &method,
+                }
             }
             ScriptAction::Message { reason, local_disk } => {
-                script::message(*reason, &self.local_disk(local_disk))
+                method = self.local_disk(local_disk);
+                script::Page::Message {
+                    reason: *reason,
+                    local_disk: &method,
+                }
             }
-        })
+        };
+        Ok(page.render(self.reader.language)?)
+    }
+
+    fn message(&self, reason: Reason) -> Result<String, NotRepresentable> {
+        script::Page::Message {
+            reason,
+            local_disk: &LocalDisk::Exit,
+        }
+        .render(self.reader.language)
+    }
+
+    fn url(&self, path: &str) -> Url {
+        if !self.reader.http {
+            return boot_tree::tftp(self.asker.server, path);
+        }
+        Urls {
+            server: self.asker.server,
+            port: self.core.config.boot_http_port,
+        }
+        .url(path)
     }
 
     async fn agent(
@@ -223,10 +298,7 @@ impl Page<'_> {
     ) -> Result<String, PageError> {
         let agent = self.core.loaders.agent();
         let Some(agent) = agent.as_ref() else {
-            return Ok(script::message(
-                Reason::NoAgent,
-                &self.local_disk(&LocalBoot::Exit),
-            ));
+            return Ok(self.message(Reason::NoAgent)?);
         };
         let token = self.token(machine, purpose, now).await?;
         let server = format!(
@@ -252,12 +324,13 @@ impl Page<'_> {
             arguments.push(Argument::new("farrier.address", &address)?);
         }
         let path = |file: &str| format!("boot/agent/{}/{file}", agent.tag);
-        Ok(script::agent(&AgentScript {
-            kernel: &self.urls.url(&path("vmlinuz")),
-            initrd: &self.urls.url(&path("agent.img")),
+        let page = script::Page::Agent(AgentScript {
+            kernel: &self.url(&path("vmlinuz")),
+            initrd: &self.url(&path("agent.img")),
             arguments: &arguments,
             local_disk: &self.local_disk(&LocalBoot::Exit),
-        }))
+        });
+        Ok(page.render(self.reader.language)?)
     }
 
     /// The address we lent, so that the agent need not ask again. Beside another DHCP server it asks that.
@@ -309,9 +382,7 @@ impl Page<'_> {
             LocalBoot::Exit => LocalDisk::Exit,
             LocalBoot::Sanboot => LocalDisk::Sanboot,
             LocalBoot::SanbootFile => LocalDisk::SanbootFile,
-            LocalBoot::Program(file) => {
-                LocalDisk::Program(self.urls.url(&boot_tree::loader_path(file)))
-            }
+            LocalBoot::Program(file) => LocalDisk::Program(self.url(&boot_tree::loader_path(file))),
         }
     }
 }

@@ -9,6 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use farrier_engine::WallTime;
+use farrier_engine::facts::BootFacts;
+use farrier_engine::model::{Arch, FirmwareKind};
 use farrier_engine::timeline::Entry;
 use farrier_proto::MacAddr;
 
@@ -24,6 +26,12 @@ struct Inner {
     /// Oldest first; the order in which stories are forgotten.
     order: VecDeque<MacAddr>,
     loads: HashMap<MacAddr, VecDeque<WallTime>>,
+    /// Who was sent an unsigned UEFI loader and has not been heard of since.
+    unheard: HashMap<MacAddr, WallTime>,
+    /// Who did not run one, and when.
+    refusing: HashMap<MacAddr, WallTime>,
+    /// What firmware last said of itself by DHCP, and when.
+    kinds: HashMap<MacAddr, (Option<Arch>, Option<FirmwareKind>, WallTime)>,
 }
 
 impl Sightings {
@@ -61,6 +69,32 @@ impl Sightings {
             .collect()
     }
 
+    /// Firmware said by DHCP what it is. Loaders that ask for a script by name only do not say it again.
+    pub fn said(&self, mac: MacAddr, facts: &BootFacts, now: WallTime) {
+        if facts.arch.is_none() && facts.firmware.is_none() {
+            return;
+        }
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.kinds.len() >= MAX_STRANGERS && !inner.kinds.contains_key(&mac) {
+            inner
+                .kinds
+                .retain(|_, (.., at)| now.since(*at) < LOADS_KEPT);
+        }
+        if inner.kinds.len() < MAX_STRANGERS {
+            inner.kinds.insert(mac, (facts.arch, facts.firmware, now));
+        }
+    }
+
+    /// What firmware of this address last said of itself.
+    #[must_use]
+    pub fn kind(&self, mac: MacAddr) -> Option<(Option<Arch>, Option<FirmwareKind>)> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner
+            .kinds
+            .get(&mac)
+            .map(|(arch, firmware, _)| (*arch, *firmware))
+    }
+
     /// A loader went out whole to this address.
     pub fn loaded(&self, mac: MacAddr, now: WallTime) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
@@ -89,13 +123,56 @@ impl Sightings {
             .collect()
     }
 
-    /// The machine got past its loader: the next boot starts counting anew.
-    pub fn went_on(&self, mac: MacAddr) {
+    /// An unsigned loader for UEFI went out whole. Firmware with Secure Boot refuses it without a word to us.
+    pub fn sent_unsigned(&self, mac: MacAddr, now: WallTime) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.unheard.len() >= MAX_STRANGERS {
+            inner.unheard.retain(|_, at| now.since(*at) < LOADS_KEPT);
+        }
+        if inner.unheard.len() < MAX_STRANGERS {
+            inner.unheard.insert(mac, now);
+        }
+    }
+
+    /// Whether nothing was heard since the loader that was sent at `at`; then the next one has to be signed.
+    pub fn unheard_since(&self, mac: MacAddr, at: WallTime) -> bool {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.unheard.get(&mac) != Some(&at) {
+            return false;
+        }
+        inner.unheard.remove(&mac);
+        if inner.refusing.len() >= MAX_STRANGERS {
+            inner
+                .refusing
+                .retain(|_, since| at.since(*since) < REFUSAL_KEPT);
+        }
+        if inner.refusing.len() < MAX_STRANGERS {
+            inner.refusing.insert(mac, at);
+        }
+        true
+    }
+
+    /// Whether an unsigned loader was not run there.
+    #[must_use]
+    pub fn wants_signature(&self, mac: MacAddr) -> bool {
         self.inner
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .loads
-            .remove(&mac);
+            .refusing
+            .contains_key(&mac)
+    }
+
+    /// A loader runs there.
+    pub fn loader_runs(&self, mac: MacAddr) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.unheard.remove(&mac);
+    }
+
+    /// The machine got past its loader: the next boot starts counting anew.
+    pub fn went_on(&self, mac: MacAddr) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.loads.remove(&mac);
+        inner.unheard.remove(&mac);
     }
 }
 
@@ -103,6 +180,8 @@ const MAX_STRANGERS: usize = 4096;
 const MAX_STORY: usize = 32;
 const MAX_LOADS: usize = 8;
 const LOADS_KEPT: Duration = Duration::from_secs(120);
+/// A machine whose Secure Boot was switched off comes back to its usual loader after this, or at a restart.
+const REFUSAL_KEPT: Duration = Duration::from_secs(24 * 3600);
 
 #[cfg(test)]
 mod tests {
@@ -169,5 +248,26 @@ mod tests {
                 .recent_loads(mac(1), start + Duration::from_secs(30))
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn who_does_not_run_an_unsigned_loader_gets_a_signed_one() {
+        let sightings = Sightings::default();
+        let (first, second) = (WallTime(1_000), WallTime(60_000));
+        sightings.sent_unsigned(mac(1), first);
+        sightings.went_on(mac(1));
+        assert!(
+            !sightings.unheard_since(mac(1), first),
+            "its script was asked for"
+        );
+        sightings.sent_unsigned(mac(1), first);
+        sightings.sent_unsigned(mac(1), second);
+        assert!(
+            !sightings.unheard_since(mac(1), first),
+            "a later one is under way"
+        );
+        assert!(!sightings.wants_signature(mac(1)));
+        assert!(sightings.unheard_since(mac(1), second));
+        assert!(sightings.wants_signature(mac(1)) && !sightings.wants_signature(mac(2)));
     }
 }

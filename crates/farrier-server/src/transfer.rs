@@ -22,7 +22,7 @@ use farrier_proto::wire::tftp::{ErrorCode, Packet, ReadRequest, clean_name};
 use tokio::net::UdpSocket;
 use tokio::sync::{Notify, watch};
 
-use crate::boot_tree::{Asker, BootTree, Served};
+use crate::boot_tree::{Asker, BootTree, Channel, Served};
 use allowance::Tab;
 use places::Taken;
 pub use places::Transfers;
@@ -88,6 +88,11 @@ impl TftpServer {
         let name = match clean_name(&request.name) {
             Ok(name) => name,
             Err(error) => {
+                // Garbage may be a shim's.
+                if let Some(served) = self.tree.rescue(self.asker(peer)) {
+                    let client = client(self.tree.has_proven_itself(*peer.ip()));
+                    return self.start(request, served, client).await;
+                }
                 let refusal = error.to_string();
                 return self
                     .refuse(client(false), ErrorCode::FILE_NOT_FOUND, &refusal)
@@ -184,6 +189,7 @@ impl TftpServer {
         Asker {
             ip: *peer.ip(),
             server: self.address,
+            by: Channel::Tftp,
         }
     }
 }

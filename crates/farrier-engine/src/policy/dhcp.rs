@@ -78,7 +78,7 @@ fn rules(
     now: WallTime,
     told: &mut Explanation,
 ) -> Result<Boot, Reason> {
-    let policy = resolve(&snapshot.site, known.machine).policy;
+    let mut policy = resolve(&snapshot.site, known.machine).policy;
 
     if !facts.wants_boot() {
         told.matched("boot client", Reason::NotABootClient.sentence());
@@ -158,6 +158,23 @@ fn rules(
         |firmware| firmware.to_string(),
     );
     told.passed("architecture", format!("{arch}, {shown}."));
+
+    if known.wants_signature && !policy.secure_boot {
+        policy.secure_boot = true;
+        // Signed loaders run without Secure Boot as well, so a wrong guess costs nothing but speed.
+        if snapshot.catalogue.choose(&facts, &policy).is_ok() {
+            told.passed(
+                "signature",
+                "It fetched an unsigned loader and did not run it: a signed one is tried.",
+            );
+        } else {
+            policy.secure_boot = false;
+            told.passed(
+                "signature",
+                "It did not run an unsigned loader, but there is no signed one: import shim-signed.",
+            );
+        }
+    }
 
     match snapshot.catalogue.choose(&facts, &policy) {
         Ok(loader) => {

@@ -132,6 +132,8 @@ pub struct Known<'a> {
     pub recent_loads: &'a [WallTime],
     /// The evidence fits more than one machine (see [`crate::identity`]).
     pub conflict: bool,
+    /// It fetched an unsigned loader and never ran it, as firmware with Secure Boot does.
+    pub wants_signature: bool,
 }
 
 impl Known<'_> {

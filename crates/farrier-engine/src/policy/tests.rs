@@ -689,3 +689,31 @@ fn settings_are_stored_without_surprises() {
         "unknown names are refused"
     );
 }
+
+#[test]
+fn a_machine_that_does_not_run_unsigned_loaders_gets_the_signed_chain() {
+    use FirmwareKind::Uefi;
+    let known = Known {
+        wants_signature: true,
+        ..Known::default()
+    };
+    let boot = |snapshot: &Snapshot| {
+        let decision = decide_dhcp(&dhcp(UEFI), Service::Dhcp, &known, snapshot, NOW);
+        match decision.action {
+            DhcpAction::Boot(Boot::Loader(file)) => file.id,
+            other => panic!("{other:?}: {}", decision.explanation),
+        }
+    };
+    let mut snapshot = snapshot();
+    assert_eq!(boot(&snapshot), "snponly", "better than none");
+    let signed = |id: &str, kind| crate::catalogue::Loader {
+        signer: Some("Microsoft".into()),
+        ..loader(id, Arch::X86_64, Uefi, kind)
+    };
+    let more = [
+        signed("shim", LoaderKind::Shim),
+        signed("grub", LoaderKind::Grub),
+    ];
+    snapshot.catalogue = Catalogue::new(snapshot.catalogue.iter().cloned().chain(more));
+    assert_eq!(boot(&snapshot), "shim");
+}

@@ -21,6 +21,8 @@ impl Asked<'_> {
     }
 
     pub(super) fn record_request(&self) {
+        let sightings = &self.port.core.sightings;
+        sightings.said(self.facts.mac, &self.facts, self.now);
         if self.is_news() {
             self.tell(|machine| {
                 Entry::packet_seen(machine, self.now, self.message_name(), &self.facts)

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use farrier_engine::timeline::{Entry, Transfer, TransferEnd};
 use farrier_proto::wire::tftp::clean_name;
 
-use crate::boot_tree::{Asker, BootTree, Missing, Served};
+use crate::boot_tree::{Asker, BootTree, Channel, Missing, Served};
 use crate::core::{Core, now};
 use crate::http::serve::Peer;
 use crate::script;
@@ -108,6 +108,7 @@ fn asker(peer: &Peer) -> Option<Asker> {
     Some(Asker {
         ip: v4(peer.addr.ip())?,
         server: v4(peer.local.ip())?,
+        by: Channel::Http,
     })
 }
 
@@ -199,7 +200,7 @@ fn record(tree: &BootTree, asker: Asker, served: &Served, response: &Response) {
         return;
     }
     if served.loader {
-        tree.loaded(asker);
+        tree.loaded(asker, served);
     }
     let transfer = Transfer {
         by: "HTTP",

@@ -61,6 +61,7 @@ impl Desk {
             due: due.as_deref(),
             recent_loads: &[],
             conflict,
+            wants_signature: false,
         };
         let snapshot = self.core.snapshot.load();
         let decision = decide_script(&facts, None, &known, &snapshot, now());

@@ -363,7 +363,9 @@ fn loader_kind(kind: LoaderKind) -> &'static str {
         LoaderKind::Grub => "GRUB",
         LoaderKind::Ipxe { .. } => "iPXE",
         LoaderKind::LocalBoot => "local boot",
+        LoaderKind::Memdisk => "MEMDISK",
         LoaderKind::MemoryTest => "memory test",
+        LoaderKind::Part => "part",
         LoaderKind::Pxelinux => "PXELINUX",
         LoaderKind::Shim => "shim",
     }

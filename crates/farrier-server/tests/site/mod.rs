@@ -22,7 +22,7 @@ use farrier_engine::policy::{Enrolment, Settings};
 use farrier_engine::task::{State, Task, Then, Work};
 use farrier_engine::timeline::{Entry, Kind};
 use farrier_server::agent_image::{AgentImage, FileRecord};
-use farrier_server::boot_tree::Asker;
+use farrier_server::boot_tree::{Asker, Channel};
 use farrier_server::ca;
 use farrier_server::config::Config;
 use farrier_server::core::{Core, new_id, now};
@@ -125,6 +125,7 @@ impl Site {
         let asker = Asker {
             ip: Ipv4Addr::LOCALHOST,
             server: Ipv4Addr::LOCALHOST,
+            by: Channel::Http,
         };
         script::render(&self.core, asker, &says).await
     }

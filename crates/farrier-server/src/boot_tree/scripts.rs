@@ -1,0 +1,206 @@
+//! Names that are not files: each loader's search for its own script ends in one rendered for its machine.
+
+use std::net::Ipv4Addr;
+
+use bytes::Bytes;
+use farrier_engine::Reason;
+use farrier_engine::facts::{BootFacts, BootName, MachineUuid, ScriptName, Whose};
+use farrier_engine::model::{Arch, FirmwareKind};
+use farrier_engine::script::{self, Language, Url};
+use farrier_proto::MacAddr;
+use uuid::Uuid;
+
+use super::{Asker, BootTree, Channel, FIRST_SCRIPT, Missing, SCRIPT, Served, Urls};
+use crate::core::now;
+use crate::script::{Reader, render_for};
+
+impl BootTree {
+    /// What a name that asks for a script gets; nothing if it asks for a file.
+    pub(super) async fn script(&self, name: &str, asker: Asker) -> Option<Result<Served, Missing>> {
+        let name = BootName::of(name);
+        if !matches!(name, BootName::Expected | BootName::Other)
+            && let Some(mac) = self.mac_of(asker.ip)
+        {
+            self.core.sightings.loader_runs(mac);
+        }
+        match name {
+            BootName::IpxeFirst => Some(Ok(text(
+                "the first script",
+                script::first(&self.urls(asker).url(SCRIPT)),
+            ))),
+            BootName::GrubFirst => Some(self.grub_first(asker)),
+            BootName::Script(name) => Some(self.own_script(name, asker).await),
+            BootName::Expected => Some(Err(Missing::Expected)),
+            BootName::Other => None,
+        }
+    }
+
+    fn grub_first(&self, asker: Asker) -> Result<Served, Missing> {
+        let path = format!("{SCRIPT}/grub");
+        let over_http = self.urls(asker).url(&path);
+        let over_tftp = tftp(asker.server, &path);
+        script::grub_first(&over_tftp, &over_http)
+            .map(|script| text("GRUB's first script", script))
+            .map_err(|error| Missing::Unreadable(error.to_string()))
+    }
+
+    async fn own_script(&self, name: ScriptName, asker: Asker) -> Result<Served, Missing> {
+        let mac = self.whose(name.whose, asker).ok_or(Missing::Expected)?;
+        let seen = self.core.sightings.kind(mac);
+        let (arch, firmware) = kind(&name, seen)?;
+        let uuid = match name.whose {
+            Whose::Uuid(uuid) => Some(self.in_known_order(uuid)),
+            _ => None,
+        };
+        let facts = BootFacts::from_loader(mac, name.language, arch, firmware, uuid);
+        let http = name.http || asker.by == Channel::Http;
+        let reader = Reader {
+            language: name.language,
+            http,
+            script: self.script_url(&name, mac, http, asker),
+        };
+        let script = render_for(&self.core, asker, &facts, name.choice, &reader).await;
+        let shown = match name.language {
+            Language::Grub => "its GRUB script",
+            Language::Ipxe => "its iPXE script",
+            Language::Pxelinux => "its PXELINUX configuration",
+        };
+        Ok(text(shown, script))
+    }
+
+    /// The hardware address of the machine that is meant. Names by address and by UUID do not tell it, so the
+    /// neighbour table and the leases must; without it the loader goes on to a name that does.
+    fn whose(&self, whose: Whose, asker: Asker) -> Option<MacAddr> {
+        match whose {
+            Whose::Mac(mac) => Some(mac),
+            Whose::Asker => self.mac_of(asker.ip),
+            Whose::Address(ip) if ip == asker.ip => self.mac_of(ip),
+            Whose::Address(_) => None,
+            Whose::Uuid(_) => self.mac_of(asker.ip),
+        }
+    }
+
+    /// PXELINUX writes the UUID as it is on the wire, others as text (`firmware.md` T7): the order in which a
+    /// known machine has it counts, else PXELINUX's.
+    fn in_known_order(&self, written: Uuid) -> MachineUuid {
+        let text = MachineUuid::from_canonical(written);
+        let known = self.core.fleet.candidates(&[], Some(text.canonical));
+        if known.is_empty() {
+            MachineUuid::from_wire(written.into_bytes())
+        } else {
+            text
+        }
+    }
+
+    fn script_url(&self, name: &ScriptName, mac: MacAddr, http: bool, asker: Asker) -> Url {
+        let path = match (name.language, name.http) {
+            (Language::Grub, _) => {
+                format!("{SCRIPT}/grub/{}/{mac}", platform(name.arch, name.firmware))
+            }
+            (Language::Pxelinux, true) => format!("{SCRIPT}/lpxelinux/{mac}"),
+            (Language::Pxelinux, false) => format!("{SCRIPT}/pxelinux/{mac}"),
+            (Language::Ipxe, _) => FIRST_SCRIPT.to_owned(),
+        };
+        if http {
+            self.urls(asker).url(&path)
+        } else {
+            tftp(asker.server, &path)
+        }
+    }
+
+    fn urls(&self, asker: Asker) -> Urls {
+        Urls {
+            server: asker.server,
+            port: self.core.config.boot_http_port,
+        }
+    }
+}
+
+/// What the loader runs on. PXELINUX itself is for PCs with a BIOS; who else reads its configurations said so by
+/// DHCP, and must not get a PC's kernel (`firmware.md` T6). There is no agent for those, and no way to the local
+/// disk that all of them know.
+fn kind(
+    name: &ScriptName,
+    seen: Option<(Option<Arch>, Option<FirmwareKind>)>,
+) -> Result<(Option<Arch>, Option<FirmwareKind>), Missing> {
+    if name.language != Language::Pxelinux {
+        let (arch, firmware) = seen.unwrap_or_default();
+        return Ok((name.arch.or(arch), name.firmware.or(firmware)));
+    }
+    let firmware = name.firmware.or(seen.and_then(|(_, firmware)| firmware));
+    match firmware {
+        None | Some(FirmwareKind::Bios) => Ok((Some(Arch::X86_64), Some(FirmwareKind::Bios))),
+        Some(_) => Err(Missing::Refused(Reason::NoAgent)),
+    }
+}
+
+fn platform(arch: Option<Arch>, firmware: Option<FirmwareKind>) -> String {
+    let platform = match firmware {
+        Some(FirmwareKind::Bios) => return "i386-pc".to_owned(),
+        Some(FirmwareKind::OpenFirmware) => "ieee1275",
+        _ => "efi",
+    };
+    let cpu = match arch {
+        Some(Arch::Arm32) => "arm",
+        Some(Arch::Arm64) => "arm64",
+        Some(Arch::Ia32) => "i386",
+        Some(Arch::LoongArch64) => "loongarch64",
+        Some(Arch::Ppc64) => "powerpc",
+        Some(Arch::RiscV64) => "riscv64",
+        Some(Arch::S390x | Arch::X86_64) | None => "x86_64",
+    };
+    format!("{cpu}-{platform}")
+}
+
+/// Loaders know no TFTP port but 69.
+pub(crate) fn tftp(server: Ipv4Addr, path: &str) -> Url {
+    Url::new(&format!("tftp://{server}/{path}")).expect("an address and a path of ours make a URL")
+}
+
+fn text(name: &str, content: String) -> Served {
+    Served {
+        content: Bytes::from(content),
+        name: name.to_owned(),
+        loader: false,
+        unsigned: false,
+        content_type: "text/plain",
+    }
+}
+
+/// The second stage of a shim whose name came out garbled.
+impl BootTree {
+    /// A shim went out to this address: what it asks for next under a name that makes no sense is its second
+    /// stage (shim#649, #696, #300).
+    pub(super) fn shim_sent(&self, asker: Asker, loader: &str) {
+        let mut shims = self.shims();
+        if shims.len() >= MAX_SHIMS {
+            shims.retain(|_, (_, at)| now().since(*at) < SHIM_STAGE);
+        }
+        if shims.len() < MAX_SHIMS {
+            shims.insert(asker.ip, (loader.to_owned(), now()));
+        }
+    }
+
+    /// The second stage is out, or something else that only a later stage asks for.
+    pub(super) fn shim_done(&self, asker: Asker) {
+        self.shims().remove(&asker.ip);
+    }
+
+    /// The second stage for who asks under a name that is nobody's, if a shim was just sent there.
+    pub fn rescue(&self, asker: Asker) -> Option<Served> {
+        let (shim, at) = self.shims().get(&asker.ip).cloned()?;
+        if now().since(at) >= SHIM_STAGE {
+            return None;
+        }
+        let catalogue = self.core.loaders.catalogue();
+        let second = catalogue.second_stage(catalogue.by_id(&shim)?)?;
+        let mut served = self.loader(second).ok()?;
+        served.name = format!("{}, asked for under a garbled name", served.name);
+        Some(served)
+    }
+}
+
+/// Shims under way at once, in a boot storm.
+const MAX_SHIMS: usize = 4096;
+/// From the end of shim's own transfer to its next request.
+const SHIM_STAGE: std::time::Duration = std::time::Duration::from_secs(60);
