@@ -20,6 +20,12 @@ pub(crate) enum Verb {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// Show who signed the boot programs in the data folder, their SBAT generations, and what each shim
+    /// there would start or refuse.
+    Show {
+        /// All of them unless ids are named.
+        ids: Vec<String>,
+    },
 }
 
 pub(crate) async fn run(options: &Options, verb: Verb) -> anyhow::Result<()> {
@@ -32,6 +38,7 @@ pub(crate) async fn run(options: &Options, verb: Verb) -> anyhow::Result<()> {
             )
         }
         Verb::Import { files } => local::import_loaders(&files, &options.data()),
+        Verb::Show { ids } => local::show_loaders(&ids, &options.data()),
     }
 }
 

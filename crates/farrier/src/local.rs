@@ -11,7 +11,9 @@ use farrier_image::store::{Access, Store, StoreKeys, StoreOptions};
 use farrier_server::agent_image::{Ingredients, KernelPackage, build};
 use farrier_server::ca::Ca;
 use farrier_server::config::{Config, EXAMPLE};
-use farrier_server::loaders::{read_loader, read_package, store as store_loaders};
+use farrier_server::loaders::{
+    Loaders, read_loader, read_package, store as store_loaders, trust_report,
+};
 use tracing_subscriber::EnvFilter;
 
 use crate::exit::Failure;
@@ -67,6 +69,20 @@ pub(crate) fn config(verb: &ConfigVerb) -> anyhow::Result<()> {
         }
         ConfigVerb::Reference => output::data(EXAMPLE),
     }
+}
+
+/// Tells who vouches for the boot programs of the data folder, and for the agent's kernel.
+pub(crate) fn show_loaders(ids: &[String], data: &Path) -> anyhow::Result<()> {
+    let loaders = Loaders::open(data.join("loaders"), data.join("agent"))
+        .with_context(|| format!("{} cannot be read", data.display()))?;
+    let told = trust_report(&loaders, ids).context("a loader cannot be read")?;
+    if told.is_empty() {
+        anyhow::bail!(
+            "no such loader in {}; `farrier loader import` adds some",
+            data.display()
+        );
+    }
+    output::data(&told.join("\n"))
 }
 
 /// Puts boot programs into the data folder.

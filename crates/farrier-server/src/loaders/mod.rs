@@ -4,7 +4,9 @@
 //! agent's kernel and initial RAM disk are in `<data>/agent`, as [`crate::agent_image`] leaves them.
 
 mod import;
+mod pe;
 mod signer;
+mod trust;
 
 use std::collections::HashMap;
 use std::fs;
@@ -20,6 +22,8 @@ use farrier_engine::catalogue::{Catalogue, Loader};
 use crate::agent_image::AgentImage;
 
 pub use import::{ImportError, read_loader, read_package};
+pub use signer::Certificate;
+pub use trust::{Generation, Trust, Verdict, trust_report};
 
 /// What can be served to firmware.
 #[derive(Debug)]

@@ -1,59 +1,72 @@
-//! Who signed a boot program: the certificates in the security directory of a PE file (Microsoft PE format,
-//! "The Attribute Certificate Table"). Told to people and used to choose; firmware does the verifying.
+//! Who signed a boot program: the certificates in the security directory of a PE file ("The Attribute Certificate
+//! Table"). Told to people and used to choose; firmware does the verifying.
 
 use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::pe::Pe;
+
+/// One certificate found in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// Common names.
+    pub subject: String,
+    pub issuer: String,
+    /// It may sign other certificates.
+    pub authority: bool,
+    /// The last day it is good for.
+    pub until: String,
+}
 
 /// The common name of the signer's certificate, or none when the file has no signature.
 #[must_use]
 pub(super) fn of(file: &[u8]) -> Option<String> {
-    let table = security_directory(file)?;
-    let names: Vec<(String, bool)> = certificates(table).collect();
-    let leaf = names.iter().find(|(_, is_ca)| !is_ca);
-    leaf.or_else(|| names.first()).map(|(name, _)| name.clone())
+    leaf(&signatures(file)).map(|certificate| certificate.subject.clone())
 }
 
-/// The bytes of data directory 4, which holds a file offset rather than an address.
-fn security_directory(file: &[u8]) -> Option<&[u8]> {
-    let word = |at: usize| Some(u32::from_le_bytes(*file.get(at..)?.first_chunk()?) as usize);
-    let pe = word(0x3c)?;
-    if file.get(pe..)?.first_chunk() != Some(b"PE\0\0") {
-        return None;
-    }
-    let optional = pe.checked_add(24)?;
-    let magic = u16::from_le_bytes(*file.get(optional..)?.first_chunk()?);
-    let directories = optional.checked_add(if magic == 0x20b { 112 } else { 96 })?;
-    let entry = directories.checked_add(4 * 8)?;
-    let (start, len) = (word(entry)?, word(entry.checked_add(4)?)?);
-    if len == 0 {
-        return None;
-    }
-    file.get(start..start.checked_add(len)?)
+/// The certificate of who signed, among those that came with the signature.
+pub(super) fn leaf(certificates: &[Certificate]) -> Option<&Certificate> {
+    let leaf = certificates.iter().find(|found| !found.authority);
+    leaf.or_else(|| certificates.first())
 }
 
-/// Certificates inside the PKCS #7 message, found by trying each place where one may start: the message
-/// itself is of no interest here.
-fn certificates(table: &[u8]) -> impl Iterator<Item = (String, bool)> + '_ {
+/// Certificates inside the signatures of a PE file.
+pub(super) fn signatures(file: &[u8]) -> Vec<Certificate> {
+    let table = Pe::read(file).and_then(|pe| pe.security_directory());
+    certificates(table.unwrap_or_default()).collect()
+}
+
+/// Certificates inside `bytes` (a PKCS #7 message, shim's own section), found by trying each place where one may
+/// start: what is around them is of no interest here.
+pub(super) fn certificates(bytes: &[u8]) -> impl Iterator<Item = Certificate> + '_ {
     let mut at = 0;
     std::iter::from_fn(move || {
-        while at + 4 <= table.len() {
+        while at + 4 <= bytes.len() {
             let here = at;
             at += 1;
-            if table[here..].first_chunk() != Some(&[0x30, 0x82]) {
+            if bytes[here..].first_chunk() != Some(&[0x30, 0x82]) {
                 continue;
             }
-            let Ok((rest, certificate)) = X509Certificate::from_der(&table[here..]) else {
+            let Ok((rest, certificate)) = X509Certificate::from_der(&bytes[here..]) else {
                 continue;
             };
-            at = table.len() - rest.len();
-            let name = certificate
-                .subject()
-                .iter_common_name()
-                .next()
-                .and_then(|n| n.as_str().ok());
-            let Some(name) = name.map(ToOwned::to_owned) else {
+            at = bytes.len() - rest.len();
+            let names = (
+                certificate.subject().iter_common_name().next(),
+                certificate.issuer().iter_common_name().next(),
+            );
+            let text = |name: Option<&x509_parser::x509::AttributeTypeAndValue<'_>>| {
+                name.and_then(|name| name.as_str().ok())
+                    .map(ToOwned::to_owned)
+            };
+            let Some(subject) = text(names.0) else {
                 continue;
             };
-            return Some((name, certificate.is_ca()));
+            return Some(Certificate {
+                subject,
+                issuer: text(names.1).unwrap_or_default(),
+                authority: certificate.is_ca(),
+                until: certificate.validity().not_after.to_string(),
+            });
         }
         None
     })
