@@ -99,6 +99,7 @@ mod tests {
         Asker {
             ip: Ipv4Addr::new(10, b, c, host),
             server: Ipv4Addr::new(10, 0, 0, 1),
+            by: crate::boot_tree::Channel::Http,
         }
     }
 
