@@ -8,7 +8,8 @@ mod store;
 
 pub use admin::{AdminAddress, AdminAddressError, AdminClient, AdminClientError, Answer};
 pub use agent::{
-    AgentClient, AgentClientError, ChangedStream, ChunkStream, ServerAddress, ServerAddressError,
+    AgentClient, AgentClientError, ChangedStream, ChunkStream, Patience, ServerAddress,
+    ServerAddressError,
 };
 pub use first_sight::authority_of;
 pub use pin::{CaPin, CaPinError, Identity, client_config};

@@ -1,7 +1,7 @@
 //! The one door to the database: everything Farrier must still know after a power cut.
 //!
 //! Reading order: [`Db`] is the door, with one file of methods per kind of thing (`machine`, `lease`,
-//! `task`, `timeline`, `site`, `boot_token`, `agent`, `access`, `audit`, `loader`); `open` has what is
+//! `task`, `timeline`, `site`, `boot_token`, `agent`, `access`, `audit`); `open` has what is
 //! checked before a file is believed; `writer` is the group commit; `backup` copies and brings back.
 //!
 //! Promises every engine behind the door keeps (the contract suite in `tests/` holds them to it):
@@ -23,7 +23,6 @@ mod column;
 mod db;
 mod error;
 mod lease;
-mod loader;
 mod machine;
 mod open;
 mod site;

@@ -51,7 +51,6 @@ on_sqlite! {
     access::api_tokens_expire_and_are_revoked
     access::the_setup_token_makes_one_administrator
     audit::the_audit_log_is_read_backwards
-    loaders::a_loader_replaces_its_older_self
     concurrency::sixty_four_writers_lose_nothing
     concurrency::a_failing_write_fails_no_other
 }

@@ -26,6 +26,8 @@ use rustls::{RootCertStore, ServerConfig};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
+use crate::hex::hex;
+
 /// Signs for the site.
 pub struct Ca {
     issuer: Issuer<'static, KeyPair>,
@@ -329,10 +331,6 @@ fn damaged(path: &Path, cause: impl fmt::Display) -> CaError {
         path: path.to_owned(),
         cause: cause.to_string(),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 const ROOT_DAYS: i64 = 20 * 365;

@@ -23,6 +23,7 @@ pub mod counters;
 pub mod deb;
 pub mod exchanges;
 pub mod fleet;
+mod hex;
 pub mod http;
 pub mod leases;
 pub mod loaders;

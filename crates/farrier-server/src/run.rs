@@ -25,7 +25,7 @@ use crate::http::boot::BootHttp;
 use crate::http::serve::{Limits, serve};
 use crate::http::{admin, agent, boot as boot_http};
 use crate::leases::Leases;
-use crate::loaders::Loaders;
+use crate::loaders::{self, Loaders};
 use crate::service::first_start;
 use crate::sightings::Sightings;
 use crate::tasks;
@@ -209,6 +209,7 @@ fn start(
         stop.clone(),
     ));
     tasks.spawn(tasks::keep_time(Arc::clone(core), stop.clone()));
+    tasks.spawn(loaders::watch(Arc::clone(core), stop.clone()));
     Ok(tasks)
 }
 

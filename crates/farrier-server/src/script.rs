@@ -16,6 +16,7 @@ use farrier_engine::{Reason, WallTime};
 use crate::boot_tree::{self, Asker, Urls};
 use crate::core::{Core, Recognised, new_id, now};
 use crate::fleet::FleetError;
+use crate::hex::hex;
 use crate::http::agent::token_hash;
 
 /// The script for whoever sent `parameters`. There is always one: what cannot be done is said on the
@@ -360,7 +361,7 @@ impl Page<'_> {
     ) -> Result<String, PageError> {
         let mut bytes = [0; 16];
         aws_lc_rs::rand::fill(&mut bytes).map_err(|_| PageError::Random)?;
-        let token: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+        let token: String = hex(&bytes);
         let (task, intent): (Option<TaskId>, _) = match purpose {
             AgentPurpose::Task(task) => (Some(task), "task"),
             AgentPurpose::Register => (None, "register"),

@@ -396,6 +396,24 @@ async fn t14_a_damaged_chunk_is_never_written_and_names_its_images() {
     assert!(
         matches!(site.core.store.chunk(ChunkId(id.0)).await, Err(error) if error.to_string().contains("debian"))
     );
+
+    // From now on the damage is known: the next deployment of it never begins.
+    let refused = site.order(agent.machine, deploy_of("frontdesk")).await;
+    let fine = site.order(agent.machine, deploy_of("unharmed")).await;
+    let (begun, ..) = begin(&agent).await;
+    assert_eq!(begun, fine.0, "what is whole is handed out");
+    let stored = site.stored(refused).await;
+    assert_eq!(stored.state, State::Failed);
+    let why = stored.reason.unwrap();
+    for word in [
+        &id.to_string(),
+        "debian",
+        "frontdesk",
+        "nothing was written",
+    ] {
+        assert!(why.contains(word), "{word}: {why}");
+    }
+    assert!(!why.contains("unharmed"), "{why}");
 }
 
 fn first_chunk(target: &MemDevice) -> Vec<u8> {

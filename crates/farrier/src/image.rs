@@ -65,6 +65,9 @@ pub(crate) enum Verb {
         /// `bundle` keeps versions and signatures, and needs the server's data folder.
         #[arg(long, default_value = "raw")]
         format: Format,
+        /// Take only what this key signed: ed25519:... Default: the keys that the server names.
+        #[arg(long, value_name = "KEY")]
+        key: Vec<String>,
     },
     /// Take a bundle that another server exported. Needs the data folder of a server that is stopped.
     Adopt {
@@ -88,6 +91,7 @@ pub(crate) async fn run(options: &Options, verb: Verb) -> anyhow::Result<()> {
             version,
             to,
             format: Format::Bundle,
+            ..
         } => image_export::bundle(&options.data(), &image, version, &to).await,
         Verb::Adopt { bundle, trust } => {
             image_import::adopt(&options.data(), &bundle, trust.as_deref()).await
@@ -152,8 +156,12 @@ async fn with_server(session: &Session, verb: Verb) -> anyhow::Result<()> {
             unclean,
         } => image_import::import(session, &file, image, unclean).await,
         Verb::Export {
-            image, version, to, ..
-        } => image_export::raw(session, &image, version, &to).await,
+            image,
+            version,
+            to,
+            key,
+            ..
+        } => image_export::raw(session, &image, version, &key, &to).await,
         Verb::Adopt { .. } => Ok(()),
     }
 }

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use farrier_api::admin::ImageDetail;
+use farrier_api::admin::{ImageDetail, ServerStatus};
 use farrier_image::apply::{self, Applied, Mode};
 use farrier_image::device::FileDevice;
 use farrier_image::export::export_bundle;
-use farrier_image::manifest::{ImageName, MAX_PLAIN, Manifest};
+use farrier_image::key::VerifyingKey;
+use farrier_image::manifest::{ImageName, MAX_PLAIN, Manifest, SignedManifest};
 use farrier_image::store::{Access, Which};
 use farrier_server::ui::text::bytes;
 
@@ -22,6 +23,7 @@ pub(crate) async fn raw(
     session: &Session,
     image: &ImageName,
     version: Option<u32>,
+    keys: &[String],
     to: &Path,
 ) -> anyhow::Result<()> {
     if to.exists() {
@@ -36,7 +38,7 @@ pub(crate) async fn raw(
     // "The latest" may be another one a moment later.
     let version = known.version.version.to_string();
     let signed = client.manifest(image.as_str(), &version, MAX_PLAIN).await?;
-    let manifest = unpack(&signed, &known.version.root)?;
+    let manifest = unpack(signed, &known.version.root, &trusted(session, keys).await?)?;
     let store = ServerStore::new(client.clone());
     let path = to.to_owned();
     let work = tokio::task::spawn_blocking(move || {
@@ -56,12 +58,26 @@ pub(crate) async fn raw(
     session.done(&format!("{} version {version} {}", known.name, done.root))
 }
 
-/// Takes the manifest out of its file. Who signed does not matter here: the server is known by its
-/// certificate, and the content must be what it calls by this root.
-fn unpack(signed: &[u8], root: &str) -> anyhow::Result<Manifest> {
-    let body = signed.get(MANIFEST_HEADER..).unwrap_or_default();
-    let manifest = Manifest::decode(body, MAX_PLAIN)?;
-    if manifest.root()?.to_string() != root {
+/// Whose signature counts: the keys that the caller names, else those of the server, which is known by its
+/// certificate.
+async fn trusted(session: &Session, named: &[String]) -> anyhow::Result<Vec<VerifyingKey>> {
+    let keys = if named.is_empty() {
+        let status: ServerStatus = session.client.get(&["status"]).await?.read()?;
+        status.image_keys
+    } else {
+        named.to_vec()
+    };
+    let parse = |key: &String| {
+        key.parse()
+            .map_err(|error| Failure::usage(format!("{key}: {error}")))
+    };
+    Ok(keys.iter().map(parse).collect::<Result<_, _>>()?)
+}
+
+/// Takes the manifest out of its file, if one of `trusted` signed it and it is the one called `root`.
+fn unpack(signed: Vec<u8>, root: &str, trusted: &[VerifyingKey]) -> anyhow::Result<Manifest> {
+    let (manifest, found) = SignedManifest { bytes: signed }.open(trusted)?;
+    if found.to_string() != root {
         return Err(
             Failure::refused("the manifest is not the one that the server names")
                 .hint("verify the image: farrier image verify")
@@ -109,9 +125,6 @@ fn exists(to: &Path) -> anyhow::Error {
         .into()
 }
 
-/// `docs/formats/image.md`: what stands before the compressed body of a manifest file.
-const MANIFEST_HEADER: usize = 128;
-
 #[cfg(test)]
 mod tests {
     use farrier_image::key::SigningKey;
@@ -120,7 +133,7 @@ mod tests {
     use super::unpack;
 
     #[test]
-    fn a_manifest_is_taken_only_under_the_root_that_the_server_names() {
+    fn a_manifest_is_taken_only_signed_and_under_the_root_that_the_server_names() {
         let manifest = Manifest {
             format: FORMAT,
             image: "lab".parse().unwrap(),
@@ -134,10 +147,19 @@ mod tests {
             table: Table::None,
             volumes: Vec::new(),
         };
-        let signed = SignedManifest::seal(&manifest, &SigningKey::generate().unwrap()).unwrap();
-        let root = manifest.root().unwrap().to_string();
-        assert_eq!(unpack(&signed.bytes, &root).unwrap(), manifest);
-        assert!(unpack(&signed.bytes, &"0".repeat(64)).is_err());
-        assert!(unpack(&signed.bytes[..100], &root).is_err());
+        let key = SigningKey::generate().unwrap();
+        let bytes = SignedManifest::seal(&manifest, &key).unwrap().bytes;
+        let (root, ours) = (manifest.root().unwrap().to_string(), [key.verifying_key()]);
+        let read = |bytes: &[u8], root: &str, keys: &[_]| unpack(bytes.to_vec(), root, keys);
+        assert_eq!(read(&bytes, &root, &ours).unwrap(), manifest);
+        assert!(read(&bytes, &"0".repeat(64), &ours).is_err());
+        assert!(read(&bytes[..100], &root, &ours).is_err());
+        let other = [SigningKey::generate().unwrap().verifying_key()];
+        let refused = read(&bytes, &root, &other).unwrap_err();
+        assert!(refused.to_string().contains("not trusted"), "{refused}");
+        let mut forged = bytes.clone();
+        forged[64] ^= 1;
+        let refused = read(&forged, &root, &ours).unwrap_err();
+        assert!(refused.to_string().contains("signature"), "{refused}");
     }
 }

@@ -15,7 +15,7 @@ pub(crate) enum Verb {
     /// List the boot programs that the server has.
     List,
     /// Take the boot programs out of Debian packages (or single files named as there) into the data
-    /// folder. A running server notices when it is restarted.
+    /// folder. A running server notices within seconds.
     Import {
         #[arg(required = true)]
         files: Vec<PathBuf>,

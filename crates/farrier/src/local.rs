@@ -110,7 +110,7 @@ pub(crate) fn import_loaders(files: &[PathBuf], data: &Path) -> anyhow::Result<(
             ))?;
         }
     }
-    output::talk("a running server uses them after a restart");
+    output::talk("a running server uses them within seconds");
     Ok(())
 }
 

@@ -7,13 +7,14 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use farrier_agent::arguments::Arguments;
 use farrier_agent::enrol::{EnrolError, Enrolled, Hardware, enrol};
 use farrier_agent::screen::Screen;
 use farrier_agent::work::{self, Agent};
 use farrier_api::agent::{DiskSelector, EnrolRequest, Leave, Order, Outcome, Work};
-use farrier_api::client::{AgentClient, AgentClientError, CaPin, ServerAddress};
+use farrier_api::client::{AgentClient, AgentClientError, CaPin, Patience, ServerAddress};
 use server::{Authority, Face, MACHINE, Plane, TOKEN, start};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -122,9 +123,31 @@ async fn t12_without_a_certificate_nothing_but_enrolment_answers() {
     let plane = Arc::new(Plane::new());
     let server = start(&plane, Face::default()).await;
     let client = AgentClient::new(server, plane.authority.pin(), None).unwrap();
-    let error = client.work(std::time::Duration::ZERO).await.unwrap_err();
+    let error = client.work(Duration::ZERO).await.unwrap_err();
     assert_eq!(error.status(), Some(401));
     assert_eq!(plane.uncertified.load(Ordering::SeqCst), 1);
+}
+
+/// The server answers late, and with a refusal, since the body is no manifest: whoever waits hears it.
+#[tokio::test]
+async fn a_commit_may_take_longer_than_any_other_answer() {
+    let plane = Arc::new(Plane::new());
+    let server = start(&plane, Face::default()).await;
+    plane.commit_ms.store(1500, Ordering::SeqCst);
+    let ms = Duration::from_millis;
+    for (commit, expected) in [(ms(300), None), (ms(20_000), Some(400))] {
+        let patience = Patience {
+            answer: ms(300),
+            commit,
+        };
+        let (pin, identity) = (plane.authority.pin(), plane.authority.identity());
+        let client = AgentClient::with_patience(server, pin, Some(identity), patience).unwrap();
+        let error = client
+            .commit(MACHINE, 1, vec![0], 1 << 20)
+            .await
+            .unwrap_err();
+        assert_eq!(error.status(), expected, "{commit:?}: {error:?}");
+    }
 }
 
 /// A machine made of files: two disks, and what the inventory wants to see of them.

@@ -20,7 +20,7 @@ use farrier_api::agent::{
     EnrolAnswer, EnrolRequest, Inventory, LogLines, Order, Outcome, ProgressAnswer, ProgressReport,
     ResultReport, read_frame, write_frame,
 };
-use farrier_api::client::{CaPin, ServerAddress};
+use farrier_api::client::{CaPin, Identity, ServerAddress};
 use farrier_image::chunk::MAX_STORED_CHUNK;
 use farrier_image::key::SigningKey;
 use farrier_image::manifest::{MAX_PLAIN, Manifest, SignedManifest};
@@ -76,6 +76,18 @@ impl Authority {
         )
     }
 
+    /// What an enrolled agent shows.
+    pub(crate) fn identity(&self) -> Identity {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let leaf = params.signed_by(&key, &self.issuer).unwrap().der().clone();
+        Identity {
+            chain: vec![leaf],
+            key: PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+        }
+    }
+
     fn sign(&self, csr: &str) -> String {
         let mut request = CertificateSigningRequestParams::from_pem(csr).unwrap();
         request.params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
@@ -92,6 +104,8 @@ pub(crate) struct Plane {
     pub(crate) pending: AtomicU32,
     /// How many requests for work and chunks fail first.
     pub(crate) faults: AtomicU32,
+    /// How long a commit takes, in milliseconds.
+    pub(crate) commit_ms: AtomicU32,
     /// Requests beside `enrol` that came without a client certificate.
     pub(crate) uncertified: AtomicU32,
     pub(crate) orders: Mutex<VecDeque<Order>>,
@@ -110,6 +124,7 @@ impl Plane {
             token_used: AtomicU32::new(0),
             pending: AtomicU32::new(0),
             faults: AtomicU32::new(0),
+            commit_ms: AtomicU32::new(0),
             uncertified: AtomicU32::new(0),
             orders: Mutex::default(),
             inventories: Mutex::default(),
@@ -333,12 +348,14 @@ async fn put(State(plane): Shared, body: Bytes) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-async fn commit(State(plane): Shared, body: Bytes) -> Vec<u8> {
-    let mut manifest = Manifest::decode(&body, MAX_PLAIN).unwrap();
+async fn commit(State(plane): Shared, body: Bytes) -> Result<Vec<u8>, StatusCode> {
+    let slow = plane.commit_ms.load(Ordering::SeqCst);
+    tokio::time::sleep(std::time::Duration::from_millis(slow.into())).await;
+    let mut manifest = Manifest::decode(&body, MAX_PLAIN).map_err(|_| StatusCode::BAD_REQUEST)?;
     manifest.version = 1;
     let signed = SignedManifest::seal(&manifest, &plane.signing).unwrap();
     *plane.manifest.lock().unwrap() = Some(signed.bytes.clone());
-    signed.bytes
+    Ok(signed.bytes)
 }
 
 async fn manifest(

@@ -15,6 +15,8 @@ pub struct ServerStatus {
     pub machines: MachineCounts,
     pub tasks: TaskCounts,
     pub store: StoreStatus,
+    /// Whose signature on an image counts here, as `ed25519:` and hex digits.
+    pub image_keys: Vec<String>,
     /// What a person should look at, the newest first.
     pub warnings: Vec<TimelineEntry>,
 }

@@ -49,7 +49,26 @@ impl fmt::Display for ServerAddress {
 #[derive(Clone, Debug)]
 pub struct AgentClient {
     http: reqwest::Client,
+    /// For the one call whose answer may take as long as the store's disk does.
+    slow: reqwest::Client,
     server: ServerAddress,
+}
+
+/// How long silence is borne before the server counts as gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    pub answer: Duration,
+    pub commit: Duration,
+}
+
+impl Default for Patience {
+    /// Longer than the longest poll; and for a commit, what flushing a full spool to a slow disk may take.
+    fn default() -> Self {
+        Self {
+            answer: Duration::from_secs(60),
+            commit: Duration::from_secs(600),
+        }
+    }
 }
 
 /// Why a call failed.
@@ -112,25 +131,41 @@ impl AgentClient {
         ca: CaPin,
         identity: Option<Identity>,
     ) -> Result<Self, AgentClientError> {
+        Self::with_patience(server, ca, identity, Patience::default())
+    }
+
+    /// The same, with time limits of one's own.
+    pub fn with_patience(
+        server: ServerAddress,
+        ca: CaPin,
+        identity: Option<Identity>,
+        patience: Patience,
+    ) -> Result<Self, AgentClientError> {
         let tls = client_config(ca, identity).map_err(|source| AgentClientError::Prepare {
             source: source.into(),
         })?;
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            // HTTP/1.1: the bulk is chunks, and its framing costs least.
-            .http1_only()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(Duration::from_secs(10))
-            // Longer than the longest poll; a server that vanished is noticed.
-            .read_timeout(Duration::from_secs(60))
-            .tcp_nodelay(true)
-            .tcp_keepalive(Duration::from_secs(15))
-            .build()
-            .map_err(|source| AgentClientError::Prepare {
-                source: source.into(),
-            })?;
-        Ok(Self { http, server })
+        let client = |read_timeout| {
+            reqwest::Client::builder()
+                .tls_backend_preconfigured(tls.clone())
+                // HTTP/1.1: the bulk is chunks, and its framing costs least.
+                .http1_only()
+                .no_proxy()
+                .redirect(reqwest::redirect::Policy::none())
+                .connect_timeout(Duration::from_secs(10))
+                .read_timeout(read_timeout)
+                .tcp_nodelay(true)
+                // A server that vanished is noticed even while a long answer is due.
+                .tcp_keepalive(Duration::from_secs(15))
+                .build()
+                .map_err(|source| AgentClientError::Prepare {
+                    source: source.into(),
+                })
+        };
+        Ok(Self {
+            http: client(patience.answer)?,
+            slow: client(patience.commit)?,
+            server,
+        })
     }
 
     /// Asks for a certificate, or for how long to wait for a person.
@@ -198,12 +233,8 @@ impl AgentClient {
         max: usize,
     ) -> Result<Vec<u8>, AgentClientError> {
         let path = format!("store/commit?task={task}&fence={fence}");
-        // Signing waits for every pack to be durable, so this may take as long as the store's disk does.
-        let request = self
-            .http
-            .post(self.url(&path))
-            .body(manifest)
-            .timeout(Duration::from_secs(600));
+        // Signing waits for every pack to be durable, and nothing is said meanwhile.
+        let request = self.slow.post(self.url(&path)).body(manifest);
         whole(self.send(request).await?, max).await.map(Into::into)
     }
 

@@ -6,7 +6,6 @@ pub(crate) mod audit;
 pub(crate) mod concurrency;
 pub(crate) mod hostile;
 pub(crate) mod leases;
-pub(crate) mod loaders;
 pub(crate) mod machines;
 pub(crate) mod site;
 pub(crate) mod tasks;

@@ -151,10 +151,14 @@ impl Catalog {
         self.packs[at as usize].sealed = true;
     }
 
+    /// Whether a chunk is not there, or known not to be what its name says.
+    pub(super) fn is_lacking(&self, id: &ChunkId) -> bool {
+        self.slots.get(id).is_none_or(|slot| slot.damaged)
+    }
+
     /// Counts a version as needing its chunks, or says which are missing and counts nothing.
     pub(super) fn reference(&mut self, manifest: &Manifest) -> Result<(), StoreError> {
-        let lacking = |id: &ChunkId| self.slots.get(id).is_none_or(|slot| slot.damaged);
-        let mut missing = manifest.chunk_ids().filter(lacking);
+        let mut missing = manifest.chunk_ids().filter(|id| self.is_lacking(id));
         if let Some(first) = missing.next() {
             return Err(StoreError::MissingChunks {
                 count: 1 + missing.count(),

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{Store, StoreError, Which, blocking};
 use crate::chunk::{ChunkId, StoredChunk};
-use crate::manifest::ImageName;
+use crate::manifest::{ImageName, Manifest};
 use crate::pack::{Location, PackId};
 
 /// Read at once from a pack, to keep disks and buckets busy and memory small.
@@ -80,6 +80,18 @@ impl Store {
             }
         }
         Ok(self.damage(bad).await)
+    }
+
+    /// Chunks of `manifest` that the store has lost or knows to be damaged, without reading any.
+    pub async fn known_damage(&self, manifest: &Manifest) -> Vec<Damage> {
+        let bad: Vec<ChunkId> = {
+            let catalog = self.catalog();
+            manifest
+                .chunk_ids()
+                .filter(|id| catalog.is_lacking(id))
+                .collect()
+        };
+        self.damage(bad).await
     }
 
     async fn damage(&self, bad: Vec<ChunkId>) -> Vec<Damage> {

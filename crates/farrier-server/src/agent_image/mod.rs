@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::hex::hex;
+
 pub use kernel_package::{KernelPackage, KernelPackageError};
 pub use module_info::NotAModule;
 pub use modules::SelectError;
@@ -190,11 +192,7 @@ fn write(out: &Path, name: &str, content: &[u8]) -> Result<FileRecord, BuildErro
 
 fn record(name: &str, content: &[u8]) -> FileRecord {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, content);
-    let sha256 = digest
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let sha256 = hex(digest.as_ref());
     FileRecord {
         name: name.to_owned(),
         bytes: content.len() as u64,

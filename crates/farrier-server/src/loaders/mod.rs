@@ -7,6 +7,7 @@ mod import;
 mod pe;
 mod signer;
 mod trust;
+mod watch;
 
 use std::collections::HashMap;
 use std::fs;
@@ -20,10 +21,12 @@ use bytes::Bytes;
 use farrier_engine::catalogue::{Catalogue, Loader};
 
 use crate::agent_image::AgentImage;
+use crate::hex::hex;
 
 pub use import::{ImportError, read_loader, read_package};
 pub use signer::Certificate;
 pub use trust::{Generation, Trust, Verdict, trust_report};
+pub use watch::watch;
 
 /// What can be served to firmware.
 #[derive(Debug)]
@@ -194,9 +197,5 @@ fn read_agent(folder: &Path) -> io::Result<Option<AgentFiles>> {
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    digest::digest(&digest::SHA256, bytes)
-        .as_ref()
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect()
+    hex(digest::digest(&digest::SHA256, bytes).as_ref())
 }

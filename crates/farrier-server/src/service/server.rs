@@ -28,6 +28,13 @@ impl Desk {
             machines: self.machine_counts().await?,
             tasks: self.task_counts().await?,
             store: self.store_status(),
+            image_keys: self
+                .core
+                .store
+                .trusted()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             warnings: self.warnings().await?,
         })
     }

@@ -17,6 +17,7 @@ use super::Plane;
 use super::sessions::SILENT;
 use crate::ca::AgentCertificate;
 use crate::core::now;
+use crate::hex::hex;
 use crate::http::failure::Failure;
 
 pub(super) async fn enrol(
@@ -217,10 +218,6 @@ fn printable(text: &str) -> String {
         .filter(char::is_ascii_graphic)
         .take(32)
         .collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 const RETRY_SECONDS: u32 = 3;

@@ -1,5 +1,6 @@
 //! Handing out work, hearing how it goes, and how it ended.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use farrier_engine::task::{
 use farrier_engine::timeline::Kind;
 use farrier_image::chunk::ChunkId;
 use farrier_image::manifest::ImageName;
-use farrier_image::store::Which;
+use farrier_image::store::{OpenedManifest, Which};
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -105,7 +106,7 @@ async fn order(plane: &Plane, task: &Task) -> Result<wire::Work, String> {
             version,
             disk,
         } => {
-            let (version, root) = version_of(plane, image, *version).await?;
+            let (version, root) = whole_version_of(plane, image, *version).await?;
             wire::Work::Deploy {
                 image: image.clone(),
                 version,
@@ -118,7 +119,7 @@ async fn order(plane: &Plane, task: &Task) -> Result<wire::Work, String> {
             version,
             disk,
         } => {
-            let (version, root) = version_of(plane, image, *version).await?;
+            let (version, root) = whole_version_of(plane, image, *version).await?;
             wire::Work::Repair {
                 image: image.clone(),
                 version,
@@ -129,20 +130,52 @@ async fn order(plane: &Plane, task: &Task) -> Result<wire::Work, String> {
     })
 }
 
+/// A version whose every chunk is there, as far as the store knows: a deployment that cannot end must not
+/// begin, since its first write is the end of what the disk held.
+async fn whole_version_of(
+    plane: &Plane,
+    image: &str,
+    version: Option<u32>,
+) -> Result<(u32, String), String> {
+    let opened = opened(plane, image, version).await?;
+    let damage = plane.core.store.known_damage(&opened.manifest).await;
+    if let Some(first) = damage.first() {
+        let affected: BTreeSet<&str> = damage
+            .iter()
+            .flat_map(|damage| damage.images.iter().map(String::as_str))
+            .collect();
+        return Err(format!(
+            "{} chunk(s) of the image are missing or damaged in the store, the first {}; nothing was written. Affected: {}. Capture or import one of them again, or restore the store, then run `farrier image verify`.",
+            damage.len(),
+            first.chunk,
+            affected.into_iter().collect::<Vec<_>>().join(", ")
+        ));
+    }
+    Ok((opened.manifest.version, opened.root.to_string()))
+}
+
 async fn version_of(
     plane: &Plane,
     image: &str,
     version: Option<u32>,
 ) -> Result<(u32, String), String> {
+    let opened = opened(plane, image, version).await?;
+    Ok((opened.manifest.version, opened.root.to_string()))
+}
+
+async fn opened(
+    plane: &Plane,
+    image: &str,
+    version: Option<u32>,
+) -> Result<OpenedManifest, String> {
     let name: ImageName = image.parse().map_err(|e| format!("{image:?}: {e}"))?;
     let which = version.map_or(Which::Latest, Which::Version);
-    let opened = plane
+    plane
         .core
         .store
         .manifest(&name, which)
         .await
-        .map_err(|e| e.to_string())?;
-    Ok((opened.manifest.version, opened.root.to_string()))
+        .map_err(|e| e.to_string())
 }
 
 /// Nothing is left to do. The next boot is then let in at once.

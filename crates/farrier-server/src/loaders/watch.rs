@@ -1,0 +1,60 @@
+//! Noticing that somebody else wrote into the folders: `farrier loader import` and `farrier agent build`
+//! work on files, whether the server runs or not.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
+
+use crate::core::Core;
+
+/// Looks at the folders until `stop` changes, and lets everybody use what is new in them.
+pub async fn watch(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
+    let mut read = Seen::default();
+    loop {
+        let now = Seen::at(&core.loaders.folder, &core.loaders.agent_folder);
+        if read != Seen::default() && now != read {
+            let reading = Arc::clone(&core);
+            let done = tokio::task::spawn_blocking(move || reading.loaders.reload()).await;
+            match done {
+                Ok(Ok(())) => {
+                    tracing::info!(
+                        "the loaders or the agent have changed; the new ones are served"
+                    );
+                    core.refresh();
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "changed loaders cannot be read; those from before are served");
+                }
+                Err(error) => tracing::error!(%error, "reading the loaders"),
+            }
+        }
+        read = now;
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            _ = stop.changed() => return,
+        }
+    }
+}
+
+/// When the folders were last written into. Every import and build ends by renaming a file into place.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Seen {
+    loaders: Option<SystemTime>,
+    agent: Option<SystemTime>,
+}
+
+impl Seen {
+    fn at(loaders: &Path, agent: &Path) -> Self {
+        let changed = |path: &Path| fs::metadata(path).and_then(|data| data.modified()).ok();
+        Self {
+            loaders: changed(loaders),
+            agent: changed(&agent.join("agent-image.json")),
+        }
+    }
+}
+
+/// An import ends seconds before anybody boots by it.
+const EVERY: Duration = Duration::from_secs(2);
