@@ -282,6 +282,8 @@ mod tests {
             uuid: uuid.map(Uuid::from_u128),
             firmware: None,
             arch: None,
+            group: None,
+            intent: None,
             settings: Default::default(),
             inventory: Some(Inventory {
                 system: SystemInfo {

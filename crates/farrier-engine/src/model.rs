@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::WallTime;
-use crate::policy::Settings;
+use crate::policy::{BootIntent, Settings, ShortName};
 
 /// Declares an id: a UUID (version 7, made by the caller) with a type of its own.
 macro_rules! id {
@@ -68,8 +68,13 @@ pub struct Machine {
     /// What the firmware last told.
     pub firmware: Option<FirmwareKind>,
     pub arch: Option<Arch>,
-    /// What this machine sets for itself; unset values come from the site.
+    /// The group whose settings count where the machine sets nothing itself.
+    #[serde(default)]
+    pub group: Option<ShortName>,
+    /// What this machine sets for itself.
     pub settings: Settings,
+    #[serde(default)]
+    pub intent: Option<BootIntent>,
     pub inventory: Option<Inventory>,
     pub first_seen: WallTime,
     pub last_seen: WallTime,
@@ -373,7 +378,9 @@ mod tests {
             uuid: Some(Uuid::from_u128(7)),
             firmware: Some(FirmwareKind::Uefi),
             arch: Some(Arch::X86_64),
+            group: Some(ShortName::try_from("lab".to_owned()).unwrap()),
             settings: Settings::default(),
+            intent: None,
             inventory: Some(Inventory {
                 nics: vec![Nic {
                     name: "eth0".into(),

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
+    /// The agent was started again and again for one task without an end.
+    AgentLoop,
     /// A TFTP request without options, from an address that may be forged.
     AddressNotProven,
     /// Too much has left for a network that acknowledged nothing.
@@ -40,6 +42,8 @@ pub enum Reason {
     PoolExhausted,
     /// What is left of the pool is kept for machines we know.
     PoolReserved,
+    RefusedByRule,
+    ReinstallLoop,
     /// Too many hardware addresses that nobody knows ask from one network.
     TooManyStrangers,
     /// There are too many machines that nobody has confirmed.
@@ -51,9 +55,10 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for the list of counters.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 31] = [
         Self::AddressNotProven,
         Self::AnswerBudget,
+        Self::AgentLoop,
         Self::ArchitectureUnknown,
         Self::BootpNeedsReservation,
         Self::ChoseOtherServer,
@@ -75,6 +80,8 @@ impl Reason {
         Self::OtherLoader,
         Self::PoolExhausted,
         Self::PoolReserved,
+        Self::RefusedByRule,
+        Self::ReinstallLoop,
         Self::TooManyStrangers,
         Self::TooManyUnconfirmed,
         Self::UnknownMachine,
@@ -88,6 +95,7 @@ impl Reason {
         match self {
             Self::AddressNotProven => "address_not_proven",
             Self::AnswerBudget => "answer_budget",
+            Self::AgentLoop => "agent_loop",
             Self::ArchitectureUnknown => "architecture_unknown",
             Self::BootpNeedsReservation => "bootp_needs_reservation",
             Self::ChoseOtherServer => "chose_other_server",
@@ -109,6 +117,8 @@ impl Reason {
             Self::OtherLoader => "other_loader",
             Self::PoolExhausted => "pool_exhausted",
             Self::PoolReserved => "pool_reserved",
+            Self::RefusedByRule => "refused_by_rule",
+            Self::ReinstallLoop => "reinstall_loop",
             Self::TooManyStrangers => "too_many_strangers",
             Self::TooManyUnconfirmed => "too_many_unconfirmed",
             Self::UnknownMachine => "unknown_machine",
@@ -126,6 +136,9 @@ impl Reason {
             }
             Self::AnswerBudget => {
                 "Too much was sent to its network that nobody acknowledged: look for forged TFTP requests."
+            }
+            Self::AgentLoop => {
+                "The agent was started three times within half an hour and did not end its task: look at its log, then cancel the task or give it a new attempt."
             }
             Self::ArchitectureUnknown => {
                 "It has not told its architecture yet, so there is no boot file to name."
@@ -169,6 +182,12 @@ impl Reason {
             }
             Self::TooManyUnconfirmed => {
                 "Too many machines wait to be confirmed: approve or delete some, or register this one."
+            }
+            Self::RefusedByRule => {
+                "A rule of the site refuses to boot such machines: `farrier policy explain` says which."
+            }
+            Self::ReinstallLoop => {
+                "It was deployed to three times within two hours and is to be again: find out why it does not start from its disk. It goes on after two hours."
             }
             Self::UnknownMachine => {
                 "Nobody has registered it, and the policy says to ignore such machines."

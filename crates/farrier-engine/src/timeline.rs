@@ -218,6 +218,15 @@ impl Entry {
             ScriptAction::MemoryTest(_) => {
                 (Kind::Answered, "It was told to start the memory test.")
             }
+            ScriptAction::Diagnostics { .. } => (
+                Kind::Answered,
+                "It was shown what the server decides for it.",
+            ),
+            // Going in circles ends only when somebody looks.
+            ScriptAction::Message {
+                reason: reason @ (Reason::AgentLoop | Reason::ReinstallLoop),
+                ..
+            } => (Kind::Warning, reason.sentence()),
             ScriptAction::Message { reason, .. } => (Kind::Refused, reason.sentence()),
         };
         let entry = Self::new(machine, at, kind, text);

@@ -55,6 +55,7 @@ fn loader(id: &str, arch: Arch, firmware: FirmwareKind) -> Loader {
 /// What the packages of Debian 12 give.
 fn debian() -> Snapshot {
     Snapshot {
+        groups: Default::default(),
         site: Settings::default(),
         catalogue: Catalogue::new([
             loader("undionly.kpxe", Arch::X86_64, FirmwareKind::Bios),

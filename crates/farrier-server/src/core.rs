@@ -72,7 +72,7 @@ impl Core {
     /// Every value of a machine's policy.
     #[must_use]
     pub fn policy_of(&self, machine: &Machine) -> Policy {
-        resolve(&self.site.load(), Some(machine)).policy
+        resolve(&self.snapshot.load(), Some(machine), &[]).policy
     }
 
     /// Whose request or inventory this is.
@@ -161,7 +161,7 @@ impl Recognised {
             due: self.due.as_deref(),
             recent_loads,
             conflict: !self.conflict.is_empty(),
-            wants_signature: false,
+            ..Known::default()
         }
     }
 }
@@ -178,6 +178,7 @@ pub fn snapshot(site: &Settings, loaders: &Loaders) -> Snapshot {
         .collect();
     Snapshot {
         site: site.clone(),
+        groups: std::collections::BTreeMap::new(),
         catalogue: (*loaders.catalogue()).clone(),
         agents,
     }

@@ -172,7 +172,9 @@ async fn add(core: &Core, facts: &BootFacts) -> Result<(), FleetError> {
         uuid: facts.usable_uuid(),
         firmware: facts.firmware,
         arch: facts.arch,
+        group: None,
         settings: Settings::default(),
+        intent: None,
         inventory: None,
         first_seen: now(),
         last_seen: now(),
@@ -222,7 +224,7 @@ impl Page<'_> {
         machine: Option<&Machine>,
         now: WallTime,
     ) -> Result<String, PageError> {
-        let (method, title, program);
+        let (method, title, program, shown);
         let page = match action {
             ScriptAction::Agent(purpose) => match machine {
                 Some(machine) => return self.agent(machine, *purpose, now).await,
@@ -258,6 +260,17 @@ impl Page<'_> {
                 method = self.local_disk(&LocalBoot::Exit);
                 script::Page::MemoryTest {
                     program: &program,
+                    local_disk: &method,
+                }
+            }
+            ScriptAction::Diagnostics { lines, local_disk } => {
+                shown = lines
+                    .iter()
+                    .map(|line| Text::readable(line))
+                    .collect::<Vec<_>>();
+                method = self.local_disk(local_disk);
+                script::Page::Diagnostics {
+                    lines: &shown,
                     local_disk: &method,
                 }
             }

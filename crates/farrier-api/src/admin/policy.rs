@@ -38,6 +38,8 @@ pub enum MenuEntry {
     LocalDisk,
     Register,
     MemoryTest,
+    /// What the server decided, and why.
+    Diagnostics,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

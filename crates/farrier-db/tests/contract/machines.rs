@@ -20,6 +20,15 @@ fn full_machine() -> Machine {
         uuid: Some(Uuid::from_u128(77)),
         firmware: Some(FirmwareKind::Uefi),
         arch: Some(Arch::X86_64),
+        group: Some("lab".to_owned().try_into().unwrap()),
+        intent: Some(farrier_engine::policy::BootIntent {
+            entry: farrier_engine::policy::MenuEntry::MemoryTest,
+            boots_left: 3,
+            expires: farrier_engine::WallTime(99),
+            until: farrier_engine::policy::Until::Inventoried,
+            set_at: farrier_engine::WallTime(7),
+            set_by: "ada".to_owned(),
+        }),
         settings: Settings {
             menu: Some(MenuMode::OnKey),
             menu_timeout_s: Some(7),

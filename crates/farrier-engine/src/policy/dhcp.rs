@@ -78,7 +78,7 @@ fn rules(
     now: WallTime,
     told: &mut Explanation,
 ) -> Result<Boot, Reason> {
-    let mut policy = resolve(&snapshot.site, known.machine).policy;
+    let mut policy = resolve(snapshot, known.machine, known.rules).policy;
 
     if !facts.wants_boot() {
         told.matched("boot client", Reason::NotABootClient.sentence());
@@ -91,6 +91,10 @@ fn rules(
         return Err(Reason::MachineDisabled);
     }
     told.passed("machine enabled", "It is not disabled.");
+
+    if told.refused_by_rule(known.rules) {
+        return Err(Reason::RefusedByRule);
+    }
 
     if !known.is_registered() && policy.unknown_machine == UnknownMachine::Ignore {
         told.matched("unknown machine", Reason::UnknownMachine.sentence());

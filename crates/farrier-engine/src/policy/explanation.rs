@@ -1,8 +1,11 @@
 //! Which rules were looked at, in order, and what each said.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Serialize;
+
+use super::Judged;
 
 /// The way to a decision. The last step is the one that decided.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -13,7 +16,7 @@ pub struct Explanation {
 /// One rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Step {
-    pub rule: &'static str,
+    pub rule: Cow<'static, str>,
     /// Whether it decided.
     pub matched: bool,
     /// What it saw.
@@ -21,20 +24,35 @@ pub struct Step {
 }
 
 impl Explanation {
-    pub(super) fn passed(&mut self, rule: &'static str, why: impl Into<String>) {
+    pub(super) fn passed(&mut self, rule: impl Into<Cow<'static, str>>, why: impl Into<String>) {
         self.steps.push(Step {
-            rule,
+            rule: rule.into(),
             matched: false,
             why: why.into(),
         });
     }
 
-    pub(super) fn matched(&mut self, rule: &'static str, why: impl Into<String>) {
+    pub(super) fn matched(&mut self, rule: impl Into<Cow<'static, str>>, why: impl Into<String>) {
         self.steps.push(Step {
-            rule,
+            rule: rule.into(),
             matched: true,
             why: why.into(),
         });
+    }
+}
+
+impl Explanation {
+    /// Tells of every rule, and whether one of them refuses to boot.
+    pub(super) fn refused_by_rule(&mut self, rules: &[Judged<'_>]) -> bool {
+        for judged in rules {
+            let name = format!("rule {}", judged.rule.name);
+            if judged.rule.refuse_boot && judged.holds() {
+                self.matched(name, judged.why());
+                return true;
+            }
+            self.passed(name, judged.why());
+        }
+        false
     }
 }
 

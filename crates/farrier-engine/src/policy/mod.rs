@@ -6,18 +6,27 @@
 
 mod dhcp;
 mod explanation;
+mod intent;
 mod resolve;
+mod rule;
+#[cfg(test)]
+mod rule_tests;
 mod script;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub use dhcp::{Boot, DhcpAction, LOOP_LIMIT, LOOP_WINDOW, Service, decide_dhcp};
 pub use explanation::{Explanation, Step};
+pub use intent::{BootIntent, IntentEnd, Until};
 pub use resolve::{Origin, Origins, Resolved, resolve};
-pub use script::{AgentPurpose, LocalBoot, ScriptAction, decide_script};
+pub use rule::{Judged, Rule, ShortName, ShortNameError, Verdict};
+pub use script::{
+    AGENT_LIMIT, AGENT_WINDOW, AgentPurpose, DEPLOY_LIMIT, DEPLOY_WINDOW, LocalBoot, ScriptAction,
+    decide_script,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,8 +35,7 @@ use crate::catalogue::Catalogue;
 use crate::model::{Arch, Machine, Registration};
 use crate::task::Task;
 
-/// Settings that decide a boot. Each is unset unless somebody set it; a machine's own come first,
-/// then the site's, then [`Policy::DEFAULT`].
+/// Settings that decide a boot. Each is unset unless somebody set it; [`resolve`] says whose counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
@@ -57,6 +65,8 @@ pub enum MenuEntry {
     LocalDisk,
     Register,
     MemoryTest,
+    /// What the server decided for this machine, and why.
+    Diagnostics,
 }
 
 /// What a machine gets that nobody has registered.
@@ -117,6 +127,8 @@ impl Policy {
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     pub site: Settings,
+    /// What each group of machines sets.
+    pub groups: BTreeMap<ShortName, Settings>,
     pub catalogue: Catalogue,
     /// Architectures that we have an agent for.
     pub agents: BTreeSet<Arch>,
@@ -134,6 +146,12 @@ pub struct Known<'a> {
     pub conflict: bool,
     /// It fetched an unsigned loader and never ran it, as firmware with Secure Boot does.
     pub wants_signature: bool,
+    /// What came of the site's rules, in their order.
+    pub rules: &'a [Judged<'a>],
+    /// When the agent was started lately for the task that is due, which has not ended since.
+    pub agent_starts: &'a [WallTime],
+    /// When this machine was deployed to lately, whole and proven.
+    pub deployments: &'a [WallTime],
 }
 
 impl Known<'_> {

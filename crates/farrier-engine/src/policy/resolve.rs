@@ -1,24 +1,39 @@
-//! Settings of machine, site and program become one policy.
+//! Settings of machine, rules, group, site and program become one policy.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Policy, Settings};
+use super::{Judged, Policy, Settings, ShortName, Snapshot};
 use crate::model::Machine;
 
 /// Who set a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// Set on the machine, or (for `secure_boot`) found on it.
     Machine,
+    Rule(ShortName),
+    Group(ShortName),
     Site,
     Default,
 }
 
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Machine => f.write_str("machine"),
+            Self::Rule(name) => write!(f, "rule {name}"),
+            Self::Group(name) => write!(f, "group {name}"),
+            Self::Site => f.write_str("site"),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
 /// Where each value of a policy comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Origins {
     pub menu: Origin,
     pub menu_timeout: Origin,
@@ -36,36 +51,35 @@ pub struct Resolved {
     pub origins: Origins,
 }
 
-/// Decides every value: the machine's own, else the site's, else [`Policy::DEFAULT`].
-#[must_use]
-pub fn resolve(site: &Settings, machine: Option<&Machine>) -> Resolved {
-    let unset = Settings::default();
-    let own = machine.map_or(&unset, |machine| &machine.settings);
-    let found = machine.and_then(|machine| machine.inventory.as_ref()?.secure_boot);
+/// Everybody who may set a value, the nearest first.
+struct Layers<'a>(Vec<(Origin, &'a Settings)>);
 
+/// Decides every value: the machine's own, else that of the first rule that holds, else its group's, else the
+/// site's, else [`Policy::DEFAULT`].
+#[must_use]
+pub fn resolve(snapshot: &Snapshot, machine: Option<&Machine>, rules: &[Judged<'_>]) -> Resolved {
+    let found = machine.and_then(|machine| machine.inventory.as_ref()?.secure_boot);
+    let layers = Layers::of(snapshot, machine, rules);
     let default = Policy::DEFAULT;
-    let (menu, menu_origin) = pick(own.menu, site.menu, default.menu);
-    let seconds = |value: Option<u16>| value.map(|s| Duration::from_secs(s.into()));
-    let (menu_timeout, menu_timeout_origin) = pick(
-        seconds(own.menu_timeout_s),
-        seconds(site.menu_timeout_s),
+    let (menu, menu_origin) = layers.pick(|s| s.menu, default.menu);
+    let (menu_timeout, menu_timeout_origin) = layers.pick(
+        |s| s.menu_timeout_s.map(|s| Duration::from_secs(s.into())),
         default.menu_timeout,
     );
     let (default_entry, default_entry_origin) =
-        pick(own.default_entry, site.default_entry, default.default_entry);
-    let (unknown_machine, unknown_machine_origin) = pick(
-        own.unknown_machine,
-        site.unknown_machine,
-        default.unknown_machine,
-    );
-    let (enrolment, enrolment_origin) = pick(own.enrolment, site.enrolment, default.enrolment);
-    let (ipxe_variant, ipxe_variant_origin) =
-        pick(own.ipxe_variant, site.ipxe_variant, default.ipxe_variant);
-    let (secure_boot, secure_boot_origin) = pick(
-        own.secure_boot.or(found),
-        site.secure_boot,
-        default.secure_boot,
-    );
+        layers.pick(|s| s.default_entry, default.default_entry);
+    let (unknown_machine, unknown_machine_origin) =
+        layers.pick(|s| s.unknown_machine, default.unknown_machine);
+    let (enrolment, enrolment_origin) = layers.pick(|s| s.enrolment, default.enrolment);
+    let (ipxe_variant, ipxe_variant_origin) = layers.pick(|s| s.ipxe_variant, default.ipxe_variant);
+    // What the machine's agent found is known better than what anybody assumes from afar.
+    let own = machine
+        .and_then(|machine| machine.settings.secure_boot)
+        .or(found);
+    let (secure_boot, secure_boot_origin) = match own {
+        Some(own) => (own, Origin::Machine),
+        None => layers.pick(|s| s.secure_boot, default.secure_boot),
+    };
     Resolved {
         policy: Policy {
             menu,
@@ -88,10 +102,32 @@ pub fn resolve(site: &Settings, machine: Option<&Machine>) -> Resolved {
     }
 }
 
-fn pick<T>(own: Option<T>, site: Option<T>, default: T) -> (T, Origin) {
-    match (own, site) {
-        (Some(value), _) => (value, Origin::Machine),
-        (None, Some(value)) => (value, Origin::Site),
-        (None, None) => (default, Origin::Default),
+impl<'a> Layers<'a> {
+    fn of(snapshot: &'a Snapshot, machine: Option<&'a Machine>, rules: &[Judged<'a>]) -> Self {
+        let mut layers: Vec<_> = machine
+            .map(|machine| (Origin::Machine, &machine.settings))
+            .into_iter()
+            .collect();
+        let holding = rules.iter().filter(|judged| judged.holds());
+        layers.extend(holding.map(|judged| {
+            let rule = judged.rule;
+            (Origin::Rule(rule.name.clone()), &rule.settings)
+        }));
+        let group = machine.and_then(|machine| machine.group.as_ref());
+        // A group that is gone sets nothing.
+        layers.extend(group.and_then(|name| {
+            let settings = snapshot.groups.get(name)?;
+            Some((Origin::Group(name.clone()), settings))
+        }));
+        layers.push((Origin::Site, &snapshot.site));
+        Self(layers)
+    }
+
+    fn pick<T>(&self, of: impl Fn(&Settings) -> Option<T>, default: T) -> (T, Origin) {
+        let set = self
+            .0
+            .iter()
+            .find_map(|(origin, settings)| Some((of(settings)?, origin.clone())));
+        set.unwrap_or((default, Origin::Default))
     }
 }

@@ -10,6 +10,7 @@ use super::{
 use crate::catalogue::{LoaderFile, LoaderKind};
 use crate::facts::{BootFacts, Stage};
 use crate::model::{FirmwareKind, Registration, TaskId};
+use crate::task::Work;
 use crate::{Reason, WallTime};
 
 /// What the script does.
@@ -26,6 +27,11 @@ pub enum ScriptAction {
     },
     LocalDisk(LocalBoot),
     MemoryTest(LoaderFile),
+    /// What would have been decided for a boot without a choice, and why: shown, then the local disk starts.
+    Diagnostics {
+        lines: Vec<String>,
+        local_disk: LocalBoot,
+    },
     /// The reason is shown for a few seconds, then the local disk starts.
     Message {
         reason: Reason,
@@ -55,6 +61,16 @@ pub enum LocalBoot {
     Program(LoaderFile),
 }
 
+/// So many starts of the agent for one task within [`AGENT_WINDOW`] are a loop: the agent comes up and dies, or
+/// the machine is switched off under it.
+pub const AGENT_LIMIT: usize = 3;
+pub const AGENT_WINDOW: Duration = Duration::from_secs(30 * 60);
+
+/// So many deployments within [`DEPLOY_WINDOW`] are a loop: what was deployed does not start, and something orders
+/// it anew.
+pub const DEPLOY_LIMIT: usize = 3;
+pub const DEPLOY_WINDOW: Duration = Duration::from_secs(2 * 3600);
+
 /// Decides one script request. `choice` is what somebody picked in the menu.
 #[must_use]
 pub fn decide_script(
@@ -64,14 +80,17 @@ pub fn decide_script(
     snapshot: &Snapshot,
     now: WallTime,
 ) -> Decision<ScriptAction> {
-    let policy = resolve(&snapshot.site, known.machine).policy;
+    let policy = resolve(snapshot, known.machine, known.rules).policy;
     let mut asked = Asked {
         facts,
         snapshot,
         policy,
+        known,
+        now,
         told: Explanation::default(),
+        explains: false,
     };
-    let action = asked.rules(choice, known, now);
+    let action = asked.rules(choice);
     Decision {
         action,
         explanation: asked.told,
@@ -82,16 +101,16 @@ struct Asked<'a> {
     facts: &'a BootFacts,
     snapshot: &'a Snapshot,
     policy: Policy,
+    known: &'a Known<'a>,
+    now: WallTime,
     told: Explanation,
+    /// Only the way is wanted; diagnostics as the default entry must not explain themselves for ever.
+    explains: bool,
 }
 
 impl Asked<'_> {
-    fn rules(
-        &mut self,
-        choice: Option<MenuEntry>,
-        known: &Known<'_>,
-        now: WallTime,
-    ) -> ScriptAction {
+    fn rules(&mut self, choice: Option<MenuEntry>) -> ScriptAction {
+        let known = self.known;
         if known.conflict {
             return self.message("identity", Reason::IdentityConflict);
         }
@@ -103,6 +122,10 @@ impl Asked<'_> {
         }
         self.told.passed("machine enabled", "It is not disabled.");
 
+        if self.told.refused_by_rule(known.rules) {
+            return self.refused(Reason::RefusedByRule);
+        }
+
         let is_unknown = !known.is_registered();
         if is_unknown && self.policy.unknown_machine == UnknownMachine::Ignore {
             return self.message("unknown machine", Reason::UnknownMachine);
@@ -111,6 +134,10 @@ impl Asked<'_> {
         if let Some(entry) = choice {
             self.told
                 .matched("menu choice", "Somebody at the machine chose.");
+            return self.entry(entry);
+        }
+
+        if let Some(entry) = self.intent() {
             return self.entry(entry);
         }
 
@@ -128,19 +155,83 @@ impl Asked<'_> {
         };
         self.told.passed("unknown machine", why);
 
-        match known.due.filter(|task| task.is_due(now)) {
-            Some(task) if known.is(Registration::Approved) => {
-                self.told
-                    .matched("task due", format!("Task {} is due.", task.id));
-                return self.agent(AgentPurpose::Task(task.id));
-            }
-            Some(_) => self.told.passed("task due", Reason::NotApproved.sentence()),
-            None => self
-                .told
-                .passed("task due", "No task is due, so no agent is loaded."),
-        }
+        self.task().unwrap_or_else(|| self.menu())
+    }
 
-        self.menu()
+    /// What a person wished for the next boots.
+    fn intent(&mut self) -> Option<MenuEntry> {
+        let machine = self.known.machine?;
+        let intent = machine.intent.as_ref()?;
+        if let Some(end) = intent.end(machine, self.now) {
+            self.told.passed("boot intent", end.sentence());
+            return None;
+        }
+        self.told.matched(
+            "boot intent",
+            format!(
+                "{} wished it for {} boot(s) more.",
+                intent.set_by, intent.boots_left
+            ),
+        );
+        Some(intent.entry)
+    }
+
+    /// The task that is due, unless the machine goes in circles.
+    fn task(&mut self) -> Option<ScriptAction> {
+        let Some(task) = self.known.due.filter(|task| task.is_due(self.now)) else {
+            self.told
+                .passed("task due", "No task is due, so no agent is loaded.");
+            return None;
+        };
+        if !self.known.is(Registration::Approved) {
+            self.told.passed("task due", Reason::NotApproved.sentence());
+            return None;
+        }
+        let lately = |times: &[WallTime], window| {
+            let recent = times.iter().filter(|at| self.now.since(**at) < window);
+            recent.count()
+        };
+        let starts = lately(self.known.agent_starts, AGENT_WINDOW);
+        let deployments = lately(self.known.deployments, DEPLOY_WINDOW);
+        if starts >= AGENT_LIMIT {
+            return Some(self.message("agent loop", Reason::AgentLoop));
+        }
+        if matches!(task.work, Work::Deploy { .. }) && deployments >= DEPLOY_LIMIT {
+            return Some(self.message("reinstall loop", Reason::ReinstallLoop));
+        }
+        self.told.passed(
+            "loops",
+            format!(
+                "The agent was started {starts} times for it; {deployments} deployments lately."
+            ),
+        );
+        self.told
+            .matched("task due", format!("Task {} is due.", task.id));
+        Some(self.agent(AgentPurpose::Task(task.id)))
+    }
+
+    /// The way to the decision that a boot without a choice would come to.
+    fn diagnostics(&self) -> Vec<String> {
+        let mut alone = Asked {
+            told: Explanation::default(),
+            policy: self.policy.clone(),
+            explains: true,
+            ..*self
+        };
+        alone.rules(None);
+        let known = match self.known.machine {
+            Some(machine) => format!("{:?} machine {}", machine.registration, machine.id),
+            None => "a machine nobody knows".to_owned(),
+        };
+        let told = |what: Option<String>| what.unwrap_or_else(|| "unknown".to_owned());
+        let firmware = told(self.facts.firmware.map(|firmware| firmware.to_string()));
+        let arch = told(self.facts.arch.map(|arch| arch.to_string()));
+        let who = format!("{} is {known}, {firmware}, {arch}", self.facts.mac);
+        let steps = alone.told.steps.iter().map(|step| {
+            let mark = if step.matched { "=>" } else { "no" };
+            format!("{mark} {}: {}", step.rule, step.why)
+        });
+        [who].into_iter().chain(steps).collect()
     }
 
     fn menu(&mut self) -> ScriptAction {
@@ -172,6 +263,14 @@ impl Asked<'_> {
         match entry {
             MenuEntry::LocalDisk => ScriptAction::LocalDisk(self.local_boot()),
             MenuEntry::Register => self.agent(AgentPurpose::Register),
+            MenuEntry::Diagnostics => ScriptAction::Diagnostics {
+                lines: if self.explains {
+                    Vec::new()
+                } else {
+                    self.diagnostics()
+                },
+                local_disk: self.local_boot(),
+            },
             MenuEntry::MemoryTest => match self.program(LoaderKind::MemoryTest) {
                 Some(file) => ScriptAction::MemoryTest(file),
                 None => self.message("memory test", Reason::NoMemoryTest),
@@ -192,6 +291,10 @@ impl Asked<'_> {
 
     fn message(&mut self, rule: &'static str, reason: Reason) -> ScriptAction {
         self.told.matched(rule, reason.sentence());
+        self.refused(reason)
+    }
+
+    fn refused(&self, reason: Reason) -> ScriptAction {
         ScriptAction::Message {
             reason,
             local_disk: self.local_boot(),

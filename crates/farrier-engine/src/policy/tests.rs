@@ -12,15 +12,16 @@ use crate::facts::BootFacts;
 use crate::model::{FirmwareKind, Inventory, MachineId, TaskId};
 use crate::task::{Progress, State, Then, Work};
 
-const NOW: WallTime = WallTime(1_000_000);
+pub(super) const NOW: WallTime = WallTime(1_000_000);
 
-fn snapshot() -> Snapshot {
+pub(super) fn snapshot() -> Snapshot {
     use FirmwareKind::{Bios, Uefi};
     let snp = LoaderKind::Ipxe {
         variant: IpxeVariant::SnpOnly,
     };
     Snapshot {
         site: Settings::default(),
+        groups: BTreeMap::new(),
         catalogue: Catalogue::new([
             loader("undionly", Arch::X86_64, Bios, snp),
             loader("snponly", Arch::X86_64, Uefi, snp),
@@ -32,7 +33,7 @@ fn snapshot() -> Snapshot {
     }
 }
 
-fn machine(registration: Registration) -> Machine {
+pub(super) fn machine(registration: Registration) -> Machine {
     Machine {
         id: MachineId(Uuid::from_u128(1)),
         name: None,
@@ -41,7 +42,9 @@ fn machine(registration: Registration) -> Machine {
         uuid: None,
         firmware: None,
         arch: None,
+        group: None,
         settings: Settings::default(),
+        intent: None,
         inventory: None,
         first_seen: NOW,
         last_seen: NOW,
@@ -49,7 +52,7 @@ fn machine(registration: Registration) -> Machine {
     }
 }
 
-fn task(state: State, expires: WallTime) -> Task {
+pub(super) fn task(state: State, expires: WallTime) -> Task {
     Task {
         id: TaskId(Uuid::from_u128(9)),
         machine: MachineId(Uuid::from_u128(1)),
@@ -70,7 +73,7 @@ fn task(state: State, expires: WallTime) -> Task {
     }
 }
 
-fn dhcp(options: Options) -> BootFacts {
+pub(super) fn dhcp(options: Options) -> BootFacts {
     let mut message = Message::request(Xid(1), MacAddr([0x52, 0x54, 0, 0, 0, 1]));
     message.options.set(53, vec![MessageType::Discover as u8]);
     for (code, value) in options {
@@ -330,7 +333,7 @@ fn the_third_loader_within_a_minute_is_the_last() {
     }
 }
 
-fn script(platform: &str, buildarch: &str, version: &str) -> BootFacts {
+pub(super) fn script(platform: &str, buildarch: &str, version: &str) -> BootFacts {
     let parameters = [
         ("mac", "52:54:00:00:00:01"),
         ("platform", platform),
@@ -485,6 +488,7 @@ fn script_decisions() {
             due,
             conflict,
             recent_loads: &[],
+            ..Known::default()
         };
         let decision = decide_script(
             &script("efi", "x86_64", "1.21.1"),
@@ -613,7 +617,8 @@ fn every_value_comes_from_machine_then_site_then_default() {
         inventory: Some(inventory),
         ..machine(Registration::Approved)
     };
-    let Resolved { policy, origins } = resolve(&site, Some(&machine));
+    let snapshot = Snapshot { site, ..snapshot() };
+    let Resolved { policy, origins } = resolve(&snapshot, Some(&machine), &[]);
     assert_eq!(
         (policy.menu, origins.menu),
         (MenuMode::Never, Origin::Machine)
@@ -630,7 +635,8 @@ fn every_value_comes_from_machine_then_site_then_default() {
         (policy.secure_boot, origins.secure_boot),
         (true, Origin::Machine)
     );
-    assert_eq!(resolve(&Settings::default(), None).policy, Policy::DEFAULT);
+    let unset = resolve(&Snapshot::default(), None, &[]);
+    assert_eq!(unset.policy, Policy::DEFAULT);
 }
 
 #[test]

@@ -46,6 +46,14 @@ pub(super) fn render(page: &Page<'_>) -> Result<String, NotRepresentable> {
         Page::LocalDisk(_) => {}
         Page::MemoryTest { program, .. } => grub.memory_test(program)?,
         Page::Menu(script) => return grub.menu(script),
+        Page::Diagnostics { lines, .. } => {
+            grub.echo("Farrier: what the server decides for this machine")?;
+            for line in *lines {
+                grub.line([Part::Fixed("echo"), Part::Quoted(text(line)?)])?;
+            }
+            grub.echo("Press Escape to start the local disk.")?;
+            grub.fixed("sleep --interruptible 60");
+        }
         Page::Message { reason, .. } => {
             grub.line([
                 Part::Fixed("echo 'Farrier:'"),

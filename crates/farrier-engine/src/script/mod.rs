@@ -150,7 +150,8 @@ pub fn menu(script: &MenuScript<'_>) -> String {
         Part::Fixed(default),
     ]);
     ipxe.line([Part::Fixed("goto ${chosen}")]);
-    for entry in [MenuEntry::Register, MenuEntry::MemoryTest] {
+    let asked = ITEMS.iter().map(|item| item.entry);
+    for entry in asked.filter(|entry| *entry != MenuEntry::LocalDisk) {
         ipxe.label(label(entry));
         ask_again(&mut ipxe, script.script, Some(label(entry)));
     }
@@ -201,10 +202,30 @@ pub fn message(reason: Reason, local_disk: &LocalDisk) -> String {
     ipxe.finish()
 }
 
+/// Shows lines, then starts the local disk.
+#[must_use]
+pub fn diagnostics(lines: &[Text], local_disk: &LocalDisk) -> String {
+    let mut ipxe = Ipxe::new();
+    ipxe.line([Part::Fixed(
+        "echo Farrier: what the server decides for this machine",
+    )]);
+    for line in lines {
+        ipxe.line([Part::Fixed("echo"), Part::Text(line)]);
+    }
+    ipxe.line([
+        Part::Fixed("prompt --timeout"),
+        Part::Millis(READING),
+        Part::Fixed("Press a key to start the local disk. ||"),
+    ]);
+    start_disk(&mut ipxe, local_disk);
+    ipxe.finish()
+}
+
 /// What a menu entry is called in scripts and in the parameter `choice`.
 #[must_use]
 pub fn label(entry: MenuEntry) -> &'static str {
     match entry {
+        MenuEntry::Diagnostics => "diagnostics",
         MenuEntry::LocalDisk => "local_disk",
         MenuEntry::MemoryTest => "memory_test",
         MenuEntry::Register => "register",
@@ -214,13 +235,10 @@ pub fn label(entry: MenuEntry) -> &'static str {
 /// The entry that the parameter `choice` names.
 #[must_use]
 pub fn choice(name: &str) -> Option<MenuEntry> {
-    [
-        MenuEntry::LocalDisk,
-        MenuEntry::MemoryTest,
-        MenuEntry::Register,
-    ]
-    .into_iter()
-    .find(|entry| label(*entry) == name)
+    ITEMS
+        .iter()
+        .map(|item| item.entry)
+        .find(|entry| label(*entry) == name)
 }
 
 fn ask_again(ipxe: &mut Ipxe, script: &Url, choice: Option<&'static str>) {
@@ -251,5 +269,7 @@ fn start_disk(ipxe: &mut Ipxe, method: &LocalDisk) {
     }
 }
 
+/// Long enough to read a screen, or to take a picture of it.
+pub(crate) const READING: Duration = Duration::from_secs(60);
 /// How long the offer of a menu waits for a key.
 const PROMPT: Duration = Duration::from_secs(3);

@@ -1,6 +1,6 @@
 //! What a machine's loader is to do, in no loader's language.
 
-use super::{AgentScript, LocalDisk, MenuScript, NotRepresentable, Url, grub, pxelinux};
+use super::{AgentScript, LocalDisk, MenuScript, NotRepresentable, Text, Url, grub, pxelinux};
 use crate::Reason;
 use crate::policy::MenuEntry;
 
@@ -35,6 +35,11 @@ pub enum Page<'a> {
         local_disk: &'a LocalDisk,
     },
     Menu(MenuScript<'a>),
+    /// Shows lines until somebody presses a key or a minute is over, then starts the local disk.
+    Diagnostics {
+        lines: &'a [Text],
+        local_disk: &'a LocalDisk,
+    },
     /// Says why there is nothing to do, then starts the local disk.
     Message {
         reason: Reason,
@@ -65,6 +70,7 @@ impl Page<'_> {
                 local_disk,
             } => super::memory_test(program, local_disk),
             Self::Menu(script) => super::menu(script),
+            Self::Diagnostics { lines, local_disk } => super::diagnostics(lines, local_disk),
             Self::Message { reason, local_disk } => super::message(*reason, local_disk),
         }
     }
@@ -80,7 +86,7 @@ pub struct Item {
 }
 
 /// The menu, in the order in which it is shown.
-pub const ITEMS: [Item; 3] = [
+pub const ITEMS: [Item; 4] = [
     Item {
         entry: MenuEntry::LocalDisk,
         key: 'l',
@@ -95,5 +101,10 @@ pub const ITEMS: [Item; 3] = [
         entry: MenuEntry::MemoryTest,
         key: 't',
         title: "Test the memory",
+    },
+    Item {
+        entry: MenuEntry::Diagnostics,
+        key: 'd',
+        title: "Show what the server decides",
     },
 ];

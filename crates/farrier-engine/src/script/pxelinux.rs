@@ -32,6 +32,12 @@ pub(super) fn render(page: &Page<'_>) -> Result<String, NotRepresentable> {
             config.line("LINUX", &place(program)?)?;
         }
         Page::Menu(script) => config.menu(script)?,
+        Page::Diagnostics { lines, .. } => {
+            for line in *lines {
+                config.line("SAY", line.as_str())?;
+            }
+            config.choose(LOCAL_DISK, super::READING)?;
+        }
         Page::Message { reason, .. } => {
             config.line("SAY", &format!("Farrier: {}", reason.sentence()))?;
             config.choose(LOCAL_DISK, Duration::from_secs(5))?;

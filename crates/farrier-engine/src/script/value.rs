@@ -46,6 +46,34 @@ impl Text {
         Ok(Self(text.to_owned()))
     }
 
+    /// The same words, changed where no loader's language could carry them: for lines that somebody reads and
+    /// nobody acts on.
+    #[must_use]
+    pub fn readable(text: &str) -> Self {
+        let plain: String = text
+            .chars()
+            .map(|c| match c {
+                '\\' => '/',
+                ' ' | '!'..='~' => c,
+                c if c.is_whitespace() => ' ',
+                _ => '?',
+            })
+            .take(Self::MAX)
+            .collect();
+        let plain = plain.replace("${", "$(");
+        let words = plain.split_ascii_whitespace().map(|word| match word {
+            "||" => "or",
+            "&&" => "and",
+            ";" => ",",
+            word => word.trim_start_matches('#'),
+        });
+        let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+        let joined = words.join(" ");
+        // Trimming may have laid bare another word of syntax.
+        Self::new(joined.trim_start_matches(['-', ' ']))
+            .unwrap_or_else(|_| Self("(cannot be shown here)".to_owned()))
+    }
+
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -34,7 +34,7 @@ same! {
     task::Then, api::Then { LocalBoot, PowerOff, Reboot }
     task::Bottleneck, agent::Bottleneck { Cpu, Disk, Network }
     policy::MenuMode, api::MenuMode { Never, Always, OnKey }
-    policy::MenuEntry, api::MenuEntry { LocalDisk, Register, MemoryTest }
+    policy::MenuEntry, api::MenuEntry { LocalDisk, Register, MemoryTest, Diagnostics }
     policy::UnknownMachine, api::UnknownMachine { Ignore, Menu, Register }
     policy::Enrolment, api::Enrolment { Approve, Automatic }
     policy::IpxeVariant, api::IpxeVariant { Full, SnpOnly }

@@ -5,7 +5,7 @@ use farrier_api::admin::{
 };
 use farrier_engine::facts::BootFacts;
 use farrier_engine::model::FirmwareKind;
-use farrier_engine::policy::{self, Known, Origin, ScriptAction, decide_script, resolve};
+use farrier_engine::policy::{self, Judged, Known, ScriptAction, Snapshot, decide_script, resolve};
 use serde::Serialize;
 
 use super::machines::parse_mac;
@@ -18,7 +18,7 @@ impl Desk {
         self.allow(Action::Look)?;
         let stored = self.core.db.site_settings().await?;
         Ok(SitePolicy {
-            effective: effective(&stored.settings, None),
+            effective: effective(&self.core.snapshot.load(), None, &[]),
             settings: convert::settings(&stored.settings),
             revision: stored.revision,
         })
@@ -61,7 +61,7 @@ impl Desk {
             due: due.as_deref(),
             recent_loads: &[],
             conflict,
-            wants_signature: false,
+            ..Known::default()
         };
         let snapshot = self.core.snapshot.load();
         let decision = decide_script(&facts, None, &known, &snapshot, now());
@@ -70,12 +70,12 @@ impl Desk {
             decision: action_words(&decision.action),
             rules: rules
                 .map(|s| ExplainedRule {
-                    rule: s.rule.to_owned(),
+                    rule: s.rule.into_owned(),
                     matched: s.matched,
                     why: s.why,
                 })
                 .collect(),
-            effective: effective(&snapshot.site, machine.map(AsRef::as_ref)),
+            effective: effective(&snapshot, machine.map(AsRef::as_ref), &[]),
         })
     }
 }
@@ -103,6 +103,9 @@ fn action_words(action: &ScriptAction) -> String {
         }
         ScriptAction::LocalDisk(_) => "Start from the local disk.".to_owned(),
         ScriptAction::MemoryTest(_) => "Start the memory test.".to_owned(),
+        ScriptAction::Diagnostics { .. } => {
+            "Show what is decided here, then the local disk.".to_owned()
+        }
         ScriptAction::Message { reason, .. } => {
             format!("Show a message, then the local disk: {}", reason.sentence())
         }
@@ -110,43 +113,36 @@ fn action_words(action: &ScriptAction) -> String {
 }
 
 fn effective(
-    site: &policy::Settings,
+    snapshot: &Snapshot,
     machine: Option<&farrier_engine::model::Machine>,
+    rules: &[Judged<'_>],
 ) -> Vec<EffectiveSetting> {
-    let resolved = resolve(site, machine);
+    let resolved = resolve(snapshot, machine, rules);
     let (p, o) = (&resolved.policy, &resolved.origins);
     [
-        ("menu", word(&p.menu), o.menu),
+        ("menu", word(&p.menu), &o.menu),
         (
             "menu_timeout_s",
             p.menu_timeout.as_secs().to_string(),
-            o.menu_timeout,
+            &o.menu_timeout,
         ),
-        ("default_entry", word(&p.default_entry), o.default_entry),
+        ("default_entry", word(&p.default_entry), &o.default_entry),
         (
             "unknown_machine",
             word(&p.unknown_machine),
-            o.unknown_machine,
+            &o.unknown_machine,
         ),
-        ("enrolment", word(&p.enrolment), o.enrolment),
-        ("ipxe_variant", word(&p.ipxe_variant), o.ipxe_variant),
-        ("secure_boot", p.secure_boot.to_string(), o.secure_boot),
+        ("enrolment", word(&p.enrolment), &o.enrolment),
+        ("ipxe_variant", word(&p.ipxe_variant), &o.ipxe_variant),
+        ("secure_boot", p.secure_boot.to_string(), &o.secure_boot),
     ]
     .into_iter()
     .map(|(name, value, origin)| EffectiveSetting {
         name: name.to_owned(),
         value,
-        origin: origin_word(origin).to_owned(),
+        origin: origin.to_string(),
     })
     .collect()
-}
-
-fn origin_word(origin: Origin) -> &'static str {
-    match origin {
-        Origin::Machine => "machine",
-        Origin::Site => "site",
-        Origin::Default => "default",
-    }
 }
 
 /// The name that a value has in settings.
