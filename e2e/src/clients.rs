@@ -3,9 +3,10 @@
 use std::{
     collections::BTreeMap,
     fs,
-    net::Ipv4Addr,
+    net::{Ipv4Addr, SocketAddrV4, UdpSocket},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -43,6 +44,54 @@ pub fn udhcpc(host: &Host, folder: &Path, extra: &[&str]) -> Result<Settings> {
         .filter_map(|line| line.split_once('='))
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .collect())
+}
+
+/// What a plain BOOTP client (RFC 951) is told, all bytes of it, if anything within three seconds.
+///
+/// Scripted: no options, only the vendor area of RFC 1497.
+///
+/// # Errors
+/// When the host cannot broadcast.
+pub fn bootp(host: &Host, mac: [u8; 6]) -> Result<Option<Vec<u8>>> {
+    let mut request = vec![0; 300];
+    request[..3].copy_from_slice(&[1, 1, 6]);
+    request[4..8].copy_from_slice(b"lab!");
+    // It cannot take unicast before it has an address.
+    request[10] = 0x80;
+    request[28..34].copy_from_slice(&mac);
+    request[236..240].copy_from_slice(&[99, 130, 83, 99]);
+    request[240] = 255;
+    let everybody = SocketAddrV4::new(Ipv4Addr::BROADCAST, 67);
+    let _ = host.ip(["route", "add", "255.255.255.255/32", "dev", "eth0"]);
+    host.run(|| {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 68)).context("port 68")?;
+        socket.set_broadcast(true).context("broadcast")?;
+        socket
+            .set_read_timeout(Some(Duration::from_secs(3)))
+            .context("limit the wait")?;
+        socket.send_to(&request, everybody).context("ask")?;
+        let mut answer = vec![0; 1500];
+        match socket.recv(&mut answer) {
+            Ok(len) => Ok(Some(answer[..len].to_vec())),
+            Err(_) => Ok(None),
+        }
+    })
+}
+
+/// Gets an address with Debian's BOOTP client and returns what it printed, one `NAME='value'` a line.
+///
+/// # Errors
+/// When it is not answered.
+pub fn bootpc(host: &Host, program: &Path) -> Result<String> {
+    let program = program.to_str().context("path")?;
+    run(host.command(program).args([
+        "--dev",
+        "eth0",
+        "--serverbcast",
+        "--timeoutwait",
+        "10",
+        "--returniffail",
+    ]))
 }
 
 /// Gets a lease with ISC's `dhclient`, and returns the lease as it wrote it down.

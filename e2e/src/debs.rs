@@ -45,6 +45,9 @@ pub const LOADERS: &[(&str, Suite)] = &[
     ("memtest86+", Suite::Installed),
 ];
 
+/// Programs that only tests use, and whose packages would start services or clash if they were installed.
+pub const FOREIGN: &[&str] = &["isc-dhcp-relay", "bootpc"];
+
 /// The kernel that the agent and the golden disk boot with, by its name that always means the newest.
 const KERNEL: &str = "linux-image-amd64";
 
@@ -119,6 +122,20 @@ impl Debs {
             package: package.to_owned(),
             path,
         })
+    }
+
+    /// A program of one of the [`FOREIGN`] packages, fetched and unpacked now if it was not before.
+    ///
+    /// # Errors
+    /// When the package cannot be had, or has no such file.
+    pub fn program(&self, package: &str, path: &str) -> Result<PathBuf> {
+        let deb = self.fetch(package, Suite::Installed)?;
+        let _lock = self.lab.lock("debs")?;
+        let program = self.unpack(&deb)?.join(path);
+        if !program.is_file() {
+            bail!("{package} has no {path}");
+        }
+        Ok(program)
     }
 
     /// Unpacks a package beside it and returns the folder.

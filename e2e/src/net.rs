@@ -83,31 +83,37 @@ impl Lan {
     pub fn host(&self, name: &str, address: Option<Ipv4Addr>) -> Result<Host> {
         let namespace = format!("{}-{name}", self.name);
         add_namespace(&namespace)?;
+        self.cable(&namespace, "eth0", address)?;
+        Ok(Host { namespace, address })
+    }
+
+    /// Plugs a host of another LAN in here, too, with a second card `card`.
+    ///
+    /// # Errors
+    /// When the host has such a card already.
+    pub fn also(&self, host: &Host, card: &str, address: Ipv4Addr) -> Result<()> {
+        self.cable(&host.namespace, card, Some(address))
+    }
+
+    fn cable(&self, namespace: &str, card: &str, address: Option<Ipv4Addr>) -> Result<()> {
         let plug = self.plug("v");
         let switch = self.switch();
         in_namespace(
             &switch,
             [
-                "link", "add", &plug, "type", "veth", "peer", "name", "eth0", "netns", &namespace,
+                "link", "add", &plug, "type", "veth", "peer", "name", card, "netns", namespace,
             ],
         )?;
         in_namespace(&switch, ["link", "set", &plug, "master", "br0", "up"])?;
-        in_namespace(&namespace, ["link", "set", "eth0", "up"])?;
+        in_namespace(namespace, ["link", "set", card, "up"])?;
         if let Some(address) = address {
+            let address = format!("{address}/24");
             in_namespace(
-                &namespace,
-                [
-                    "addr",
-                    "add",
-                    &format!("{address}/24"),
-                    "brd",
-                    "+",
-                    "dev",
-                    "eth0",
-                ],
+                namespace,
+                ["addr", "add", &address, "brd", "+", "dev", card],
             )?;
         }
-        Ok(Host { namespace, address })
+        Ok(())
     }
 
     /// The host that the real server runs on: [`SERVER`].
@@ -246,6 +252,40 @@ impl Host {
     /// When `ip` refuses.
     pub fn ip<const N: usize>(&self, words: [&str; N]) -> Result<String> {
         in_namespace(&self.namespace, words)
+    }
+
+    /// Lets it pass on packets between its networks.
+    ///
+    /// # Errors
+    /// When the kernel does not allow it.
+    pub fn forward(&self) -> Result<()> {
+        self.run(|| {
+            fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("cannot turn on forwarding")
+        })
+    }
+
+    /// Loses the first UDP packet that leaves and matches `rule`, in the words of nftables.
+    ///
+    /// # Errors
+    /// When nftables refuses.
+    pub fn lose_first(&self, rule: &str) -> Result<()> {
+        let _ = run(self.command("nft").args(["delete", "table", "inet", "lab"]));
+        let rules = format!(
+            "table inet lab {{ chain out {{ type filter hook output priority 0; {rule} numgen inc mod 1000000 0 counter drop; }}; }}"
+        );
+        run(self.command("nft").arg(rules)).map(drop)
+    }
+
+    /// How many packets [`Host::lose_first`] has lost.
+    ///
+    /// # Errors
+    /// When nftables refuses.
+    pub fn lost(&self) -> Result<u32> {
+        let told = run(self.command("nft").args(["list", "table", "inet", "lab"]))?;
+        let count = told.split("counter packets ").nth(1);
+        count
+            .and_then(|rest| rest.split(' ').next()?.parse().ok())
+            .with_context(|| format!("no counter in {told}"))
     }
 
     /// Runs a function with this host's network, on a thread of its own.

@@ -29,6 +29,7 @@ pub const LAB: &[&str] = &[
     "atftp",
     "curl",
     "kea-admin",
+    "nftables",
     // The golden disk.
     "debootstrap",
     "kmod",

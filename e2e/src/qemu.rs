@@ -506,6 +506,15 @@ impl Vm {
             .context("cannot type on the console")
     }
 
+    /// Presses one key of the machine's own keyboard, by QEMU's name for it, such as `m` or `ret`.
+    ///
+    /// # Errors
+    /// When the emulator does not know the key.
+    pub fn press(&self, key: &str) -> Result<()> {
+        let keys = json!({ "keys": [{ "type": "qcode", "data": key }] });
+        self.control("send-key", &keys).map(drop)
+    }
+
     /// Presses the reset button.
     ///
     /// # Errors

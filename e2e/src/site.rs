@@ -69,7 +69,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// Fills a data folder below `folder` and starts the server on `host`.
+    /// Fills a data folder below `folder` and starts the server on `host`, with its `eth0` in this mode.
     ///
     /// # Errors
     /// When a part is missing or the server does not start.
@@ -88,15 +88,36 @@ impl Site {
         mode: Mode,
         loaders: &[&str],
     ) -> Result<Self> {
+        let address = host
+            .address()
+            .context("the server's host needs an address")?;
+        Self::set_up(lab, host, folder, &served(mode, address), loaders)
+    }
+
+    /// The same, with interfaces and subnets as the configuration file names them.
+    ///
+    /// # Errors
+    /// As [`Site::start`].
+    pub fn serving(lab: &Lab, host: Host, folder: &Path, interfaces: &str) -> Result<Self> {
+        Self::set_up(lab, host, folder, interfaces, &[])
+    }
+
+    fn set_up(
+        lab: &Lab,
+        host: Host,
+        folder: &Path,
+        interfaces: &str,
+        left_out: &[&str],
+    ) -> Result<Self> {
         let programs = Programs::find(lab)?;
         let data = folder.join("data");
         fs::create_dir_all(&data).context("cannot make the data folder")?;
         fill(lab, &programs, &data)?;
-        leave_out(&data.join("loaders"), loaders)?;
-        let address = host
-            .address()
-            .context("the server's host needs an address")?;
-        let text = config(&data, mode, address);
+        leave_out(&data.join("loaders"), left_out)?;
+        let text = format!(
+            "data_dir = {:?}\n\n[admin]\nlisten = \"0.0.0.0:8443\"\n\n{interfaces}",
+            data.display().to_string()
+        );
         fs::write(folder.join("farrier.toml"), text).context("cannot write the configuration")?;
         let mut site = Self {
             host,
@@ -398,7 +419,7 @@ fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     run(&mut copy).map(drop)
 }
 
-fn config(data: &Path, mode: Mode, address: Ipv4Addr) -> String {
+fn served(mode: Mode, address: Ipv4Addr) -> String {
     let (mode, subnet) = match mode {
         Mode::Dhcp => (
             "dhcp",
@@ -409,8 +430,5 @@ fn config(data: &Path, mode: Mode, address: Ipv4Addr) -> String {
         Mode::Proxy => ("proxy", String::new()),
         Mode::Port4011 => ("port4011", String::new()),
     };
-    format!(
-        "data_dir = {:?}\n\n[admin]\nlisten = \"0.0.0.0:8443\"\n\n[[interface]]\nname = \"eth0\"\nmode = \"{mode}\"\naddress = \"{address}\"\n{subnet}",
-        data.display().to_string()
-    )
+    format!("[[interface]]\nname = \"eth0\"\nmode = \"{mode}\"\naddress = \"{address}\"\n{subnet}")
 }

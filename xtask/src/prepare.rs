@@ -1,7 +1,7 @@
 //! What both `up` and `test` need before they start: packages, loaders, kernel and the golden disk.
 
 use anyhow::Result;
-use farrier_e2e::{Debs, Lab, Steps, golden::Golden, lab, net, packages};
+use farrier_e2e::{Debs, Lab, Steps, debs, golden::Golden, lab, net, packages};
 
 /// What was prepared.
 #[derive(Debug)]
@@ -29,9 +29,12 @@ pub(crate) fn with(steps: &mut Steps) -> Result<Prepared> {
     // Labs of killed runs would keep their memory and their programs for ever.
     net::clean()?;
     steps.step("boot loaders and the agent's kernel, fetched but not installed");
-    let debs = Debs::open(&lab)?;
-    debs.loaders()?;
-    debs.kernel()?;
+    let store = Debs::open(&lab)?;
+    store.loaders()?;
+    store.kernel()?;
+    for package in debs::FOREIGN {
+        store.fetch(package, debs::Suite::Installed)?;
+    }
     steps.step("the golden disk: a small Debian to capture and deploy");
     let golden = Golden::ensure(&lab)?;
     Ok(Prepared { lab, golden })

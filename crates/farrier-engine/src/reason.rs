@@ -44,6 +44,8 @@ pub enum Reason {
     PoolReserved,
     RefusedByRule,
     ReinstallLoop,
+    /// Too many agents are started from one address.
+    TooManyBoots,
     /// Too many hardware addresses that nobody knows ask from one network.
     TooManyStrangers,
     /// There are too many machines that nobody has confirmed.
@@ -55,7 +57,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for the list of counters.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::AddressNotProven,
         Self::AnswerBudget,
         Self::AgentLoop,
@@ -82,6 +84,7 @@ impl Reason {
         Self::PoolReserved,
         Self::RefusedByRule,
         Self::ReinstallLoop,
+        Self::TooManyBoots,
         Self::TooManyStrangers,
         Self::TooManyUnconfirmed,
         Self::UnknownMachine,
@@ -119,12 +122,29 @@ impl Reason {
             Self::PoolReserved => "pool_reserved",
             Self::RefusedByRule => "refused_by_rule",
             Self::ReinstallLoop => "reinstall_loop",
+            Self::TooManyBoots => "too_many_boots",
             Self::TooManyStrangers => "too_many_strangers",
             Self::TooManyUnconfirmed => "too_many_unconfirmed",
             Self::UnknownMachine => "unknown_machine",
             Self::WrongAddress => "wrong_address",
             Self::WrongNetwork => "wrong_network",
         }
+    }
+
+    /// Whether somebody should act on it: something of the server's has run short.
+    #[must_use]
+    pub fn is_shortage(self) -> bool {
+        matches!(
+            self,
+            Self::AnswerBudget
+                | Self::NotStored
+                | Self::OfferLimit
+                | Self::PoolExhausted
+                | Self::PoolReserved
+                | Self::TooManyBoots
+                | Self::TooManyStrangers
+                | Self::TooManyUnconfirmed
+        )
     }
 
     /// A whole sentence that ends with what to do, where something can be done.
@@ -176,6 +196,9 @@ impl Reason {
             Self::PoolExhausted => "All addresses of its subnet are taken: enlarge the range.",
             Self::PoolReserved => {
                 "What is left of the range is kept for known machines: register this one, or enlarge the range."
+            }
+            Self::TooManyBoots => {
+                "Too many machines start from its address at once: start it again in a minute."
             }
             Self::TooManyStrangers => {
                 "Too many unknown machines ask from its network at once: start it again in a minute, or register it."

@@ -2,7 +2,8 @@
 //!
 //! Whoever fetches a script is entered as a machine, and a hardware address costs nothing to invent. So the
 //! entries are rationed: by the network that asks, by the interface it asks at, and by how many machines
-//! there are that nobody has confirmed. A machine on record never comes here.
+//! there are that nobody has confirmed. A machine on record never comes here for that. Scripts that start the
+//! agent are rationed by address for everybody, since each leaves a token in the database.
 
 use std::net::Ipv4Addr;
 use std::sync::{Mutex, PoisonError};
@@ -26,6 +27,7 @@ struct Rations {
     networks: Buckets<[u8; 3]>,
     /// By our address there.
     interfaces: Buckets<Ipv4Addr>,
+    agents: Buckets<Ipv4Addr>,
 }
 
 impl Default for Admission {
@@ -34,6 +36,7 @@ impl Default for Admission {
             buckets: Mutex::new(Rations {
                 networks: Buckets::new(NETWORK, MAX_NETWORKS),
                 interfaces: Buckets::new(INTERFACE, MAX_INTERFACES),
+                agents: Buckets::new(AGENTS, MAX_ADDRESSES),
             }),
             started: tokio::time::Instant::now(),
         }
@@ -43,9 +46,24 @@ impl Default for Admission {
 impl Admission {
     /// Lets one stranger in, while `unconfirmed` machines wait for somebody to confirm them.
     pub fn admit(&self, asker: Asker, unconfirmed: usize) -> Result<(), Reason> {
+        self.admit_at(asker, unconfirmed, self.now())
+    }
+
+    /// Lets this address start one more agent.
+    pub fn start_agent(&self, asker: Asker) -> Result<(), Reason> {
+        let now = self.now();
+        let mut rations = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let agents = rations.agents.of(asker.ip, now);
+        if agents.left(now) == 0 {
+            return Err(Reason::TooManyBoots);
+        }
+        agents.take(1);
+        Ok(())
+    }
+
+    fn now(&self) -> Instant {
         let elapsed = self.started.elapsed().as_millis();
-        let now = Instant(u64::try_from(elapsed).unwrap_or(u64::MAX));
-        self.admit_at(asker, unconfirmed, now)
+        Instant(u64::try_from(elapsed).unwrap_or(u64::MAX))
     }
 
     fn admit_at(&self, asker: Asker, unconfirmed: usize, now: Instant) -> Result<(), Reason> {
@@ -56,6 +74,7 @@ impl Admission {
         let Rations {
             networks,
             interfaces,
+            ..
         } = &mut *buckets;
         let [a, b, c, _] = asker.ip.octets();
         let network = networks.of([a, b, c], now);
@@ -79,6 +98,12 @@ const INTERFACE: Rate = Rate {
     size: 2048,
     per_second: 160,
 };
+/// The machines behind one address that is translated.
+const AGENTS: Rate = Rate {
+    size: 256,
+    per_second: 8,
+};
+const MAX_ADDRESSES: usize = 16_384;
 const MAX_NETWORKS: usize = 4096;
 const MAX_INTERFACES: usize = 256;
 /// Each costs a row in the database and some kilobytes of memory.

@@ -108,7 +108,7 @@ impl BootPort {
     async fn send(&self, outcome: Outcome) {
         let (reply, to) = match outcome {
             Outcome::Reply { reply, to } => (reply, to),
-            Outcome::Ignore(reason) => return self.core.counters.ignored(reason),
+            Outcome::Ignore(reason) => return self.core.counters.ignored(reason, now()),
         };
         self.core.counters.replied();
         let bytes = reply.encode();

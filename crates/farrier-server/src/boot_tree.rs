@@ -166,7 +166,7 @@ impl BootTree {
 
     /// Counts a request by TFTP that is refused, and tells of it.
     pub fn refused(&self, asker: Asker, reason: Reason) {
-        self.core.counters.ignored(reason);
+        self.core.counters.ignored(reason, now());
         self.record(asker, |machine| {
             Entry::refused(machine, now(), "TFTP", reason)
         });
@@ -176,7 +176,7 @@ impl BootTree {
     /// are likely forged, so they are on nobody's timeline.
     pub fn withheld(&self, ip: Ipv4Addr) {
         tracing::debug!(%ip, "too much goes to this network unacknowledged: a TFTP answer is withheld");
-        self.core.counters.ignored(Reason::AnswerBudget);
+        self.core.counters.ignored(Reason::AnswerBudget, now());
     }
 
     /// Counts a request from an address that may not ask.

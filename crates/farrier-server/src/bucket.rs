@@ -32,11 +32,13 @@ impl Bucket {
 
     /// What may be taken now.
     pub fn left(&mut self, now: Instant) -> u64 {
+        let Rate { size, per_second } = self.rate;
         let elapsed = u64::try_from(now.since(self.at).as_millis()).unwrap_or(u64::MAX);
-        let back = elapsed.saturating_mul(self.rate.per_second) / 1000;
+        let back = elapsed.saturating_mul(per_second) / 1000;
         if back > 0 {
-            self.left = self.left.saturating_add(back).min(self.rate.size);
-            self.at = now;
+            self.left = self.left.saturating_add(back).min(size);
+            // What was too short for one more counts the next time.
+            self.at.0 += back.saturating_mul(1000).div_ceil(per_second).min(elapsed);
         }
         self.left
     }
@@ -112,7 +114,11 @@ mod tests {
         let mut bucket = Bucket::full(RATE, Instant(0));
         bucket.take(10);
         assert_eq!(bucket.left(Instant(400)), 0);
-        assert_eq!(bucket.left(Instant(500)), 1, "small steps are not lost");
+        assert_eq!(bucket.left(Instant(500)), 1);
+        for now in 500..1000 {
+            bucket.left(Instant(now));
+        }
+        assert_eq!(bucket.left(Instant(1000)), 2, "small steps are not lost");
         assert_eq!(bucket.left(Instant(60_000)), 10);
         bucket.take(4);
         bucket.give_back(100);

@@ -270,12 +270,16 @@ async fn close(core: Arc<Core>, storing: tokio::task::JoinHandle<()>) {
 const BOOT_LIMITS: Limits = Limits {
     total: 8192,
     per_address: 1024,
+    bodies: 16 << 20,
 };
 const AGENT_LIMITS: Limits = Limits {
     total: 8192,
     per_address: 256,
+    // Captures send up to 32 MiB at a time.
+    bodies: 1 << 30,
 };
 const ADMIN_LIMITS: Limits = Limits {
     total: 1024,
     per_address: 256,
+    bodies: 256 << 20,
 };

@@ -111,7 +111,7 @@ pub async fn render_for(
 
 /// What a stranger sees for which there is no room.
 fn turned_away(core: &Core, facts: &BootFacts, reason: Reason, language: Language) -> String {
-    core.counters.ignored(reason);
+    core.counters.ignored(reason, now());
     core.tell_of(facts.mac, None, |machine| {
         Entry::refused(machine, now(), "the script", reason)
     });
@@ -314,6 +314,12 @@ impl Page<'_> {
         let Some(agent) = agent.as_ref() else {
             return Ok(self.message(Reason::NoAgent)?);
         };
+        if let Err(reason) = self.core.admission.start_agent(self.asker) {
+            self.core.counters.ignored(reason, now);
+            self.core
+                .note_entry(Entry::refused(machine.id, now, "the script", reason));
+            return Ok(self.message(reason)?);
+        }
         let token = self.token(machine, purpose, now).await?;
         let server = format!(
             "https://{}:{}",

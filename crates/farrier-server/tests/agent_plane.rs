@@ -1,14 +1,16 @@
-//! The agent plane, asked from outside by an honest client and by others: T3, T12, T14 of the threat model.
+//! The agent plane, asked from outside by an honest client and by others: T3, T9, T12, T14 of the threat model.
+#![allow(clippy::print_stdout, reason = "the figures are what the run is for")]
 
 mod site;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use farrier_api::agent::{
-    EnrolAnswer, HeldChunk, Inventory, LogLines, Order, Outcome, ProgressReport, ResultReport,
-    Work as WireWork,
+    EnrolAnswer, EnrolRequest, HeldChunk, Inventory, LogLines, Order, Outcome, ProgressReport,
+    ResultReport, Work as WireWork,
 };
 use farrier_api::client::{AgentClient, AgentClientError, CaPin};
 use farrier_db::BootToken;
@@ -27,13 +29,14 @@ use farrier_image::transport::Unwatched;
 use farrier_server::core::now;
 use farrier_server::http::agent::{code, token_hash};
 use rustls::pki_types::ServerName;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio_rustls::TlsConnector;
 use uuid::Uuid;
 
 use site::disk::{Remote, content, disk, noise};
-use site::wire::{ask, head, send_raw, tls};
+use site::wire::{ask, head, read_answer, send_raw, tls};
 use site::{Agent, Site, SmallDisk, new_key, status};
 
 const MAC: &str = "52:54:00:00:00:01";
@@ -965,6 +968,110 @@ async fn t9_bodies_are_bounded_by_what_the_route_can_need() {
         })
         .await
         .unwrap();
+}
+
+/// Hundreds of connections from many addresses that stop in the middle of getting in: before TLS, within its
+/// first message, after it, in the head and in the body of an enrolment. None is left after a minute.
+#[tokio::test]
+async fn t9_agents_that_vanish_while_they_enrol_are_forgotten_within_a_minute() {
+    let data = tempfile::tempdir().unwrap();
+    let site = Site::open(data.path()).await;
+    site.let_everybody_in().await;
+    let boot = site.boot(MAC).await;
+    let mut held: Vec<Box<dyn tokio::io::AsyncRead + Unpin>> = Vec::new();
+    for n in 0..200u8 {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        let from = SocketAddr::from(([127, 6, n % 4, 1], 0));
+        socket.bind(from).unwrap();
+        let mut stream = socket.connect(site.agents).await.unwrap();
+        if n % 2 == 1 {
+            // A record of TLS that is announced and does not come.
+            stream.write_all(&[22, 3, 1, 2, 0, 1]).await.unwrap();
+        }
+        held.push(Box::new(stream));
+    }
+    let whole = head("POST", "/agent/v1/enrol", 1000);
+    for said in [0, 30, whole.len(), whole.len()] {
+        let mut stream = tls(site.agents, boot.ca, None).await;
+        stream.write_all(&whole[..said]).await.unwrap();
+        stream.flush().await.unwrap();
+        held.push(Box::new(stream));
+    }
+    let start = std::time::Instant::now();
+    // The places are taken, but not all of them: the machine itself gets in meanwhile.
+    boot.enrolled(&new_key()).await;
+    let ended = held.into_iter().map(|mut stream| async move {
+        let mut buffer = [0; 4096];
+        let closed = async {
+            while matches!(
+                tokio::io::AsyncReadExt::read(&mut stream, &mut buffer).await,
+                Ok(1..)
+            ) {}
+        };
+        tokio::time::timeout(Duration::from_secs(60), closed)
+            .await
+            .is_ok()
+    });
+    let ended = futures::future::join_all(ended).await;
+    let open = ended.iter().filter(|closed| !**closed).count();
+    println!(
+        "T9: {} connections, the last closed after {:.0} s",
+        ended.len(),
+        start.elapsed().as_secs_f64()
+    );
+    assert_eq!(open, 0, "still open after a minute");
+}
+
+/// Ten thousand enrolments with tokens nobody made, and a thousand scripts asked for in a machine's name: no
+/// sessions, no more tokens than the ration, and the machine itself gets in.
+#[tokio::test]
+async fn t9_enrolments_and_tokens_are_bounded() {
+    let data = tempfile::tempdir().unwrap();
+    let site = Site::open(data.path()).await;
+    site.let_everybody_in().await;
+    let boot = site.boot(MAC).await;
+    let machine = site.machine_of(MAC);
+    let mut stream = tls(site.agents, boot.ca, None).await;
+    let csr = rcgen::CertificateParams::default().serialize_request(&new_key());
+    let csr = csr.unwrap().pem().unwrap();
+    for n in 0..10_000u32 {
+        let request = EnrolRequest {
+            token: format!("{n:032x}"),
+            csr: csr.clone(),
+            mac: MAC.to_owned(),
+            smbios_uuid: None,
+            serial: String::new(),
+            agent_version: "1".to_owned(),
+        };
+        let body = serde_json::to_string(&request).unwrap();
+        let asked = format!(
+            "POST /agent/v1/enrol HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(asked.as_bytes()).await.unwrap();
+        let answer = read_answer(&mut stream).await.unwrap();
+        assert_eq!(answer.status, 401, "{}", answer.text());
+    }
+    assert!(
+        site.core
+            .db
+            .agent_sessions(machine)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let start = std::time::Instant::now();
+    let mut given = 0;
+    for _ in 0..1000 {
+        let script = site.script(MAC).await;
+        given += u64::from(script.contains("farrier.token="));
+        assert!(script.contains("farrier.token=") || script.contains("Too many machines start"));
+    }
+    let most = 256 + 8 * (start.elapsed().as_secs() + 2);
+    println!("T9: {given} of 1000 scripts had a token");
+    assert!(given > 0 && given <= most, "{given}");
+    boot.enrolled(&new_key()).await;
+    assert_eq!(site.core.db.agent_sessions(machine).await.unwrap().len(), 1);
 }
 
 #[tokio::test]

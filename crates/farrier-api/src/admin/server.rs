@@ -1,5 +1,7 @@
 //! The server itself: state, check-up, loaders, leases, news.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -19,6 +21,20 @@ pub struct ServerStatus {
     pub image_keys: Vec<String>,
     /// What a person should look at, the newest first.
     pub warnings: Vec<TimelineEntry>,
+    /// What became of requests since the start: replies, and refusals by reason, those that happened.
+    #[serde(default)]
+    pub boot: BTreeMap<String, u64>,
+    /// Hardware addresses that are no machine yet, the newest first, with the last thing each did.
+    #[serde(default)]
+    pub strangers: Vec<Stranger>,
+}
+
+/// A hardware address that is no machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Stranger {
+    pub mac: String,
+    pub at: Millis,
+    pub text: String,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Extension, Form, Query, State};
+use axum::extract::{DefaultBodyLimit, Extension, Form, Query, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
@@ -32,6 +32,7 @@ pub struct BootHttp {
 pub fn router(boot: BootHttp) -> Router {
     Router::new()
         .route("/boot/script", get(script_by_query).post(script_by_form))
+        .layer(DefaultBodyLimit::max(MAX_FORM))
         .fallback(any(serve_file))
         .with_state(boot)
 }
@@ -212,6 +213,9 @@ fn record(tree: &BootTree, asker: Asker, served: &Served, response: &Response) {
     };
     tree.record(asker, |machine| Entry::transfer(machine, now(), &transfer));
 }
+
+/// A loader's words about itself.
+const MAX_FORM: usize = 16 << 10;
 
 fn percent_decoded(path: &str) -> Option<Vec<u8>> {
     let mut bytes = path.bytes();

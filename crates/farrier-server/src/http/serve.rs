@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -23,7 +25,8 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 use uuid::Uuid;
 
-use super::patience::{PatientBody, PatientStream};
+use super::failure::Failure;
+use super::patience::{Held, PatientBody, PatientStream, Room};
 use crate::ca;
 
 /// Who is at the other end of a connection.
@@ -54,6 +57,7 @@ pub async fn serve(
 ) {
     let tls = tls.map(TlsAcceptor::from);
     let places = Arc::new(Places::new(limits));
+    let room = Arc::new(Room::new(limits.bodies));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -72,32 +76,45 @@ pub async fn serve(
             tracing::debug!(%addr, "connection refused: too many");
             continue;
         };
-        let (tls, router, stop) = (tls.clone(), router.clone(), stop.clone());
+        let (tls, stop) = (tls.clone(), stop.clone());
+        let plane = Plane {
+            router: router.clone(),
+            room: Arc::clone(&room),
+        };
         tokio::spawn(async move {
             let _place = place;
-            if let Err(error) = connection(stream, addr, tls, router, stop).await {
+            if let Err(error) = connection(stream, addr, tls, plane, stop).await {
                 tracing::debug!(%addr, %error, "connection ended early");
             }
         });
     }
 }
 
-/// How many connections may be open.
+/// How many connections may be open, and how much may be on its way to us over them.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub total: usize,
     pub per_address: usize,
+    /// Bytes of the bodies of all open requests.
+    pub bodies: usize,
 }
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+/// What all connections of a listener share.
+#[derive(Clone)]
+struct Plane {
+    router: Router,
+    room: Arc<Room>,
+}
+
+type Broken = Box<dyn std::error::Error + Send + Sync>;
 
 async fn connection(
     stream: TcpStream,
     addr: SocketAddr,
     tls: Option<TlsAcceptor>,
-    router: Router,
+    plane: Plane,
     stop: watch::Receiver<bool>,
-) -> Result<(), Failure> {
+) -> Result<(), Broken> {
     stream.set_nodelay(true)?;
     let mut peer = Peer {
         addr,
@@ -106,7 +123,7 @@ async fn connection(
     };
     let stream = PatientStream::new(stream);
     let Some(tls) = tls else {
-        return requests(stream, peer, router, stop).await;
+        return requests(stream, peer, plane, stop).await;
     };
     let stream = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await??;
     let certificate = stream
@@ -117,23 +134,30 @@ async fn connection(
     peer.agent = certificate
         .and_then(ca::agent_identity)
         .map(|(machine, key)| AgentIdentity { machine, key });
-    requests(stream, peer, router, stop).await
+    requests(stream, peer, plane, stop).await
 }
 
 async fn requests(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: Peer,
-    router: Router,
+    plane: Plane,
     mut stop: watch::Receiver<bool>,
-) -> Result<(), Failure> {
+) -> Result<(), Broken> {
     let asked = Arc::new(AtomicBool::new(false));
     let first = Arc::clone(&asked);
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         first.store(true, Ordering::Relaxed);
-        let mut request = request.map(|body| Body::new(PatientBody::new(body)));
+        let held = Held::none(&plane.room);
+        let mut request = request.map(|body| Body::new(PatientBody::new(body, Arc::clone(&held))));
         request.extensions_mut().insert(peer);
-        let router = router.clone();
-        async move { router.oneshot(request).await as Result<_, Infallible> }
+        let router = plane.router.clone();
+        async move {
+            let answer = router.oneshot(request).await;
+            if held.was_refused() {
+                return Ok(crowded());
+            }
+            answer as Result<_, Infallible>
+        }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
@@ -154,6 +178,14 @@ async fn requests(
         _ = stop.changed() => connection.as_mut().graceful_shutdown(),
     }
     connection.await
+}
+
+fn crowded() -> Response {
+    let text = "Too much is being sent to this server at once.";
+    Failure::new(StatusCode::SERVICE_UNAVAILABLE, "crowded", text)
+        .hint("Send it again in a moment.")
+        .retry()
+        .into_response()
 }
 
 /// Ends when no request came in time. hyper's own patience begins only when it knows whether HTTP/1 or
@@ -236,6 +268,7 @@ mod tests {
         let places = Arc::new(Places::new(Limits {
             total: 3,
             per_address: 2,
+            bodies: 0,
         }));
         let [a, b, c] = [1, 2, 3].map(|n| IpAddr::V4(Ipv4Addr::new(10, 0, 0, n)));
         let first = places.take(a);

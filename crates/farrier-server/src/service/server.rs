@@ -1,10 +1,11 @@
 //! The server itself: state, leases, loaders, check-up.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use farrier_api::admin::{
-    Check, Doctor, Lease, Loader, MachineCounts, Plan, ServerStatus, TaskCounts, TimelineEntry,
-    Verdict,
+    Check, Doctor, Lease, Loader, MachineCounts, Plan, ServerStatus, Stranger, TaskCounts,
+    TimelineEntry, Verdict,
 };
 use farrier_engine::catalogue::LoaderKind;
 use farrier_engine::lease::LeaseState;
@@ -36,7 +37,29 @@ impl Desk {
                 .map(ToString::to_string)
                 .collect(),
             warnings: self.warnings().await?,
+            boot: self.boot_counts(),
+            strangers: self.strangers(),
         })
+    }
+
+    fn boot_counts(&self) -> BTreeMap<String, u64> {
+        let values = self.core.counters.values().into_iter();
+        values
+            .filter(|(_, count)| *count > 0)
+            .map(|(name, count)| (name.to_owned(), count))
+            .collect()
+    }
+
+    fn strangers(&self) -> Vec<Stranger> {
+        let strangers = self.core.sightings.strangers().into_iter();
+        strangers
+            .take(MAX_STRANGERS)
+            .map(|(mac, entry)| Stranger {
+                mac: mac.to_string(),
+                at: entry.at.0,
+                text: entry.text,
+            })
+            .collect()
     }
 
     /// Addresses lent now, by address.
@@ -384,6 +407,7 @@ const LOOK_BACK: u32 = 500;
 const MAX_WARNINGS: usize = 8;
 const MAX_FAILED: u32 = 200;
 const MAX_LEASES: u32 = 10_000;
+const MAX_STRANGERS: usize = 50;
 /// One capture of a small machine.
 const LITTLE_SPACE: u64 = 10 << 30;
 /// 2026-01-01.

@@ -67,6 +67,7 @@ impl Site {
         let limits = Limits {
             total: 256,
             per_address: 128,
+            bodies: 256 << 20,
         };
         let plane = tokio::spawn(serve(
             listener,

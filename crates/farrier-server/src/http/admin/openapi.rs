@@ -42,6 +42,7 @@ use super::routes::{self, Access};
     admin::Registration,
     admin::Role,
     admin::ServerStatus,
+    admin::Stranger,
     admin::SetUp,
     admin::Settings,
     admin::SignIn,

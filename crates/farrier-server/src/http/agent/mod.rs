@@ -39,7 +39,11 @@ pub fn router(core: Arc<Core>) -> Router {
         core,
     });
     Router::new()
-        .route("/agent/v1/enrol", post(enrol::enrol))
+        .route(
+            "/agent/v1/enrol",
+            // The only one that asks for no certificate.
+            post(enrol::enrol).layer(DefaultBodyLimit::max(MAX_ENROLMENT)),
+        )
         .route("/agent/v1/inventory", post(report::inventory))
         .route("/agent/v1/log", post(report::log))
         .route("/agent/v1/work", get(work::work))
@@ -52,3 +56,5 @@ pub fn router(core: Arc<Core>) -> Router {
 
 /// Inventories of machines with hundreds of disks are some hundred kilobytes.
 const MAX_REPORT: usize = 1 << 20;
+/// A token and a certificate request.
+const MAX_ENROLMENT: usize = 128 << 10;

@@ -1,0 +1,336 @@
+//! The boot plane on the wire: relays, BOOTP, ranges that run out, lost packets, two roles in one process.
+
+use std::{fs, net::Ipv4Addr, path::PathBuf, time::Duration};
+
+use farrier_e2e::{
+    Debs, Firmware, Host, Lab, Lan, Machine, Mode, Program, Site, clients, command::run,
+    report::say, server::Dnsmasq,
+};
+use serde_json::json;
+
+const BOOT: Duration = Duration::from_secs(150);
+
+struct Run {
+    lab: Lab,
+    folder: PathBuf,
+    lan: Lan,
+    site: Site,
+}
+
+fn serving(name: &str, interfaces: &str) -> Run {
+    let lab = Lab::open().unwrap();
+    let folder = lab.scratch(name).unwrap();
+    let lan = Lan::new().unwrap();
+    let site = Site::serving(&lab, lan.server().unwrap(), &folder, interfaces).unwrap();
+    Run {
+        lab,
+        folder,
+        lan,
+        site,
+    }
+}
+
+impl Run {
+    /// How often something happened, by its counter.
+    fn count(&self, reason: &str) -> u64 {
+        let status = self.site.get("status").unwrap();
+        status["boot"][reason].as_u64().unwrap_or(0)
+    }
+
+    fn known(&self, mac: &str) {
+        self.site
+            .post("machines", &json!({ "macs": [mac] }))
+            .unwrap();
+    }
+
+    fn host(&self, name: &str) -> Host {
+        self.lan.host(name, None).unwrap()
+    }
+}
+
+/// The hardware address of a host's card.
+fn mac(host: &Host) -> String {
+    let told = host.ip(["-o", "link", "show", "eth0"]).unwrap();
+    let at = told.split("link/ether ").nth(1).unwrap();
+    at.split(' ').next().unwrap().to_owned()
+}
+
+/// Z26, X4: two clients behind Debian's relay agent, which adds option 82. One gets a lease; the other, with
+/// firmware, gets its boot answer and everything up to the agent's inventory through the relay.
+#[test]
+fn z26_clients_behind_a_relay_get_leases_and_boot() {
+    let (lab, near, far) = (
+        Lab::open().unwrap(),
+        Lan::new().unwrap(),
+        Lan::new().unwrap(),
+    );
+    let folder = lab.scratch("wire-relay").unwrap();
+    let host = near.server().unwrap();
+    let relay = near
+        .host("relay", Some(Ipv4Addr::new(10, 77, 0, 3)))
+        .unwrap();
+    far.also(&relay, "eth1", Ipv4Addr::new(10, 78, 0, 1))
+        .unwrap();
+    relay.forward().unwrap();
+    host.ip(["route", "add", "10.78.0.0/24", "via", "10.77.0.3"])
+        .unwrap();
+    let recording = near.record(&folder.join("near.pcap")).unwrap();
+    let site = Site::serving(
+        &lab,
+        host,
+        &folder,
+        "[[interface]]\nname = \"eth0\"\nmode = \"dhcp\"\n\n\
+         [[subnet]]\nnetwork = \"10.77.0.0/24\"\npools = [\"10.77.0.100-10.77.0.199\"]\n\n\
+         [[subnet]]\nnetwork = \"10.78.0.0/24\"\npools = [\"10.78.0.100-10.78.0.199\"]\nrouters = [\"10.78.0.1\"]\n",
+    )
+    .unwrap();
+    let program = Debs::open(&lab)
+        .unwrap()
+        .program("isc-dhcp-relay", "usr/sbin/dhcrelay");
+    let mut dhcrelay = relay.command(program.unwrap().to_str().unwrap());
+    dhcrelay.args([
+        "-4",
+        "-d",
+        "-a",
+        "--no-pid",
+        "-id",
+        "eth1",
+        "-iu",
+        "eth0",
+        "10.77.0.1",
+    ]);
+    let dhcrelay = Program::start("dhcrelay", dhcrelay, &folder).unwrap();
+    dhcrelay
+        .wait_for("Sending on", Duration::from_secs(10))
+        .unwrap();
+
+    let client = far.host("client", None).unwrap();
+    let told = clients::udhcpc(&client, &folder, &[]).unwrap();
+    assert!(told["ip"].starts_with("10.78.0.1"), "{told:?}");
+    assert_eq!(told["router"], "10.78.0.1", "{told:?}");
+
+    let machine = Machine::new("behind", Firmware::Bios, 61);
+    let mut vm = machine.start(&far, &folder).unwrap();
+    vm.wait_for("farrier-agent: inventory sent", BOOT).unwrap();
+    let known = site.machine(machine.mac()).unwrap();
+    assert_eq!(known["registration"], "approved", "{known:#}");
+    drop(recording);
+
+    let mut dump = relay.command("tcpdump");
+    dump.args(["-vnr"]).arg(folder.join("near.pcap"));
+    let packets = run(dump.arg("udp and src host 10.77.0.1 and src port 67")).unwrap();
+    let replies = packets.matches("BOOTP/DHCP, Reply").count();
+    let echoed = packets.matches("Agent-Information").count();
+    say(&format!(
+        "{replies} replies to the relay, {echoed} with option 82"
+    ));
+    assert!(replies >= 4 && replies == echoed, "{packets}");
+    assert!(packets.contains("Gateway-IP 10.78.0.1"), "{packets}");
+}
+
+const ONE: &str =
+    "[[interface]]\nname = \"eth0\"\nmode = \"dhcp\"\n\n[[subnet]]\nnetwork = \"10.77.0.0/24\"\n";
+
+/// L9, R13: a scripted client of RFC 951 and Debian's. A BOOTP lease never ends, so strangers get none.
+#[test]
+fn r13_bootp_clients_are_answered() {
+    let run = serving(
+        "wire-bootp",
+        &format!("{ONE}pools = [\"10.77.0.100-10.77.0.199\"]\nrouters = [\"10.77.0.1\"]\n"),
+    );
+    let host = run.host("client");
+    let scripted = [0x52, 0x54, 0, 0x77, 1, 1];
+    assert_eq!(clients::bootp(&host, scripted).unwrap(), None, "a stranger");
+    assert_eq!(run.count("bootp_needs_reservation"), 1);
+
+    run.known("52:54:00:77:01:01");
+    let answer = clients::bootp(&host, scripted)
+        .unwrap()
+        .expect("a known machine");
+    assert!(answer.len() >= 300, "RFC 1542 2.1: {} bytes", answer.len());
+    assert_eq!(answer[..8], [2, 1, 6, 0, b'l', b'a', b'b', b'!']);
+    assert_eq!(answer[16..19], [10, 77, 0], "yiaddr");
+    assert_eq!(answer[28..34], scripted);
+    let options = &answer[240..];
+    assert!(
+        !options.starts_with(&[53]),
+        "RFC 1534: no DHCP message type: {options:?}"
+    );
+    assert!(
+        options.windows(6).any(|w| w == [1, 4, 255, 255, 255, 0]),
+        "{options:?}"
+    );
+    assert!(
+        options.windows(6).any(|w| w == [3, 4, 10, 77, 0, 1]),
+        "{options:?}"
+    );
+    let again = clients::bootp(&host, scripted).unwrap().unwrap();
+    assert_eq!(again[16..20], answer[16..20], "the same address again");
+
+    run.known(&mac(&host));
+    let bootpc = Debs::open(&run.lab)
+        .unwrap()
+        .program("bootpc", "sbin/bootpc");
+    let told = clients::bootpc(&host, &bootpc.unwrap()).unwrap();
+    assert!(told.contains("IPADDR='10.77.0.1"), "{told}");
+    assert!(told.contains("NETMASK='255.255.255.0'"), "{told}");
+    let leases = run.site.get("leases").unwrap().to_string();
+    assert!(
+        leases.contains("52:54:00:77:01:01") && leases.contains(&mac(&host)),
+        "{leases}"
+    );
+}
+
+/// T7: three addresses, four known machines: the fourth hears nothing, everybody can see why, and who has
+/// an address keeps it.
+#[test]
+fn t7_a_range_that_is_used_up_is_told_and_silent() {
+    let run = serving(
+        "wire-exhausted",
+        &format!("{ONE}pools = [\"10.77.0.100-10.77.0.102\"]\nlease_seconds = 600\n"),
+    );
+    let hosts = ["a", "b", "c", "d"].map(|name| run.host(name));
+    let macs = hosts.each_ref().map(mac);
+    macs.iter().for_each(|mac| run.known(mac));
+    let leased: Vec<String> = hosts[..3]
+        .iter()
+        .map(|host| clients::udhcpc(host, &run.folder, &[]).unwrap()["ip"].clone())
+        .collect();
+    let refused = clients::udhcpc(&hosts[3], &run.folder, &[])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refused.contains("no lease") && !refused.contains("DHCPNAK"),
+        "{refused}"
+    );
+    assert!(run.count("pool_exhausted") >= 3, "one for each DISCOVER");
+    let words = "All addresses of its subnet are taken";
+    assert!(run.site.log().contains(words), "the log says so");
+    assert_eq!(
+        run.site.log().matches(words).count(),
+        1,
+        "once, not for each packet"
+    );
+
+    for (host, ip) in hosts.iter().zip(&leased) {
+        assert_eq!(clients::udhcpc(host, &run.folder, &[]).unwrap()["ip"], *ip);
+    }
+    // An operating system's request for an address is no news, a firmware's is.
+    let firmware = ["-V", "PXEClient:Arch:00000:UNDI:002001", "-x", "0x5d:0000"];
+    clients::udhcpc(&hosts[3], &run.folder, &firmware).unwrap_err();
+    run.site
+        .wait_for(&macs[3], words, Duration::from_secs(5))
+        .unwrap();
+
+    // A stranger is not on any timeline, but it can be seen.
+    let stranger = run.host("e");
+    clients::udhcpc(&stranger, &run.folder, &firmware).unwrap_err();
+    let status = run.site.get("status").unwrap();
+    let seen = status["strangers"].to_string();
+    assert!(seen.contains(&mac(&stranger)), "{status:#}");
+}
+
+/// T8 of the threat model: what opens a transfer is lost. Clients without options ask again, and get the file.
+#[test]
+fn t8_clients_without_options_survive_a_lost_first_packet() {
+    let lab = Lab::open().unwrap();
+    let folder = lab.scratch("wire-lost").unwrap();
+    let lan = Lan::new().unwrap();
+    let site = Site::start(&lab, lan.server().unwrap(), &folder, Mode::Dhcp).unwrap();
+    let client = lan
+        .host("client", Some(Ipv4Addr::new(10, 77, 0, 10)))
+        .unwrap();
+    let server = site.host().address().unwrap();
+    let entry = fs::read_to_string(site.data().join("loaders/ipxe-undionly-bios.json")).unwrap();
+    let entry: serde_json::Value = serde_json::from_str(&entry).unwrap();
+    let text = |key: &str| entry[key].as_str().unwrap().to_owned();
+    let name = format!("boot/ipxe-undionly-bios/{}", text("file_name"));
+    let bytes = fs::read(site.data().join("loaders").join(text("sha256"))).unwrap();
+    let target = folder.join("fetched");
+
+    let refused = clients::tftp_hpa(&client, server, &name, &target);
+    let got = fs::read(&target).unwrap_or_default();
+    assert!(
+        refused.is_err() || got.is_empty(),
+        "its address has not proven itself"
+    );
+    clients::udhcpc(&client, &folder, &[]).unwrap();
+
+    let transfers = "udp sport > 1023 udp length > 12";
+    for program in ["tftp-hpa", "atftp", "atftp with options"] {
+        let _ = fs::remove_file(&target);
+        site.host().lose_first(transfers).unwrap();
+        match program {
+            "tftp-hpa" => clients::tftp_hpa(&client, server, &name, &target).unwrap(),
+            "atftp" => drop(clients::atftp(&client, server, &name, &target, &[]).unwrap()),
+            _ => drop(clients::atftp(&client, server, &name, &target, &["blksize 1024"]).unwrap()),
+        }
+        assert_eq!(
+            site.host().lost().unwrap(),
+            1,
+            "{program}: a packet was lost"
+        );
+        assert!(fs::read(&target).unwrap() == bytes, "{program}");
+    }
+    // The ROM of SeaBIOS's card loads its first script through the same loss.
+    site.host().lose_first(transfers).unwrap();
+    let machine = Machine::new("lossy", Firmware::Bios, 62);
+    let mut vm = machine.start(&lan, &folder).unwrap();
+    vm.wait_for("farrier-agent: ready", BOOT).unwrap();
+}
+
+/// Z5, X1: the DHCP server of one network and the ProxyDHCP of another, in one process and at once.
+#[test]
+fn z5_both_roles_in_one_process() {
+    let lab = Lab::open().unwrap();
+    let folder = lab.scratch("wire-roles").unwrap();
+    let (ours, theirs) = (Lan::new().unwrap(), Lan::new().unwrap());
+    let host = ours.server().unwrap();
+    theirs
+        .also(&host, "eth1", Ipv4Addr::new(10, 79, 0, 1))
+        .unwrap();
+    let other = theirs
+        .host("other", Some(Ipv4Addr::new(10, 79, 0, 2)))
+        .unwrap();
+    let addresses = Dnsmasq::addresses(Ipv4Addr::new(10, 79, 0, 50), Ipv4Addr::new(10, 79, 0, 99));
+    let foreign = addresses.start(&other, &folder).unwrap();
+    let site = Site::serving(
+        &lab,
+        host,
+        &folder,
+        "[[interface]]\nname = \"eth0\"\nmode = \"dhcp\"\n\n[[interface]]\nname = \"eth1\"\nmode = \"proxy\"\n\n\
+         [[subnet]]\nnetwork = \"10.77.0.0/24\"\npools = [\"10.77.0.100-10.77.0.199\"]\n",
+    )
+    .unwrap();
+
+    let machine = Machine::new("proxied", Firmware::Bios, 63);
+    let mut vm = machine.start(&theirs, &folder).unwrap();
+    // While that one boots beside the foreign server, these get address and program from ours.
+    let firmware = [
+        "-V",
+        "PXEClient:Arch:00000:UNDI:002001",
+        "-x",
+        "0x5d:0000",
+        "-O",
+        "bootfile",
+    ];
+    for name in ["a", "b", "c"] {
+        let client = ours.host(name, None).unwrap();
+        let told = clients::udhcpc(&client, &folder, &firmware).unwrap();
+        assert!(told["ip"].starts_with("10.77.0.1"), "{told:?}");
+        assert_eq!(told["serverid"], "10.77.0.1", "{told:?}");
+        assert!(told["boot_file"].contains("undionly"), "{told:?}");
+    }
+    vm.wait_for("farrier-agent: inventory sent", BOOT).unwrap();
+    assert!(
+        foreign.log().contains(machine.mac()),
+        "its address came from the other server"
+    );
+    let known = site.machine(machine.mac()).unwrap();
+    assert_eq!(known["registration"], "approved", "{known:#}");
+    let leases = site.get("leases").unwrap().to_string();
+    assert!(
+        leases.contains("10.77.0.1") && !leases.contains("10.79.0."),
+        "{leases}"
+    );
+}
