@@ -54,6 +54,8 @@ pub enum Mode {
     Dhcp,
     /// Beside a DHCP server on another host.
     Proxy,
+    /// The same, with a few addresses of its own for loaders that need them.
+    ProxyWithPool,
     /// Beside a DHCP server on the same host.
     Port4011,
 }
@@ -428,6 +430,11 @@ fn served(mode: Mode, address: Ipv4Addr) -> String {
             ),
         ),
         Mode::Proxy => ("proxy", String::new()),
+        Mode::ProxyWithPool => (
+            "proxy",
+            "\n[[subnet]]\nnetwork = \"10.77.0.0/24\"\npools = [\"10.77.0.200-10.77.0.209\"]\nlease_seconds = 600\n"
+                .to_owned(),
+        ),
         Mode::Port4011 => ("port4011", String::new()),
     };
     format!("[[interface]]\nname = \"eth0\"\nmode = \"{mode}\"\naddress = \"{address}\"\n{subnet}")

@@ -25,7 +25,7 @@ fn run(name: &str, mode: Mode) -> Run {
     let (first, last) = (Ipv4Addr::new(10, 77, 0, 100), Ipv4Addr::new(10, 77, 0, 199));
     match mode {
         Mode::Dhcp => {}
-        Mode::Proxy => {
+        Mode::Proxy | Mode::ProxyWithPool => {
             let elsewhere = lan.other().unwrap();
             other.push(
                 Dnsmasq::addresses(first, last)

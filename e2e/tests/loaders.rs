@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use farrier_e2e::{Firmware, Lab, Lan, Machine, Mode, Program, Site, Vm, server::Dnsmasq};
+use farrier_e2e::{
+    Bus, Disk, Firmware, Lab, Lan, Machine, Mode, Program, Site, Vm, golden::Golden, lab::patience,
+    report::say, server::Dnsmasq,
+};
 
 const BOOT: Duration = Duration::from_secs(150);
 
@@ -55,6 +58,28 @@ fn named_by_dnsmasq(name: &str, file: &str) -> Run {
     }
 }
 
+/// Our server beside a DHCP server on another host that names nothing, which makes dnsmasq name itself.
+fn beside_dnsmasq(name: &str, mode: Mode) -> Run {
+    let lab = Lab::open().unwrap();
+    let folder = lab.scratch(name).unwrap();
+    let lan = Lan::new().unwrap();
+    let host = lan.server().unwrap();
+    let elsewhere = lan.other().unwrap();
+    let (first, last) = (Ipv4Addr::new(10, 77, 0, 100), Ipv4Addr::new(10, 77, 0, 199));
+    let dhcp = Dnsmasq::addresses(first, last)
+        .start(&elsewhere, &folder)
+        .unwrap();
+    let site = Site::start_without(&lab, host, &folder, mode, &["ipxe"]).unwrap();
+    let signed = serde_json::json!({ "enrolment": "automatic", "secure_boot": true });
+    site.put("policy", &signed).unwrap();
+    Run {
+        folder,
+        lan,
+        site,
+        _other: vec![dhcp],
+    }
+}
+
 impl Run {
     fn start(&self, machine: &Machine) -> Vm {
         machine.start(&self.lan, &self.folder).unwrap()
@@ -94,7 +119,7 @@ fn k_secure_boot_gets_the_signed_chain() {
     for words in [refused, "shimx64.efi", "grubx64.efi", "GRUB's first script"] {
         assert!(told.contains(words), "{words} in\n{told}");
     }
-    eprintln!("Secure Boot to the inventory: {seconds:.1} s");
+    say(&format!("Secure Boot to the inventory: {seconds:.1} s"));
 }
 
 /// A foreign DHCP server names our PXELINUX, and our own server says nothing about booting: so the card's iPXE
@@ -106,7 +131,7 @@ fn l_pxelinux_starts_the_agent() {
     let seconds = run.registers(&machine);
     let told = run.told(&machine);
     assert!(told.contains("its PXELINUX configuration"), "{told}");
-    eprintln!("PXELINUX to the inventory: {seconds:.1} s");
+    say(&format!("PXELINUX to the inventory: {seconds:.1} s"));
 }
 
 /// GRUB by TFTP starts the agent.
@@ -116,5 +141,102 @@ fn m_grub_starts_the_agent() {
     let machine = Machine::new("grub", Firmware::UefiPxe4, 43).memory(768);
     let seconds = run.registers(&machine);
     assert!(run.told(&machine).contains("its GRUB script"));
-    eprintln!("GRUB to the inventory: {seconds:.1} s");
+    say(&format!("GRUB to the inventory: {seconds:.1} s"));
+}
+
+/// GRUB that came by UEFI HTTP Boot, with Secure Boot (T4 of the firmware notes: left alone it stops at its prompt).
+#[test]
+fn n_http_boot_with_secure_boot_reaches_the_agent() {
+    let run = run("n-secure-http", &["ipxe"]);
+    run.site
+        .put(
+            "policy",
+            &serde_json::json!({ "enrolment": "automatic", "secure_boot": true }),
+        )
+        .unwrap();
+    let machine = Machine::new("http", Firmware::SecureHttp4, 44).memory(1024);
+    let seconds = run.registers(&machine);
+    let known = run.site.machine(machine.mac()).unwrap();
+    assert_eq!(known["inventory"]["secure_boot"], true, "{known:#}");
+    say(&format!(
+        "HTTP Boot and Secure Boot to the inventory: {seconds:.1} s"
+    ));
+}
+
+/// GRUB behind a foreign DHCP server that names itself as next server (T3 of the firmware notes: GRUB asks that one
+/// for its files): it gets an address of our own small pool, Secure Boot included.
+#[test]
+fn o_grub_gets_on_beside_a_foreign_dhcp_server() {
+    let run = beside_dnsmasq("o-pool", Mode::ProxyWithPool);
+    let machine = Machine::new("pool", Firmware::SecurePxe4, 45).memory(768);
+    let seconds = run.registers(&machine);
+    let leases = run.site.get("leases").unwrap().to_string();
+    assert!(
+        leases.contains("10.77.0.20"),
+        "an address of our pool: {leases}"
+    );
+    assert!(run.told(&machine).contains("its GRUB script"));
+    say(&format!(
+        "GRUB beside a foreign DHCP server to the inventory: {seconds:.1} s"
+    ));
+}
+
+/// The same by HTTP Boot, where no address of ours is needed: the RAM disk's script names our server.
+#[test]
+fn p_http_boot_gets_on_beside_a_foreign_dhcp_server() {
+    let run = beside_dnsmasq("p-http-proxy", Mode::Proxy);
+    let machine = Machine::new("http", Firmware::SecureHttp4, 46).memory(1024);
+    let seconds = run.registers(&machine);
+    say(&format!(
+        "HTTP Boot beside a foreign DHCP server to the inventory: {seconds:.1} s"
+    ));
+}
+
+/// T11 of the firmware notes, by GRUB: nothing to do, so the disk's own loader is chain-loaded.
+#[test]
+fn q_grub_starts_the_local_disk() {
+    let run = run("q-grub-local", &["ipxe", "shim"]);
+    let disk = golden(&run, Bus::Nvme);
+    let machine = Machine::new("local", Firmware::UefiPxe4, 47).disk(disk);
+    let mut vm = without_work(&run, &machine);
+    let ours = vm.wait_for("Welcome to GRUB!", BOOT).unwrap();
+    vm.wait_for("Farrier: starting the local disk", BOOT)
+        .unwrap();
+    let theirs = vm.wait_for("Welcome to GRUB!", BOOT).unwrap();
+    quick("GRUB", theirs - ours);
+    vm.wait_for("Debian GNU/Linux", BOOT).unwrap();
+}
+
+/// The same by PXELINUX on a BIOS.
+#[test]
+fn r_pxelinux_starts_the_local_disk() {
+    let run = named_by_dnsmasq("r-pxelinux-local", "boot/lpxelinux-bios/lpxelinux.0");
+    let disk = golden(&run, Bus::Virtio);
+    let machine = Machine::new("local", Firmware::Bios, 48).disk(disk);
+    let mut vm = without_work(&run, &machine);
+    let ours = vm
+        .wait_for("Farrier: starting the local disk", BOOT)
+        .unwrap();
+    let theirs = vm.wait_for("GRUB", BOOT).unwrap();
+    quick("PXELINUX", theirs - ours);
+}
+
+fn golden(run: &Run, bus: Bus) -> Disk {
+    let golden = Golden::ensure(&Lab::open().unwrap()).unwrap();
+    Disk::overlay(&golden.image, run.folder.join("disk.qcow2"), bus, "LOCAL").unwrap()
+}
+
+fn without_work(run: &Run, machine: &Machine) -> Vm {
+    let policy = serde_json::json!({ "menu": "never", "unknown_machine": "menu" });
+    run.site.put("policy", &policy).unwrap();
+    run.start(machine)
+}
+
+/// The goal is 10 seconds on a machine with nothing else to do.
+fn quick(loader: &str, seconds: f64) {
+    say(&format!("{loader} to the disk's loader: {seconds:.1} s"));
+    assert!(
+        seconds <= patience(Duration::from_secs(10)).as_secs_f64(),
+        "{seconds} s"
+    );
 }

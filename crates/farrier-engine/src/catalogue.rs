@@ -64,6 +64,21 @@ impl From<&Loader> for LoaderFile {
     }
 }
 
+impl LoaderFile {
+    /// What UEFI HTTP Boot gets. A shim's GRUB finds nothing when it came by HTTP itself (`firmware.md` T4), so
+    /// both go out on a RAM disk.
+    #[must_use]
+    pub fn over_http(loader: &Loader) -> Self {
+        match (loader.kind, loader.file_name.strip_suffix(".efi")) {
+            (LoaderKind::Shim, Some(stem)) => Self {
+                id: loader.id.clone(),
+                file_name: format!("{stem}.img"),
+            },
+            _ => Self::from(loader),
+        }
+    }
+}
+
 /// All loaders, in a fixed order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Catalogue {

@@ -12,6 +12,7 @@ mod record;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 
+use farrier_engine::catalogue::LoaderKind;
 use farrier_engine::facts::BootFacts;
 use farrier_engine::identity::Evidence;
 use farrier_engine::policy::{Boot, DhcpAction, Known, Service, decide_dhcp};
@@ -156,7 +157,13 @@ impl Asked<'_> {
                 self.give_back(MessageType::Decline).await
             }
             (DHCP_PORT, Mode::Dhcp, Some(MessageType::Inform)) => self.inform(),
+            (DHCP_PORT, Mode::Proxy, Some(MessageType::Discover)) if self.needs_our_address() => {
+                self.offer()
+            }
             (DHCP_PORT, Mode::Proxy, Some(MessageType::Discover)) => self.proxy_offer(),
+            (DHCP_PORT, Mode::Proxy, Some(MessageType::Request)) if self.took_our_address() => {
+                self.acknowledge().await
+            }
             // Beside another server the rest of the exchange is between it and the client.
             (DHCP_PORT, Mode::Proxy, _) => Outcome::Ignore(Reason::ChoseOtherServer),
             _ => Outcome::Ignore(Reason::Malformed),
@@ -192,8 +199,30 @@ impl Asked<'_> {
         }
     }
 
+    /// GRUB fetches its files from whoever lent the address, whatever a ProxyDHCP says (`firmware.md` T3). Beside
+    /// another server it gets on only with an address of ours, from a pool that the other one leaves alone.
+    fn needs_our_address(&self) -> bool {
+        let core = &self.port.core;
+        let pool = core.leases.subnet_of(self.link());
+        if pool.is_none_or(|pool| pool.subnet.ranges.is_empty()) {
+            return false;
+        }
+        let Ok(Boot::Loader(file)) = self.decide(Service::Dhcp) else {
+            return false;
+        };
+        let catalogue = core.loaders.catalogue();
+        catalogue
+            .by_id(&file.id)
+            .is_some_and(|loader| matches!(loader.kind, LoaderKind::Grub | LoaderKind::Shim))
+    }
+
+    fn took_our_address(&self) -> bool {
+        self.request.server_identifier() == Some(self.port.address)
+            && self.port.core.leases.subnet_of(self.link()).is_some()
+    }
+
     /// What to boot, or why nothing.
-    fn boot(&self, service: Service) -> Result<BootFile, Reason> {
+    fn decide(&self, service: Service) -> Result<Boot, Reason> {
         let core = &self.port.core;
         let loads = core.sightings.recent_loads(self.facts.mac, self.now);
         let snapshot = core.snapshot.load();
@@ -207,11 +236,19 @@ impl Asked<'_> {
             &snapshot,
             self.now,
         );
-        let boot = match decision.action {
-            DhcpAction::Boot(boot) => boot,
-            DhcpAction::AddressOnly(reason) | DhcpAction::Ignore(reason) => return Err(reason),
-        };
+        match decision.action {
+            DhcpAction::Boot(boot) => Ok(boot),
+            DhcpAction::AddressOnly(reason) | DhcpAction::Ignore(reason) => Err(reason),
+        }
+    }
+
+    /// The same as a boot file, told on the timeline.
+    fn boot(&self, service: Service) -> Result<BootFile, Reason> {
+        let core = &self.port.core;
+        let boot = self.decide(service)?;
         let style = match (service, self.port.mode) {
+            // So that firmware takes this offer rather than the other server's (edk2 ranks them so).
+            (Service::Dhcp, Mode::Proxy) => BootStyle::PxeFinal,
             (Service::Dhcp, _) => self.facts.style_from_dhcp(),
             (Service::Proxy, _) => self.facts.style_from_proxy(),
         };

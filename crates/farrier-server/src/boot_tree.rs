@@ -5,6 +5,8 @@
 //! | name | what |
 //! | --- | --- |
 //! | `boot/<loader id>/<file>` | a boot program of the catalogue |
+//! | `boot/<shim id>/<shim>.img` | a RAM disk with shim and GRUB, for UEFI HTTP Boot |
+//! | `boot/media/<image>`, `.../<image>.ipxe` | an image of the data folder, and the script that starts it |
 //! | `<any folder>/<file>` | the boot program of that file name |
 //! | `autoexec.ipxe`, `default.ipxe` in any folder, `boot/first.ipxe` | iPXE's first script: who are you? |
 //! | `grub.cfg`, `grub.cfg-01-...` in any folder | GRUB's |
@@ -14,6 +16,8 @@
 //!
 //! A folder named by a board's serial number or hardware address in front of any of these is passed over.
 
+mod media;
+mod ram_disks;
 mod scripts;
 
 use std::collections::HashMap;
@@ -34,6 +38,7 @@ use farrier_proto::MacAddr;
 use farrier_proto::session::tftp_transfer::{Event, Phase};
 
 use crate::core::{Core, now};
+use crate::media::shelf::Shelf;
 
 pub(crate) use scripts::tftp;
 
@@ -126,17 +131,23 @@ pub struct BootTree {
     core: Arc<Core>,
     /// Our own networks, whose hosts may ask.
     networks: Vec<(Ipv4Addr, u8)>,
+    media: Shelf,
     /// Which shim went out to whom and when, until its second stage did.
     shims: Mutex<HashMap<Ipv4Addr, (String, WallTime)>>,
+    /// RAM disks by what is on them and our address in their scripts.
+    ram_disks: Mutex<HashMap<ram_disks::Key, Bytes>>,
 }
 
 impl BootTree {
     #[must_use]
     pub fn new(core: Arc<Core>, networks: Vec<(Ipv4Addr, u8)>) -> Self {
+        let media = Shelf::new(core.config.media());
         Self {
             core,
             networks,
+            media,
             shims: Mutex::default(),
+            ram_disks: Mutex::default(),
         }
     }
 
@@ -194,6 +205,14 @@ impl BootTree {
         let parts: Vec<&str> = name.split('/').collect();
         if let ["boot", "agent", tag, file] = parts.as_slice() {
             return self.agent_file(tag, file);
+        }
+        if let ["boot", "media", image] = parts.as_slice() {
+            return self.medium(image, asker);
+        }
+        if let ["boot", id, file] = parts.as_slice()
+            && let Some(stem) = file.strip_suffix(".img")
+        {
+            return self.ram_disk(id, stem, asker);
         }
         let catalogue = self.core.loaders.catalogue();
         match find(&catalogue, &parts) {

@@ -27,6 +27,7 @@ mod hex;
 pub mod http;
 pub mod leases;
 pub mod loaders;
+pub mod media;
 pub mod probe;
 pub mod run;
 pub mod script;

@@ -20,6 +20,7 @@ mod loader;
 mod local;
 mod login;
 mod machine;
+mod media;
 mod output;
 mod policy;
 mod secret;
@@ -65,6 +66,9 @@ enum Command {
     /// Boot programs: iPXE, shim, GRUB, PXELINUX, memory tests.
     #[command(subcommand)]
     Loader(loader::Verb),
+    /// Floppies that machines start from memory.
+    #[command(subcommand)]
+    Media(media::Verb),
     /// People who may use the server.
     #[command(subcommand)]
     User(user::UserVerb),
@@ -103,6 +107,7 @@ fn main() -> ExitCode {
         Command::Serve { config } => local::serve(&config),
         Command::Config(verb) => local::config(&verb),
         Command::Agent(verb) => local::agent(&verb, &options.data()),
+        Command::Media(verb) => media::run(&verb),
         command => in_runtime(ask(command, options)),
     };
     exit::code(done)
@@ -130,7 +135,9 @@ async fn ask(command: Command, options: connection::Options) -> anyhow::Result<(
         Command::Logout => login::logout(&options).await,
         Command::Doctor => doctor::run(&options.session()?).await,
         Command::Db(verb) => db::run(&options.data(), verb).await,
-        Command::Serve { .. } | Command::Config(_) | Command::Agent(_) => Ok(()),
+        Command::Serve { .. } | Command::Config(_) | Command::Agent(_) | Command::Media(_) => {
+            Ok(())
+        }
     }
 }
 

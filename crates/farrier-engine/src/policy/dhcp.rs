@@ -183,11 +183,10 @@ fn rules(
     match snapshot.catalogue.choose(&facts, &policy) {
         Ok(loader) => {
             told.matched("loader", format!("{} {} fits.", loader.id, loader.version));
-            let file = LoaderFile::from(loader);
             Ok(if facts.protocol == Protocol::Http {
-                Boot::HttpLoader(file)
+                Boot::HttpLoader(LoaderFile::over_http(loader))
             } else {
-                Boot::Loader(file)
+                Boot::Loader(LoaderFile::from(loader))
             })
         }
         Err(none) => {

@@ -487,6 +487,7 @@ fn script_decisions() {
             machine: machine.as_ref(),
             due,
             conflict,
+            wants_signature: false,
             recent_loads: &[],
             ..Known::default()
         };

@@ -25,15 +25,14 @@ enum Part<'a> {
 pub(super) fn first(script: &Url, over_http: &Url) -> Result<String, NotRepresentable> {
     let mut grub = Grub::default();
     let (plain, fast) = (device_path(script)?, device_path(over_http)?);
-    // Loaded by HTTP or from a RAM disk, GRUB has no address yet (`firmware.md` T4).
-    grub.fixed("if [ -z \"$net_default_mac\" ]; then net_bootp; fi");
+    grub.0.push_str(FIND_ADDRESS);
     grub.line([Part::Fixed("set farrier="), Part::Quoted(&plain)])?;
     grub.fixed("if insmod http; then");
     grub.line([Part::Fixed("set farrier="), Part::Quoted(&fast)])?;
     grub.fixed("fi");
-    grub.fixed("configfile $farrier/$grub_cpu-$grub_platform/$net_default_mac");
+    grub.fixed("configfile $farrier/$grub_cpu-$grub_platform/$mac");
     grub.line([Part::Fixed("set farrier="), Part::Quoted(&plain)])?;
-    grub.fixed("configfile $farrier/$grub_cpu-$grub_platform/$net_default_mac");
+    grub.fixed("configfile $farrier/$grub_cpu-$grub_platform/$mac");
     grub.echo("Farrier: the server did not answer. The local disk starts instead.")?;
     grub.fixed("sleep 5");
     Ok(grub.finish())
@@ -238,6 +237,17 @@ fn device_path(url: &Url) -> Result<String, NotRepresentable> {
     }
     Ok(format!("({scheme},{host})/{path}"))
 }
+
+/// Started from a RAM disk, GRUB has no address yet, and no default interface after it asked for one itself.
+const FIND_ADDRESS: &str = "\
+set mac=\"$net_default_mac\"
+if [ -z \"$mac\" ]; then
+  net_bootp
+  for one in $net_efinet0_dhcp_mac $net_efinet1_dhcp_mac $net_efinet2_dhcp_mac $net_efinet3_dhcp_mac; do
+    if [ -z \"$mac\" ]; then set mac=\"$one\"; fi
+  done
+fi
+";
 
 /// Starts the operating system on the first disk that has one. A disk of our own (the RAM disk that UEFI HTTP
 /// Boot makes) says so by a file and is passed over. The firmware's own default comes first, as firmware would

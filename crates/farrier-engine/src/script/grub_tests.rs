@@ -98,7 +98,7 @@ fn the_first_script_asks_by_processor_and_hardware_address() {
     for line in [
         "set farrier='(tftp,10.0.0.1)/boot/script/grub'",
         "set farrier='(http,10.0.0.1:8067)/boot/script/grub'",
-        "configfile $farrier/$grub_cpu-$grub_platform/$net_default_mac",
+        "configfile $farrier/$grub_cpu-$grub_platform/$mac",
     ] {
         assert!(script.lines().any(|l| l == line), "{line} in\n{script}");
     }

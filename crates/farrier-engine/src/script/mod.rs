@@ -192,6 +192,45 @@ pub fn memory_test(program: &Url, local_disk: &LocalDisk) -> String {
     ipxe.finish()
 }
 
+/// Starts a disk image from memory: by MEMDISK on BIOS, as a network disk on UEFI. `iso` is a CD's.
+#[must_use]
+pub fn medium(image: &Url, memdisk: Option<&Url>, iso: bool) -> String {
+    let mut ipxe = Ipxe::new();
+    ipxe.line([Part::Fixed("ifopen ||")]);
+    ipxe.line([Part::Fixed("isset ${ip} || dhcp || goto failed")]);
+    ipxe.line([Part::Fixed("iseq ${platform} efi && goto uefi ||")]);
+    if let Some(memdisk) = memdisk {
+        let mut line = vec![Part::Fixed("kernel"), Part::Url(memdisk)];
+        line.extend(iso.then_some(Part::Fixed("iso")));
+        line.push(Part::Fixed("raw || goto failed"));
+        ipxe.line(line);
+        ipxe.line([
+            Part::Fixed("initrd"),
+            Part::Url(image),
+            Part::Fixed("|| goto failed"),
+        ]);
+        ipxe.line([Part::Fixed("boot || goto failed")]);
+    } else {
+        ipxe.line([Part::Fixed(
+            "echo Farrier: MEMDISK is missing: import the package syslinux-common.",
+        )]);
+        ipxe.line([Part::Fixed("goto failed")]);
+    }
+    ipxe.label("uefi");
+    ipxe.line([
+        Part::Fixed("sanboot --no-describe"),
+        Part::Url(image),
+        Part::Fixed("|| goto failed"),
+    ]);
+    ipxe.label("failed");
+    ipxe.line([Part::Fixed(
+        "echo Farrier: the image could not be started. The machine goes on to its next boot entry.",
+    )]);
+    ipxe.line([Part::Fixed("sleep 5")]);
+    ipxe.line([Part::Fixed("exit")]);
+    ipxe.finish()
+}
+
 /// Says why there is nothing to do, then starts the local disk.
 #[must_use]
 pub fn message(reason: Reason, local_disk: &LocalDisk) -> String {

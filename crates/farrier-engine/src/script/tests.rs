@@ -123,6 +123,8 @@ fn every_jump_has_its_label() {
     let title = Text::new("pc-17").unwrap();
     let program = LocalDisk::Program(server("local.efi"));
     let mut scripts = vec![
+        medium(&server("dos.img"), Some(&server("memdisk")), false),
+        medium(&server("cd.iso"), None, true),
         first(&server("s")),
         memory_test(&server("memtest"), &program),
         local_disk(&program),

@@ -171,7 +171,7 @@ impl Asked<'_> {
 
     /// An address in the client's network: RFC 3527 link selection, else the relay, else us. Switches add
     /// option 82 without relaying (DHCP snooping); their clients are in our own network.
-    fn link(&self) -> Ipv4Addr {
+    pub(super) fn link(&self) -> Ipv4Addr {
         let Some(relay) = &self.facts.relay else {
             return self.port.address;
         };

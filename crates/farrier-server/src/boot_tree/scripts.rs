@@ -108,7 +108,7 @@ impl BootTree {
         }
     }
 
-    fn urls(&self, asker: Asker) -> Urls {
+    pub(super) fn urls(&self, asker: Asker) -> Urls {
         Urls {
             server: asker.server,
             port: self.core.config.boot_http_port,
@@ -127,7 +127,9 @@ fn kind(
         let (arch, firmware) = seen.unwrap_or_default();
         return Ok((name.arch.or(arch), name.firmware.or(firmware)));
     }
-    let firmware = name.firmware.or(seen.and_then(|(_, firmware)| firmware));
+    let firmware = name
+        .firmware
+        .or_else(|| seen.and_then(|(_, firmware)| firmware));
     match firmware {
         None | Some(FirmwareKind::Bios) => Ok((Some(Arch::X86_64), Some(FirmwareKind::Bios))),
         Some(_) => Err(Missing::Refused(Reason::NoAgent)),

@@ -130,6 +130,12 @@ impl Config {
     }
 
     #[must_use]
+    pub fn media(&self) -> PathBuf {
+        self.data_dir.join("media")
+    }
+
+    /// Boot programs.
+    #[must_use]
     pub fn loaders(&self) -> PathBuf {
         self.data_dir.join("loaders")
     }
