@@ -230,6 +230,45 @@ fn t7_a_range_that_is_used_up_is_told_and_silent() {
     assert!(seen.contains(&mac(&stranger)), "{status:#}");
 }
 
+/// T10 of the threat model: while invented addresses ask for leases without end, a known machine boots and does
+/// its work.
+#[test]
+fn t10_a_known_machine_boots_while_the_range_is_being_starved() {
+    let run = serving(
+        "wire-starved",
+        &format!("{ONE}pools = [\"10.77.0.100-10.77.0.199\"]\nlease_seconds = 3600\n"),
+    );
+    let machine = Machine::new("known", Firmware::Bios, 64);
+    run.known(machine.mac());
+    let work = json!({ "kind": "inventory" });
+    let task = run.site.order(machine.mac(), &work, "power_off").unwrap();
+    let attacker = run
+        .lan
+        .host("attacker", Some(Ipv4Addr::new(10, 77, 0, 66)))
+        .unwrap();
+    let mut flood = attacker.command("perfdhcp");
+    // Four messages each: whoever is offered an address takes it.
+    flood.args([
+        "-4", "-l", "eth0", "-R", "100000", "-r", "300", "-p", "600", "-d", "2",
+    ]);
+    let flood = Program::start("perfdhcp", flood, &run.folder).unwrap();
+    while run.count("pool_reserved") + run.count("offer_limit") < 1000 {
+        assert!(flood.is_running(), "{}", flood.log());
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    let mut vm = machine.start(&run.lan, &run.folder).unwrap();
+    run.site
+        .wait_done(&task, BOOT)
+        .unwrap_or_else(|e| panic!("{e:#}\n{}", vm.tail()));
+    vm.wait_for_power_off(BOOT).unwrap();
+    assert!(flood.is_running(), "it went on all the while");
+    let leases = run.site.get("leases").unwrap().to_string();
+    assert!(leases.contains(machine.mac()));
+    let status = run.site.get("status").unwrap();
+    say(&format!("refused meanwhile: {}", status["boot"]));
+    assert_eq!(status["machines"]["total"], 1, "strangers cost no row");
+}
+
 /// T8 of the threat model: what opens a transfer is lost. Clients without options ask again, and get the file.
 #[test]
 fn t8_clients_without_options_survive_a_lost_first_packet() {

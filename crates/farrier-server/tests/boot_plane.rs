@@ -1037,6 +1037,85 @@ async fn rfc3046_option_82_without_a_relay_is_answered_on_the_link() {
     );
 }
 
+/// A hundred thousand DISCOVERs of invented addresses: a known machine is offered its address all the while,
+/// in time, and gets it; nothing grows; and a minute later strangers are offered addresses again.
+#[tokio::test]
+async fn t10_known_machines_get_addresses_in_a_flood_of_invented_ones() {
+    use farrier_proto::wire::dhcpv4::MessageType;
+    use farrier_proto::wire::option;
+    let data = tempfile::tempdir().unwrap();
+    let site = Site::configured(data.path(), SUBNET).await;
+    let port = port(&site, 67, Mode::Dhcp).await;
+    let known = MacAddr([0x52, 0x54, 0, 0, 0, 1]);
+    site.script(&known.to_string()).await;
+    let ask = |mac, kind: u8, wanted: Option<Ipv4Addr>| {
+        let mut message = Message::request(Xid(7), mac);
+        message.options.set(option::DHCP_MESSAGE_TYPE, vec![kind]);
+        let class = b"PXEClient:Arch:00007:UNDI:003016".to_vec();
+        message.options.set(option::VENDOR_CLASS_IDENTIFIER, class);
+        if let Some(wanted) = wanted {
+            message
+                .options
+                .set(option::REQUESTED_IP_ADDRESS, wanted.octets().to_vec());
+            message.options.set(
+                option::SERVER_IDENTIFIER,
+                Ipv4Addr::LOCALHOST.octets().to_vec(),
+            );
+        }
+        message.encode()
+    };
+    let from = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68);
+    let before = resident_kib();
+    let (mut offers, mut waits) = (0, Vec::new());
+    for n in 0..100_000u32 {
+        let [a, b, c, d] = n.to_be_bytes();
+        let invented = ask(MacAddr([2, 0, a, b, c, d]), 1, None);
+        offers += usize::from(matches!(
+            port.handle(&invented, from).await,
+            Outcome::Reply { .. }
+        ));
+        if n % 500 == 499 {
+            let start = Instant::now();
+            let said = port.handle(&ask(known, 1, None), from).await;
+            waits.push(start.elapsed());
+            let Outcome::Reply { reply, .. } = said else {
+                panic!("after {n}: {said:?}")
+            };
+            if n % 20_000 == 19_999 {
+                let wanted = ask(known, 3, Some(reply.yiaddr));
+                let said = port.handle(&wanted, from).await;
+                let Outcome::Reply { reply: ack, .. } = said else {
+                    panic!("{said:?}")
+                };
+                assert_eq!(ack.message_type(), Some(MessageType::Ack));
+                assert_eq!(ack.yiaddr, reply.yiaddr);
+            }
+        }
+    }
+    waits.sort();
+    let (p99, grown) = (
+        waits[waits.len() * 99 / 100],
+        resident_kib().saturating_sub(before),
+    );
+    println!(
+        "T10: {offers} of 100000 invented addresses got an offer; known p99 {p99:?}; {grown} KiB more"
+    );
+    assert!(offers <= 256, "{offers} offers");
+    assert!(p99 < Duration::from_millis(100), "{p99:?}");
+    assert!(grown < 64 << 10, "{grown} KiB");
+    assert_eq!(site.core.fleet.machine_count(), 1, "strangers cost no row");
+    let later = now() + Duration::from_secs(61);
+    let stranger = farrier_engine::lease::Client::new(MacAddr([2, 9, 9, 9, 9, 9]));
+    let offered = site
+        .core
+        .leases
+        .with_book(|book| book.offer(later, &stranger, Ipv4Addr::LOCALHOST, None));
+    assert!(
+        matches!(offered, farrier_engine::lease::Offered::Address { .. }),
+        "offers nobody took are free again after a minute: {offered:?}"
+    );
+}
+
 #[test]
 fn t9_no_datagram_makes_a_boot_port_panic() {
     let runtime = tokio::runtime::Builder::new_multi_thread()

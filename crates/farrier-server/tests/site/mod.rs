@@ -118,7 +118,7 @@ impl Site {
             .await
     }
 
-    async fn script_for(&self, says: &[(&str, &str)]) -> String {
+    pub async fn script_for(&self, says: &[(&str, &str)]) -> String {
         let says: Vec<_> = says
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
