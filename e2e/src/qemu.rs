@@ -56,6 +56,10 @@ pub enum Firmware {
     SecurePxe4,
     /// The same by HTTP.
     SecureHttp4,
+    /// OVMF that boots by PXE over IPv6 and speaks no PXE over IPv4.
+    UefiPxe6,
+    /// OVMF that boots by HTTP over IPv6, where IPv4 has nothing for it.
+    UefiHttp6,
 }
 
 impl Firmware {
@@ -359,8 +363,10 @@ impl Machine {
             words.push("-fw_cfg".to_owned());
             words.push(format!("name=opt/org.tianocore/{name},string={value}"));
         };
-        switch("IPv6PXESupport", "n");
-        if matches!(self.firmware, Firmware::UefiHttp4 | Firmware::SecureHttp4) {
+        if self.firmware != Firmware::UefiPxe6 {
+            switch("IPv6PXESupport", "n");
+        }
+        if !matches!(self.firmware, Firmware::UefiPxe4 | Firmware::SecurePxe4) {
             switch("IPv4PXESupport", "n");
         }
         Ok(words)

@@ -3,12 +3,13 @@
 //! Reading order: [`model`] has the words; [`facts`] turns a request into what it tells of a client
 //! and [`identity`] finds whose it is; [`policy`] decides what the client gets from the
 //! [`catalogue`] and explains why; [`script`] writes it down for the loader; [`lease`] and [`task`]
-//! are the two state machines with a life longer than a packet; [`timeline`] is how all of it is
+//! are the two state machines with a life longer than a packet ([`address6`] has none); [`timeline`] is how all of it is
 //! told to people. Every silence has a [`Reason`].
 //!
 //! Nothing here waits, reads a clock, touches a socket or a file. Time comes in as [`WallTime`].
 #![forbid(unsafe_code)]
 
+pub mod address6;
 pub mod catalogue;
 pub mod facts;
 pub mod identity;

@@ -1,7 +1,7 @@
 //! The life story of a machine, told to people.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -150,9 +150,15 @@ impl Entry {
 
     /// We offered or confirmed an address.
     #[must_use]
-    pub fn address_answered(machine: MachineId, at: WallTime, message: &str, ip: Ipv4Addr) -> Self {
+    pub fn address_answered(
+        machine: MachineId,
+        at: WallTime,
+        message: &str,
+        ip: impl Into<IpAddr>,
+    ) -> Self {
+        let ip = ip.into();
         let text = match message {
-            "DHCPOFFER" => format!("It was offered the address {ip}."),
+            "DHCPOFFER" | "ADVERTISE" => format!("It was offered the address {ip}."),
             _ => format!("It has the address {ip}."),
         };
         Self::new(machine, at, Kind::Answered, text).with("message", message)
@@ -293,6 +299,8 @@ const MAX_DETAILS: usize = 24;
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use uuid::Uuid;
 
     use super::*;

@@ -1,7 +1,7 @@
 //! UDP sockets tied to one interface.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
@@ -19,24 +19,43 @@ pub fn listen(interface: &str, port: u16) -> io::Result<UdpSocket> {
     socket.set_broadcast(true)?;
     // Best effort: the default still works, it only drops earlier.
     let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
-    finish(socket, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port))
+    finish(
+        socket,
+        SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into(),
+    )
+}
+
+/// The same for IPv6: hears what is sent to `port` of `address` on the interface with this `index`, and
+/// to `group` where one is given. With a group the address must be the wildcard.
+pub fn listen6(
+    interface: (&str, u32),
+    address: Ipv6Addr,
+    port: u16,
+    group: Option<Ipv6Addr>,
+) -> io::Result<UdpSocket> {
+    let (name, index) = interface;
+    let socket = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_only_v6(true)?;
+    socket.bind_device(Some(name.as_bytes()))?;
+    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    if let Some(group) = group {
+        socket.join_multicast_v6(&group, index)?;
+        socket.set_multicast_if_v6(index)?;
+    }
+    finish(socket, SocketAddrV6::new(address, port, 0, 0).into())
 }
 
 /// A socket on a port of its own, talking to one peer: a TFTP transfer (RFC 1350 section 4, TID).
-pub fn connected(interface: &str, local: Ipv4Addr, peer: SocketAddrV4) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+pub fn connected(interface: &str, local: IpAddr, peer: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(peer), Type::DGRAM, Some(Protocol::UDP))?;
     socket.bind_device(Some(interface.as_bytes()))?;
-    let socket = finish(socket, SocketAddrV4::new(local, 0))?;
-    rebind_peer(&socket, peer)?;
+    let socket = finish(socket, SocketAddr::new(local, 0))?;
+    socket2::SockRef::from(&socket).connect(&peer.into())?;
     Ok(socket)
 }
 
-fn rebind_peer(socket: &UdpSocket, peer: SocketAddrV4) -> io::Result<()> {
-    socket2::SockRef::from(socket).connect(&SocketAddr::V4(peer).into())
-}
-
-fn finish(socket: Socket, local: SocketAddrV4) -> io::Result<UdpSocket> {
+fn finish(socket: Socket, local: SocketAddr) -> io::Result<UdpSocket> {
     socket.set_nonblocking(true)?;
-    socket.bind(&SocketAddr::V4(local).into())?;
+    socket.bind(&local.into())?;
     UdpSocket::from_std(socket.into())
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use farrier_proto::MacAddr;
 
@@ -15,6 +15,8 @@ pub struct Interface {
     pub mac: Option<MacAddr>,
     /// Each address with its prefix length.
     pub addresses: Vec<(Ipv4Addr, u8)>,
+    /// Likewise, link-local ones included.
+    pub addresses6: Vec<(Ipv6Addr, u8)>,
     pub up: bool,
 }
 
@@ -51,6 +53,13 @@ pub fn list() -> io::Result<Vec<Interface>> {
             interface.addresses.push((address, prefix));
         }
     }
+    // Not there where the kernel has no IPv6.
+    let table = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+    for (index, address, prefix) in ipv6_addresses(&table) {
+        if let Some(interface) = interfaces.iter_mut().find(|i| i.index == index) {
+            interface.addresses6.push((address, prefix));
+        }
+    }
     interfaces.sort_by_key(|i| i.index);
     Ok(interfaces)
 }
@@ -77,7 +86,19 @@ fn read(name: &str) -> Option<Interface> {
         index,
         mac,
         addresses: Vec::new(),
+        addresses6: Vec::new(),
         up,
+    })
+}
+
+/// Columns: address, interface index, prefix length, scope, flags, name; numbers in hexadecimal.
+fn ipv6_addresses(table: &str) -> impl Iterator<Item = (u32, Ipv6Addr, u8)> {
+    table.lines().filter_map(|line| {
+        let mut columns = line.split_ascii_whitespace();
+        let address = u128::from_str_radix(columns.next()?, 16).ok()?;
+        let index = u32::from_str_radix(columns.next()?, 16).ok()?;
+        let prefix = u8::from_str_radix(columns.next()?, 16).ok()?;
+        Some((index, Ipv6Addr::from_bits(address), prefix))
     })
 }
 
@@ -130,7 +151,17 @@ unsafe fn ipv4(address: *const libc::sockaddr) -> Option<Ipv4Addr> {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use super::{list, network};
+    use super::{ipv6_addresses, list, network};
+
+    #[test]
+    fn the_kernels_table_of_ipv6_addresses() {
+        let table = "00000000000000000000000000000001 01 80 10 80       lo\n\
+                     fd770000000000000000000000000001 0c 40 00 80     eth0\nnonsense\n";
+        let found: Vec<_> = ipv6_addresses(table).collect();
+        let expected = [("::1", 1, 128), ("fd77::1", 12, 64)];
+        let expected = expected.map(|(a, index, prefix)| (index, a.parse().unwrap(), prefix));
+        assert_eq!(found, expected);
+    }
 
     #[test]
     fn network_of_every_prefix() {

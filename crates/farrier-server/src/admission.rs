@@ -5,14 +5,14 @@
 //! there are that nobody has confirmed. A machine on record never comes here for that. Scripts that start the
 //! agent are rationed by address for everybody, since each leaves a token in the database.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 use farrier_engine::Reason;
 use farrier_proto::Instant;
 
 use crate::boot_tree::Asker;
-use crate::bucket::{Buckets, Rate};
+use crate::bucket::{Buckets, Rate, network};
 
 /// The ration of new machines.
 #[derive(Debug)]
@@ -23,11 +23,10 @@ pub struct Admission {
 
 #[derive(Debug)]
 struct Rations {
-    /// By the first three bytes.
-    networks: Buckets<[u8; 3]>,
+    networks: Buckets<IpAddr>,
     /// By our address there.
-    interfaces: Buckets<Ipv4Addr>,
-    agents: Buckets<Ipv4Addr>,
+    interfaces: Buckets<IpAddr>,
+    agents: Buckets<IpAddr>,
 }
 
 impl Default for Admission {
@@ -76,8 +75,7 @@ impl Admission {
             interfaces,
             ..
         } = &mut *buckets;
-        let [a, b, c, _] = asker.ip.octets();
-        let network = networks.of([a, b, c], now);
+        let network = networks.of(network(asker.ip), now);
         let interface = interfaces.of(asker.server, now);
         if network.left(now) == 0 || interface.left(now) == 0 {
             return Err(Reason::TooManyStrangers);
@@ -122,8 +120,8 @@ mod tests {
     fn asker(network: u16, host: u8) -> Asker {
         let [b, c] = network.to_be_bytes();
         Asker {
-            ip: Ipv4Addr::new(10, b, c, host),
-            server: Ipv4Addr::new(10, 0, 0, 1),
+            ip: Ipv4Addr::new(10, b, c, host).into(),
+            server: Ipv4Addr::new(10, 0, 0, 1).into(),
             by: crate::boot_tree::Channel::Http,
         }
     }

@@ -1,14 +1,15 @@
 //! Opening every socket before anything starts, and telling every fault at once.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 
 use farrier_net::datagram;
 use farrier_net::interface::{self, Interface};
 use farrier_net::link::LinkSender;
 use tokio::net::{TcpListener, UdpSocket};
 
-use crate::config::{Config, Fault, Mode};
+use crate::bind6::{self, Link6};
+use crate::config::{Config, Fault, Mode, Subnet6Config};
 
 /// Everything the server listens on.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub struct Link {
     pub agent: TcpListener,
     /// For answers to clients that have no address yet.
     pub sender: LinkSender,
+    /// IPv6, if the interface has an address in a `[[subnet6]]`.
+    pub six: Option<Link6>,
 }
 
 pub const DHCP_PORT: u16 = 67;
@@ -180,6 +183,12 @@ async fn bind_link(
         "Run as root or with CAP_NET_RAW.",
         faults,
     );
+    let six = match address6(config, &interface) {
+        Some((address, subnet)) => {
+            Some(bind6::bind(config, key, &interface, (address, subnet), mode, faults).await?)
+        }
+        None => None,
+    };
     let agent = tcp.pop()?;
     let http = tcp.pop()?;
     let dhcp = match dhcp {
@@ -196,6 +205,20 @@ async fn bind_link(
         http: http?,
         agent: agent?,
         sender: sender?,
+        six,
+    })
+}
+
+/// Our first address in a network that we boot over IPv6.
+fn address6<'a>(
+    config: &'a Config,
+    interface: &Interface,
+) -> Option<(Ipv6Addr, &'a Subnet6Config)> {
+    let mut addresses = interface.addresses6.iter();
+    addresses.find_map(|(address, _)| {
+        let mut networks = config.subnets6.iter();
+        let network = networks.find(|network| network.prefix.contains(*address))?;
+        Some((*address, network))
     })
 }
 
@@ -224,7 +247,12 @@ fn two_servers_on_one_network(links: &[Link], faults: &mut Vec<Fault>) {
     }
 }
 
-fn note<T>(opened: io::Result<T>, key: &str, remedy: &str, faults: &mut Vec<Fault>) -> Option<T> {
+pub(crate) fn note<T>(
+    opened: io::Result<T>,
+    key: &str,
+    remedy: &str,
+    faults: &mut Vec<Fault>,
+) -> Option<T> {
     match opened {
         Ok(opened) => Some(opened),
         Err(e) => {
@@ -239,7 +267,7 @@ fn note<T>(opened: io::Result<T>, key: &str, remedy: &str, faults: &mut Vec<Faul
     }
 }
 
-fn port_remedy(at: &SocketAddr) -> String {
+pub(crate) fn port_remedy(at: &SocketAddr) -> String {
     format!("Free {at} (`ss -ltnp` names the program that has it), or choose another port.")
 }
 

@@ -253,7 +253,7 @@ impl Asked<'_> {
             (Service::Proxy, _) => self.facts.style_from_proxy(),
         };
         let urls = Urls {
-            server: self.port.address,
+            server: self.port.address.into(),
             port: core.config.boot_http_port,
         };
         let name = match &boot {

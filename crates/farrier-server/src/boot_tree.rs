@@ -22,7 +22,7 @@ mod scripts;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -36,6 +36,7 @@ use farrier_engine::{Reason, WallTime};
 use farrier_net::neighbour;
 use farrier_proto::MacAddr;
 use farrier_proto::session::tftp_transfer::{Event, Phase};
+use farrier_proto::wire::dhcpv6::mac_of_link_local;
 
 use crate::core::{Core, now};
 use crate::media::shelf::Shelf;
@@ -50,9 +51,9 @@ pub const SCRIPT: &str = "boot/script";
 /// Who asks, by address only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asker {
-    pub ip: Ipv4Addr,
+    pub ip: IpAddr,
     /// Our address it asks at.
-    pub server: Ipv4Addr,
+    pub server: IpAddr,
     pub by: Channel,
 }
 
@@ -102,14 +103,15 @@ impl fmt::Display for Missing {
 /// Makes URLs of the boot listener.
 #[derive(Clone, Copy, Debug)]
 pub struct Urls {
-    pub server: Ipv4Addr,
+    pub server: IpAddr,
     pub port: u16,
 }
 
 impl Urls {
     #[must_use]
     pub fn of(self, path: &str) -> String {
-        format!("http://{}:{}/{path}", self.server, self.port)
+        // Shown with brackets where it is of IPv6.
+        format!("http://{}/{path}", SocketAddr::new(self.server, self.port))
     }
 
     /// The same, for scripts. Paths are ours and always fit.
@@ -133,7 +135,7 @@ pub struct BootTree {
     networks: Vec<(Ipv4Addr, u8)>,
     media: Shelf,
     /// Which shim went out to whom and when, until its second stage did.
-    shims: Mutex<HashMap<Ipv4Addr, (String, WallTime)>>,
+    shims: Mutex<HashMap<IpAddr, (String, WallTime)>>,
     /// RAM disks by what is on them and our address in their scripts.
     ram_disks: Mutex<HashMap<ram_disks::Key, Bytes>>,
 }
@@ -151,14 +153,21 @@ impl BootTree {
         }
     }
 
-    fn shims(&self) -> MutexGuard<'_, HashMap<Ipv4Addr, (String, WallTime)>> {
+    fn shims(&self) -> MutexGuard<'_, HashMap<IpAddr, (String, WallTime)>> {
         self.shims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether this address is a client of ours. Nobody else gets a byte, so that we cannot be used to
     /// flood a third party (`T8`).
     #[must_use]
-    pub fn may_ask(&self, ip: Ipv4Addr) -> bool {
+    pub fn may_ask(&self, ip: IpAddr) -> bool {
+        let ip = match ip {
+            IpAddr::V4(ip) => ip,
+            // A link-local address cannot come from elsewhere.
+            IpAddr::V6(ip) => {
+                return ip.is_unicast_link_local() || self.core.subnet6_of(ip).is_some();
+            }
+        };
         let near = |(network, prefix): &(Ipv4Addr, u8)| {
             farrier_net::interface::network(ip, *prefix) == *network
         };
@@ -167,12 +176,13 @@ impl BootTree {
 
     /// Whether this address is likely to ask for itself: it holds a lease, or has spoken DHCP with us of late.
     #[must_use]
-    pub fn has_proven_itself(&self, ip: Ipv4Addr) -> bool {
+    pub fn has_proven_itself(&self, ip: IpAddr) -> bool {
         let (core, now) = (&self.core, now());
-        core.leases.holder(ip, now).is_some() || {
-            let mac = neighbour::hardware_address(ip).ok().flatten();
-            core.exchanges.include(ip, mac, now)
-        }
+        let leased = match ip {
+            IpAddr::V4(ip) => core.leases.holder(ip, now).is_some(),
+            IpAddr::V6(_) => false,
+        };
+        leased || core.exchanges.include(ip, self.card(ip), now)
     }
 
     /// Counts a request by TFTP that is refused, and tells of it.
@@ -185,13 +195,13 @@ impl BootTree {
 
     /// Counts a packet that did not leave, since nobody acknowledges what goes to this network. Such requests
     /// are likely forged, so they are on nobody's timeline.
-    pub fn withheld(&self, ip: Ipv4Addr) {
+    pub fn withheld(&self, ip: IpAddr) {
         tracing::debug!(%ip, "too much goes to this network unacknowledged: a TFTP answer is withheld");
         self.core.counters.ignored(Reason::AnswerBudget, now());
     }
 
     /// Counts a request from an address that may not ask.
-    pub fn ignored_stranger(&self, ip: Ipv4Addr) {
+    pub fn ignored_stranger(&self, ip: IpAddr) {
         tracing::debug!(%ip, "a request from outside the served networks is ignored");
         self.core.counters.dropped();
     }
@@ -351,9 +361,23 @@ impl BootTree {
         self.core.tell_of(mac, machine.map(AsRef::as_ref), entry);
     }
 
-    fn mac_of(&self, ip: Ipv4Addr) -> Option<MacAddr> {
-        let leased = self.core.leases.holder(ip, now());
-        leased.or_else(|| neighbour::hardware_address(ip).ok().flatten())
+    fn mac_of(&self, ip: IpAddr) -> Option<MacAddr> {
+        let leased = match ip {
+            IpAddr::V4(ip) => self.core.leases.holder(ip, now()),
+            IpAddr::V6(_) => None,
+        };
+        leased.or_else(|| self.card(ip))
+    }
+
+    /// The hardware address behind an address: as the kernel learned it, or as the address itself tells.
+    fn card(&self, ip: IpAddr) -> Option<MacAddr> {
+        match ip {
+            IpAddr::V4(ip) => neighbour::hardware_address(ip).ok().flatten(),
+            IpAddr::V6(ip) => {
+                let lent = || self.core.subnet6_of(ip)?.prefix.owner(ip);
+                mac_of_link_local(ip).or_else(lent)
+            }
+        }
     }
 }
 

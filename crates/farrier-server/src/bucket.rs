@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
 
 use farrier_proto::Instant;
 
@@ -95,6 +96,15 @@ impl<K: Eq + Hash + Copy> Buckets<K> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.of.is_empty()
+    }
+}
+
+/// The network that an address is counted with: the 256 addresses around it; over IPv6 the network of 64 bits.
+#[must_use]
+pub fn network(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(ip) => farrier_net::interface::network(ip, 24).into(),
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
     }
 }
 

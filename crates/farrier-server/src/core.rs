@@ -1,5 +1,6 @@
 //! What every part of the server shares.
 
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,7 +19,7 @@ use uuid::Uuid;
 
 use crate::admission::Admission;
 use crate::ca::Ca;
-use crate::config::Config;
+use crate::config::{Config, Subnet6Config};
 use crate::counters::Counters;
 use crate::exchanges::Exchanges;
 use crate::fleet::{Change, Fleet};
@@ -115,6 +116,13 @@ impl Core {
             Some(machine) => self.note_entry(entry(machine.id)),
             None => self.sightings.note(mac, entry(MachineId(Uuid::nil()))),
         }
+    }
+
+    /// The IPv6 network of `ip`, if we boot in it.
+    #[must_use]
+    pub fn subnet6_of(&self, ip: Ipv6Addr) -> Option<&Subnet6Config> {
+        let mut networks = self.config.subnets6.iter();
+        networks.find(|network| network.prefix.contains(ip))
     }
 
     /// Puts a sentence on a machine's timeline.

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -48,9 +48,14 @@ impl Exchanges {
 
     /// Whether there was an exchange lately with this address, or with the hardware it belongs to.
     #[must_use]
-    pub fn include(&self, address: Ipv4Addr, mac: Option<MacAddr>, now: WallTime) -> bool {
+    pub fn include(&self, address: IpAddr, mac: Option<MacAddr>, now: WallTime) -> bool {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let signs = [Some(Sign::Address(address)), mac.map(Sign::Hardware)];
+        let address = match address {
+            IpAddr::V4(ip) => Some(Sign::Address(ip)),
+            // What is lent there has the hardware address in it.
+            IpAddr::V6(_) => None,
+        };
+        let signs = [address, mac.map(Sign::Hardware)];
         signs
             .into_iter()
             .flatten()
@@ -119,10 +124,10 @@ mod tests {
         let exchanges = Exchanges::default();
         let (ours, other) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2));
         exchanges.saw(mac(1), Some(ours), false, WallTime(0));
-        assert!(exchanges.include(ours, None, WallTime(599_999)));
-        assert!(exchanges.include(other, Some(mac(1)), WallTime(599_999)));
-        assert!(!exchanges.include(other, Some(mac(2)), WallTime(0)));
-        assert!(!exchanges.include(ours, Some(mac(1)), WallTime(600_000)));
+        assert!(exchanges.include(ours.into(), None, WallTime(599_999)));
+        assert!(exchanges.include(other.into(), Some(mac(1)), WallTime(599_999)));
+        assert!(!exchanges.include(other.into(), Some(mac(2)), WallTime(0)));
+        assert!(!exchanges.include(ours.into(), Some(mac(1)), WallTime(600_000)));
     }
 
     #[test]
@@ -133,7 +138,7 @@ mod tests {
         for n in 2..3 * MAX {
             exchanges.saw(mac(n), None, false, WallTime(1));
         }
-        assert!(exchanges.include(ours, None, WallTime(1)));
+        assert!(exchanges.include(ours.into(), None, WallTime(1)));
         let inner = exchanges.inner.lock().unwrap();
         assert_eq!(
             (inner.strangers.seen.len(), inner.strangers.order.len()),

@@ -1,7 +1,7 @@
 //! The Farrier server.
 //!
 //! Reading order: [`boot`] is the heart: a packet arrives, becomes facts, a decision, a reply.
-//! [`transfer`] (TFTP) and `http::boot` have the same shape. [`core`] is what all of them share: the
+//! [`boot6`] is the same over IPv6. [`transfer`] (TFTP) and `http::boot` have the same shape. [`core`] is what all of them share: the
 //! [`fleet`] (machines and tasks), leases, images, keys, timeline. [`run`] starts and stops everything;
 //! [`config`] is what it starts with.
 //!
@@ -11,9 +11,12 @@
 
 pub mod admission;
 pub mod agent_image;
+pub mod announce6;
 pub mod auth;
 pub mod bind;
+pub mod bind6;
 pub mod boot;
+pub mod boot6;
 pub mod boot_tree;
 pub mod bucket;
 pub mod ca;

@@ -8,13 +8,16 @@ use arc_swap::ArcSwap;
 use farrier_db::Db;
 use farrier_image::store::{Store, StoreKeys, StoreOptions};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 
 use crate::admission::Admission;
+use crate::announce6;
 use crate::bind::{self, BOOT_SERVER_PORT, Bound, DHCP_PORT, Link};
 use crate::boot::BootPort;
 use crate::boot_tree::BootTree;
+use crate::boot6::{Boot6Port, Declined};
 use crate::ca::{self, Ca};
 use crate::config::{Config, Faults};
 use crate::core::{CHANGES, Core, now, snapshot};
@@ -134,7 +137,10 @@ fn start(
     let addresses: Vec<IpAddr> = bound
         .links
         .iter()
-        .map(|link| IpAddr::V4(link.address))
+        .flat_map(|link| {
+            let six = link.six.as_ref().map(|six| IpAddr::V6(six.address));
+            std::iter::once(IpAddr::V4(link.address)).chain(six)
+        })
         .collect();
     let agent_tls = core.ca.agent_tls(&ca::names(addresses, &[]))?;
     for link in bound.links {
@@ -148,6 +154,7 @@ fn start(
             http,
             agent,
             sender,
+            six,
         } = link;
         let sender = Arc::new(sender);
         let ports = dhcp
@@ -165,36 +172,43 @@ fn start(
             };
             tasks.spawn(port.run(stop.clone()));
         }
-        let (tree, transfers) = (Arc::clone(&tree), Arc::clone(&transfers));
-        let boot = BootHttp {
+        let shared = Shared {
             core: Arc::clone(core),
             tree: Arc::clone(&tree),
+            transfers: Arc::clone(&transfers),
+            agent_tls: Arc::clone(&agent_tls),
         };
-        tasks.spawn(
-            TftpServer {
-                socket: tftp,
-                interface: interface.name,
-                address,
-                tree,
-                transfers,
-            }
-            .run(stop.clone()),
-        );
-        tasks.spawn(serve(
+        let mac = interface.mac;
+        let files = Files {
+            interface: interface.name.clone(),
+            address: IpAddr::V4(address),
+            tftp,
             http,
-            None,
-            boot_http::router(boot),
-            BOOT_LIMITS,
-            stop.clone(),
-        ));
-        let plane = agent::router(Arc::clone(core));
-        tasks.spawn(serve(
             agent,
-            Some(Arc::clone(&agent_tls)),
-            plane,
-            AGENT_LIMITS,
-            stop.clone(),
-        ));
+        };
+        shared.serve_files(files, &mut tasks, stop);
+        let Some(six) = six else { continue };
+        if let Some(socket) = six.dhcp {
+            let port = Boot6Port {
+                core: Arc::clone(core),
+                socket,
+                mode,
+                address: six.address,
+                declined: Declined::default(),
+            };
+            tasks.spawn(port.run(stop.clone()));
+        }
+        if let Some(router) = six.router {
+            tasks.spawn(announce6::run(router, six.subnet, mac, stop.clone()));
+        }
+        let files = Files {
+            interface: interface.name,
+            address: IpAddr::V6(six.address),
+            tftp: six.tftp,
+            http: six.http,
+            agent: six.agent,
+        };
+        shared.serve_files(files, &mut tasks, stop);
     }
     let names = ca::names(
         [core.config.admin.ip(), IpAddr::from([127, 0, 0, 1])],
@@ -211,6 +225,44 @@ fn start(
     tasks.spawn(tasks::keep_time(Arc::clone(core), stop.clone()));
     tasks.spawn(loaders::watch(Arc::clone(core), stop.clone()));
     Ok(tasks)
+}
+
+/// What every interface's listeners share.
+struct Shared {
+    core: Arc<Core>,
+    tree: Arc<BootTree>,
+    transfers: Arc<Transfers>,
+    agent_tls: Arc<rustls::ServerConfig>,
+}
+
+/// The listeners of one address that hand out files and talk to agents.
+struct Files {
+    interface: String,
+    address: IpAddr,
+    tftp: UdpSocket,
+    http: TcpListener,
+    agent: TcpListener,
+}
+
+impl Shared {
+    fn serve_files(&self, files: Files, tasks: &mut JoinSet<()>, stop: &watch::Receiver<bool>) {
+        let tftp = TftpServer {
+            socket: files.tftp,
+            interface: files.interface,
+            address: files.address,
+            tree: Arc::clone(&self.tree),
+            transfers: Arc::clone(&self.transfers),
+        };
+        tasks.spawn(tftp.run(stop.clone()));
+        let boot = boot_http::router(BootHttp {
+            core: Arc::clone(&self.core),
+            tree: Arc::clone(&self.tree),
+        });
+        tasks.spawn(serve(files.http, None, boot, BOOT_LIMITS, stop.clone()));
+        let plane = agent::router(Arc::clone(&self.core));
+        let tls = Some(Arc::clone(&self.agent_tls));
+        tasks.spawn(serve(files.agent, tls, plane, AGENT_LIMITS, stop.clone()));
+    }
 }
 
 fn admin_names(config: &Config) -> Vec<String> {

@@ -1,5 +1,7 @@
 //! A loader says who it is and gets its script: facts -> gather -> decide -> render.
 
+use std::net::{IpAddr, SocketAddr};
+
 use farrier_db::{BootToken, DbError};
 use farrier_engine::facts::BootFacts;
 use farrier_engine::identity::Evidence;
@@ -321,10 +323,8 @@ impl Page<'_> {
             return Ok(self.message(reason)?);
         }
         let token = self.token(machine, purpose, now).await?;
-        let server = format!(
-            "https://{}:{}",
-            self.asker.server, self.core.config.agent_port
-        );
+        let at = SocketAddr::new(self.asker.server, self.core.config.agent_port);
+        let server = format!("https://{at}");
         let mut arguments = vec![
             Argument::flag("quiet"),
             // The last one named becomes /dev/console; the agent writes to both.
@@ -355,20 +355,20 @@ impl Page<'_> {
 
     /// The address we lent, so that the agent need not ask again. Beside another DHCP server it asks that.
     fn address(&self) -> Option<String> {
+        let IpAddr::V4(ip) = self.asker.ip else {
+            return None;
+        };
         self.core
             .leases
-            .holder(self.asker.ip, now())
+            .holder(ip, now())
             .filter(|mac| *mac == self.facts.mac)?;
-        let subnet = self.core.leases.subnet_of(self.asker.ip)?;
+        let subnet = self.core.leases.subnet_of(ip)?;
         let gateway = subnet
             .routers
             .first()
             .map(|router| format!(",{router}"))
             .unwrap_or_default();
-        Some(format!(
-            "{}/{}{gateway}",
-            self.asker.ip, subnet.subnet.prefix
-        ))
+        Some(format!("{}/{}{gateway}", ip, subnet.subnet.prefix))
     }
 
     /// A token that is good for one enrolment of this machine. Only its hash is kept.

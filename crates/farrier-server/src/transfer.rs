@@ -9,7 +9,7 @@ mod places;
 mod sender;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,14 +33,14 @@ use sender::Sender;
 pub struct TftpServer {
     pub socket: UdpSocket,
     pub interface: String,
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     pub tree: Arc<BootTree>,
     pub transfers: Arc<Transfers>,
 }
 
 /// Who asks, how much that took, and what may be answered for it.
 struct Client {
-    peer: SocketAddrV4,
+    peer: SocketAddr,
     /// Bytes of the request.
     len: usize,
     tab: Tab,
@@ -57,22 +57,21 @@ impl TftpServer {
                 _ = stop.changed() => return,
             };
             match received {
-                Ok((len, SocketAddr::V4(peer))) => server.handle(&buffer[..len], peer).await,
-                Ok(_) => {}
+                Ok((len, peer)) => server.handle(&buffer[..len], peer).await,
                 // An ICMP error of an earlier answer: that client is gone.
                 Err(error) => tracing::debug!(%error, "TFTP socket"),
             }
         }
     }
 
-    async fn handle(self: &Arc<Self>, packet: &[u8], peer: SocketAddrV4) {
-        if !self.tree.may_ask(*peer.ip()) {
-            return self.tree.ignored_stranger(*peer.ip());
+    async fn handle(self: &Arc<Self>, packet: &[u8], peer: SocketAddr) {
+        if !self.tree.may_ask(peer.ip()) {
+            return self.tree.ignored_stranger(peer.ip());
         }
         let client = |proven| Client {
             peer,
             len: packet.len(),
-            tab: Tab::open(&self.transfers.allowance, *peer.ip(), proven),
+            tab: Tab::open(&self.transfers.allowance, peer.ip(), proven),
         };
         let request = match Packet::decode(packet) {
             Ok(Packet::ReadRequest(request)) => request,
@@ -90,7 +89,7 @@ impl TftpServer {
             Err(error) => {
                 // Garbage may be a shim's.
                 if let Some(served) = self.tree.rescue(self.asker(peer)) {
-                    let client = client(self.tree.has_proven_itself(*peer.ip()));
+                    let client = client(self.tree.has_proven_itself(peer.ip()));
                     return self.start(request, served, client).await;
                 }
                 let refusal = error.to_string();
@@ -101,7 +100,7 @@ impl TftpServer {
         };
         match self.tree.resolve(&name, self.asker(peer)).await {
             Ok(served) => {
-                let client = client(self.tree.has_proven_itself(*peer.ip()));
+                let client = client(self.tree.has_proven_itself(peer.ip()));
                 self.start(request, served, client).await;
             }
             Err(missing) => {
@@ -140,7 +139,7 @@ impl TftpServer {
         client.tab.heard(client.len);
         let first = transfer.poll_transmit();
         let Some(first) = first.filter(|first| client.tab.covers(size(first))) else {
-            return self.tree.withheld(*peer.ip());
+            return self.tree.withheld(peer.ip());
         };
         let socket = match datagram::connected(&self.interface, self.address, peer) {
             Ok(socket) => socket,
@@ -179,15 +178,15 @@ impl TftpServer {
         .encode();
         client.tab.heard(client.len);
         if !client.tab.covers(packet.len()) {
-            return self.tree.withheld(*client.peer.ip());
+            return self.tree.withheld(client.peer.ip());
         }
         // The client asks again when this is lost.
         let _ = self.socket.send_to(&packet, client.peer).await;
     }
 
-    fn asker(&self, peer: SocketAddrV4) -> Asker {
+    fn asker(&self, peer: SocketAddr) -> Asker {
         Asker {
-            ip: *peer.ip(),
+            ip: peer.ip(),
             server: self.address,
             by: Channel::Tftp,
         }
@@ -226,7 +225,7 @@ impl Stream<'_> {
                 if transfer.has_answered() || client.tab.covers(size(&transmit)) {
                     sender.send(transmit).await?;
                 } else {
-                    tree.withheld(*client.peer.ip());
+                    tree.withheld(client.peer.ip());
                 }
             }
             if let Some(event) = transfer.poll_event() {

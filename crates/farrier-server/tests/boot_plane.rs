@@ -46,7 +46,7 @@ async fn tftp(site: &Site, networks: Vec<(Ipv4Addr, u8)>) -> Tftp {
     let server = TftpServer {
         socket,
         interface: "lo".to_owned(),
-        address: Ipv4Addr::LOCALHOST,
+        address: Ipv4Addr::LOCALHOST.into(),
         tree,
         transfers: Arc::clone(&transfers),
     };

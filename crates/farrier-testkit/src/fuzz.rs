@@ -3,7 +3,11 @@
 //! `fuzz/` wraps each for the fuzzer; `tests/fuzz_bodies.rs` runs each over its corpus and over random
 //! input, so that the promises are also kept where no fuzzer runs.
 
+mod dhcpv6;
+
 use std::net::{Ipv4Addr, SocketAddrV4};
+
+pub use dhcpv6::dhcpv6_decode;
 
 use farrier_proto::Instant;
 use farrier_proto::reply::{self, BootFile, BootStyle, Lend};
@@ -19,6 +23,7 @@ pub type Target = (&'static str, fn(&[u8]));
 /// All targets, by the names of their corpora.
 pub const TARGETS: &[Target] = &[
     ("dhcpv4_decode", dhcpv4_decode),
+    ("dhcpv6_decode", dhcpv6_decode),
     ("option43_decode", option43_decode),
     ("reply_builder", reply_builder),
     ("tftp_packet", tftp_packet),

@@ -5,6 +5,7 @@
 mod arch;
 mod client_text;
 mod dhcp;
+mod dhcpv6;
 mod http;
 mod loader;
 mod machine_uuid;

@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`dhcp`] is the server that lends addresses, [`proxy_dhcp`] speaks beside a foreign
 //! one, [`boot_server`] is port 4011, [`bootp`] is for what came before DHCP. All of them say how to
-//! boot through [`BootFile`].
+//! boot through [`BootFile`]; [`dhcpv6`] has a URL instead.
 //!
 //! What each firmware needs was measured; the rules that came of it are: siaddr, the file field and
 //! options 54, 1, 51 and 3 always; 66 and 67 where asked; option 60 never without either discovery
@@ -14,6 +14,7 @@ pub mod boot_server;
 pub mod bootp;
 mod destination;
 pub mod dhcp;
+pub mod dhcpv6;
 pub mod proxy_dhcp;
 mod skeleton;
 

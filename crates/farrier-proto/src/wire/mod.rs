@@ -3,11 +3,15 @@
 //!
 //! Reading order: [`dhcpv4`] is the message, [`dhcp_option`] its options in wire order, [`option`] the
 //! registry of their names, [`option_value`] the typed values read from them, [`pxe`] what hides in
-//! option 43, [`text`] the rendering for people, [`tftp`] the other protocol.
+//! option 43, [`text`] the rendering for people, [`tftp`] the other protocol. [`dhcpv6`] and
+//! [`dhcpv6_option`] are the same for IPv6, [`ndp`] the hint that it is there.
 
 pub mod dhcp_option;
 pub mod dhcpv4;
+pub mod dhcpv6;
+pub mod dhcpv6_option;
 mod error;
+pub mod ndp;
 pub mod option;
 pub mod option_value;
 pub mod pxe;

@@ -1,6 +1,6 @@
 //! RAM disks for UEFI HTTP Boot, made when first asked for.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::PoisonError;
 
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use super::{Asker, BootTree, Missing, SCRIPT, Served, tftp};
 use crate::media::ram_disk;
 
 /// Hashes of both programs, and our address.
-pub(super) type Key = (String, String, Ipv4Addr);
+pub(super) type Key = (String, String, IpAddr);
 
 impl BootTree {
     pub(super) fn ram_disk(&self, id: &str, stem: &str, asker: Asker) -> Result<Served, Missing> {

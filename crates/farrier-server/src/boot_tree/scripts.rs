@@ -1,6 +1,6 @@
 //! Names that are not files: each loader's search for its own script ends in one rendered for its machine.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use farrier_engine::Reason;
@@ -74,7 +74,7 @@ impl BootTree {
         match whose {
             Whose::Mac(mac) => Some(mac),
             Whose::Asker => self.mac_of(asker.ip),
-            Whose::Address(ip) if ip == asker.ip => self.mac_of(ip),
+            Whose::Address(ip) if asker.ip == ip => self.mac_of(asker.ip),
             Whose::Address(_) => None,
             Whose::Uuid(_) => self.mac_of(asker.ip),
         }
@@ -155,8 +155,12 @@ fn platform(arch: Option<Arch>, firmware: Option<FirmwareKind>) -> String {
 }
 
 /// Loaders know no TFTP port but 69.
-pub(crate) fn tftp(server: Ipv4Addr, path: &str) -> Url {
-    Url::new(&format!("tftp://{server}/{path}")).expect("an address and a path of ours make a URL")
+pub(crate) fn tftp(server: IpAddr, path: &str) -> Url {
+    let host = match server {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    };
+    Url::new(&format!("tftp://{host}/{path}")).expect("an address and a path of ours make a URL")
 }
 
 fn text(name: &str, content: String) -> Served {

@@ -10,7 +10,7 @@ use toml::Spanned;
 
 use super::{
     Config, DEFAULT_ADMIN, DEFAULT_AGENT_PORT, DEFAULT_BOOT_HTTP_PORT, DEFAULT_DATA_DIR,
-    DEFAULT_LEASE_SECONDS, Fault, Interface, Mode, SubnetConfig, file,
+    DEFAULT_LEASE_SECONDS, Fault, Interface, Mode, SubnetConfig, convert6, file,
 };
 
 pub(super) fn parse(text: &str) -> Result<Config, Vec<Fault>> {
@@ -73,6 +73,7 @@ fn convert(written: &file::File, faults: &mut Collector<'_>) -> Config {
         admin_names: written.admin.names.clone(),
         interfaces: interfaces(&written.interface, faults),
         subnets: subnets(written, faults),
+        subnets6: convert6::subnets(&written.subnet6, faults),
     }
 }
 
@@ -218,19 +219,11 @@ fn subnet(i: usize, written: &file::Subnet, faults: &mut Collector<'_>) -> Optio
             .reservations
             .extend(convert_reservation(&key, reservation, faults));
     }
-    let seconds = written
-        .lease_seconds
-        .as_ref()
-        .map_or(DEFAULT_LEASE_SECONDS, |s| *s.get_ref());
-    if seconds < 60 {
-        let at = written.lease_seconds.as_ref().map(Spanned::span);
-        faults.add(
-            &key("lease_seconds"),
-            at,
-            "is below 60",
-            "Lend for a minute or more: clients renew at half of it.",
-        );
-    }
+    let seconds = lease_seconds(
+        &key("lease_seconds"),
+        written.lease_seconds.as_ref(),
+        faults,
+    );
     subnet.lease_time = Duration::from_secs(seconds.into());
     let mut addresses = |field: &str, written: &[Spanned<String>]| {
         let each = written.iter().enumerate();
@@ -247,6 +240,19 @@ fn subnet(i: usize, written: &file::Subnet, faults: &mut Collector<'_>) -> Optio
         dns,
         domain: written.domain.clone(),
     })
+}
+
+pub(super) fn lease_seconds(
+    key: &str,
+    written: Option<&Spanned<u32>>,
+    faults: &mut Collector<'_>,
+) -> u32 {
+    let seconds = written.map_or(DEFAULT_LEASE_SECONDS, |s| *s.get_ref());
+    if seconds < 60 {
+        let remedy = "Lend for a minute or more: clients renew at half of it.";
+        faults.add(key, written.map(Spanned::span), "is below 60", remedy);
+    }
+    seconds
 }
 
 fn convert_reservation(
@@ -324,13 +330,19 @@ impl FromStr for Range {
 }
 
 /// Gathers faults, so that a person corrects them in one go.
-struct Collector<'a> {
+pub(super) struct Collector<'a> {
     text: &'a str,
     faults: Vec<Fault>,
 }
 
 impl Collector<'_> {
-    fn add(&mut self, key: &str, at: Option<std::ops::Range<usize>>, what: &str, remedy: &str) {
+    pub(super) fn add(
+        &mut self,
+        key: &str,
+        at: Option<std::ops::Range<usize>>,
+        what: &str,
+        remedy: &str,
+    ) {
         let line = at.map(|span| line_of(self.text, span.start));
         let (key, what, remedy) = (key.to_owned(), what.to_owned(), remedy.to_owned());
         self.faults.push(Fault {
@@ -341,7 +353,12 @@ impl Collector<'_> {
         });
     }
 
-    fn parse<T: FromStr>(&mut self, key: &str, written: &Spanned<String>, remedy: &str) -> Option<T>
+    pub(super) fn parse<T: FromStr>(
+        &mut self,
+        key: &str,
+        written: &Spanned<String>,
+        remedy: &str,
+    ) -> Option<T>
     where
         T::Err: std::fmt::Display,
     {

@@ -19,6 +19,8 @@ pub struct File {
     pub interface: Vec<Interface>,
     /// Networks to give addresses in, for interfaces in mode `dhcp` and for relays.
     pub subnet: Vec<Subnet>,
+    /// IPv6 networks to boot in. Without one the server speaks no IPv6.
+    pub subnet6: Vec<Subnet6>,
 }
 
 /// Plain HTTP for firmware and loaders.
@@ -79,6 +81,23 @@ pub struct Subnet {
     pub lease_seconds: Option<Spanned<u32>>,
     #[serde(default)]
     pub reservation: Vec<Reservation>,
+}
+
+/// One IPv6 network to boot in. Interfaces with an address in it serve it as their `mode` says: `dhcp`
+/// lends addresses and names boot files, `proxy` names boot files to who asks for nothing else.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Subnet6 {
+    /// `fd00:1:2:3::/64`; the prefix length is always 64.
+    pub network: Spanned<String>,
+    #[serde(default)]
+    pub dns: Vec<Spanned<String>>,
+    /// How long an address is lent, in seconds. Default 12 hours.
+    pub lease_seconds: Option<Spanned<u32>>,
+    /// Tell hosts by router advertisements that DHCPv6 is here. Default false; say true where no
+    /// router does, since iPXE asks DHCPv6 only then. It never offers a default route.
+    #[serde(default)]
+    pub router_advertisement: bool,
 }
 
 /// An address kept for one machine.

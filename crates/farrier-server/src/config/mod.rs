@@ -2,12 +2,14 @@
 //! [`Config::parse`], which reports every fault at once with key, line and remedy.
 
 mod convert;
+mod convert6;
 pub mod file;
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use farrier_engine::address6::Prefix;
 use farrier_engine::lease::Subnet;
 
 /// Everything decided: no value is unset.
@@ -20,6 +22,7 @@ pub struct Config {
     pub admin_names: Vec<String>,
     pub interfaces: Vec<Interface>,
     pub subnets: Vec<SubnetConfig>,
+    pub subnets6: Vec<Subnet6Config>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +51,16 @@ pub struct SubnetConfig {
     pub routers: Vec<Ipv4Addr>,
     pub dns: Vec<Ipv4Addr>,
     pub domain: Option<String>,
+}
+
+/// An IPv6 network to boot in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subnet6Config {
+    pub prefix: Prefix,
+    pub network: Ipv6Addr,
+    pub dns: Vec<Ipv6Addr>,
+    pub lease_seconds: u32,
+    pub router_advertisement: bool,
 }
 
 /// One thing wrong with the configuration.

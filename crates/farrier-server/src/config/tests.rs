@@ -91,3 +91,46 @@ fn overlapping_subnets_are_refused() {
         ("subnet[1].network", Some(6))
     );
 }
+
+#[test]
+fn ipv6_networks_and_their_faults() {
+    let text = |networks: &[&str]| {
+        let each = networks
+            .iter()
+            .map(|n| format!("[[subnet6]]\nnetwork = {n:?}\n"));
+        format!(
+            "[[interface]]\nname = \"eth0\"\n{}",
+            each.collect::<String>()
+        )
+    };
+    let config = Config::parse(&text(&["fd77::/64", "fd78::/64"])).unwrap();
+    assert!(
+        config.subnets6[0]
+            .prefix
+            .contains("fd77::9".parse().unwrap())
+    );
+    assert!(
+        !config.subnets6[0].router_advertisement,
+        "off unless asked for"
+    );
+    for bad in [
+        "fd77::",
+        "fd77::/48",
+        "fd77::1/64",
+        "fe80::/64",
+        "ff02::/64",
+        "10.0.0.0/64",
+    ] {
+        let faults = Config::parse(&text(&[bad])).unwrap_err();
+        assert_eq!(
+            (faults[0].key.as_str(), faults[0].line),
+            ("subnet6[0].network", Some(4)),
+            "{bad}"
+        );
+    }
+    let faults = Config::parse(&text(&["fd77::/64", "fd77::/64"])).unwrap_err();
+    assert_eq!(
+        (faults[0].key.as_str(), faults[0].line),
+        ("subnet6[1].network", Some(6))
+    );
+}

@@ -3,7 +3,6 @@
 //! HEAD and GET alike, exact lengths, ranges, no redirects, no compression, connections kept open also after
 //! a 404 (edk2#9714, edk2#9920). Nothing here is secret, and nothing here reaches another plane.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use axum::Router;
@@ -58,9 +57,7 @@ async fn script_by_query(
 }
 
 async fn serve_script(boot: &BootHttp, peer: &Peer, parameters: &Parameters) -> Response {
-    let Some(asker) = asker(peer) else {
-        return StatusCode::NOT_FOUND.into_response();
-    };
+    let asker = asker(peer);
     if !boot.tree.may_ask(asker.ip) {
         boot.tree.ignored_stranger(asker.ip);
         return StatusCode::NOT_FOUND.into_response();
@@ -76,9 +73,7 @@ async fn serve_file(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    let Some(asker) = asker(&peer) else {
-        return not_found("IPv4 only.");
-    };
+    let asker = asker(&peer);
     if !boot.tree.may_ask(asker.ip) {
         boot.tree.ignored_stranger(asker.ip);
         return not_found("Not one of the served networks.");
@@ -105,18 +100,12 @@ async fn serve_file(
     }
 }
 
-fn asker(peer: &Peer) -> Option<Asker> {
-    Some(Asker {
-        ip: v4(peer.addr.ip())?,
-        server: v4(peer.local.ip())?,
+fn asker(peer: &Peer) -> Asker {
+    // An IPv4 client of a listener for both comes with a mapped address.
+    Asker {
+        ip: peer.addr.ip().to_canonical(),
+        server: peer.local.ip().to_canonical(),
         by: Channel::Http,
-    })
-}
-
-fn v4(ip: IpAddr) -> Option<Ipv4Addr> {
-    match ip {
-        IpAddr::V4(ip) => Some(ip),
-        IpAddr::V6(ip) => ip.to_ipv4_mapped(),
     }
 }
 

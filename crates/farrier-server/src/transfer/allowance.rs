@@ -6,12 +6,12 @@
 //! out to be wanted is given back, so that real clients never notice. Half of a network's and of the whole
 //! rate is kept for addresses that have proven themselves, so that forged ones cannot use it up for them.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use farrier_proto::Instant;
 
-use crate::bucket::{Bucket, Buckets, Rate};
+use crate::bucket::{Bucket, Buckets, Rate, network};
 
 /// What may still leave, for all transfers of the server.
 #[derive(Debug)]
@@ -22,8 +22,8 @@ pub(super) struct Allowance {
 
 #[derive(Debug)]
 struct Ledgers {
-    hosts: Buckets<Ipv4Addr>,
-    networks: Buckets<[u8; 3]>,
+    hosts: Buckets<IpAddr>,
+    networks: Buckets<IpAddr>,
     all: Bucket,
 }
 
@@ -44,13 +44,13 @@ impl Default for Allowance {
 #[derive(Debug)]
 pub(super) struct Tab {
     allowance: Arc<Allowance>,
-    ip: Ipv4Addr,
+    ip: IpAddr,
     proven: bool,
     owed: u64,
 }
 
 impl Tab {
-    pub(super) fn open(allowance: &Arc<Allowance>, ip: Ipv4Addr, proven: bool) -> Self {
+    pub(super) fn open(allowance: &Arc<Allowance>, ip: IpAddr, proven: bool) -> Self {
         Self {
             allowance: Arc::clone(allowance),
             ip,
@@ -88,12 +88,12 @@ impl Tab {
 }
 
 impl Allowance {
-    fn heard(&self, ip: Ipv4Addr, bytes: u64) {
+    fn heard(&self, ip: IpAddr, bytes: u64) {
         let (mut ledgers, now) = (self.lock(), self.now());
         ledgers.hosts.of(ip, now).give_back(FACTOR * bytes);
     }
 
-    fn take(&self, ip: Ipv4Addr, proven: bool, bytes: u64) -> bool {
+    fn take(&self, ip: IpAddr, proven: bool, bytes: u64) -> bool {
         let (mut ledgers, now) = (self.lock(), self.now());
         let Ledgers {
             hosts,
@@ -113,7 +113,7 @@ impl Allowance {
         enough
     }
 
-    fn give_back(&self, ip: Ipv4Addr, bytes: u64) {
+    fn give_back(&self, ip: IpAddr, bytes: u64) {
         let (mut ledgers, now) = (self.lock(), self.now());
         ledgers.hosts.of(ip, now).give_back(bytes);
         ledgers.networks.of(network(ip), now).give_back(bytes);
@@ -127,11 +127,6 @@ impl Allowance {
     fn now(&self) -> Instant {
         Instant(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
-}
-
-fn network(ip: Ipv4Addr) -> [u8; 3] {
-    let [a, b, c, _] = ip.octets();
-    [a, b, c]
 }
 
 /// With the headers of UDP and IPv4, as it burdens whoever gets it.
@@ -163,7 +158,7 @@ const MAX_NETWORKS: usize = 4096;
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{IpAddr, Ipv4Addr};
     use std::sync::Arc;
 
     use super::{ALL, Allowance, HOST, NETWORK, Tab};
@@ -171,8 +166,8 @@ mod tests {
     const BLOCK: usize = 516;
     const REQUEST: usize = 32;
 
-    fn host(n: u32) -> Ipv4Addr {
-        Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 0, 0, 0)) + n)
+    fn host(n: u32) -> IpAddr {
+        Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 0, 0, 0)) + n).into()
     }
 
     #[test]
@@ -217,7 +212,7 @@ mod tests {
         let slack = 64 << 10;
         let forged = flood(1, false);
         assert!(forged <= NETWORK.size / 2 + slack, "{forged}");
-        let mut real = Tab::open(&allowance, Ipv4Addr::new(10, 0, 0, 1), true);
+        let mut real = Tab::open(&allowance, Ipv4Addr::new(10, 0, 0, 1).into(), true);
         real.heard(REQUEST);
         real.settle();
         assert!(flood(1, true) > 0, "half was kept");

@@ -1,7 +1,7 @@
 //! Transfers under way: bounded in all and per client (`T9`).
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -18,8 +18,8 @@ pub struct Transfers {
 #[derive(Debug, Default)]
 struct Running {
     /// Each hears there that its request came again.
-    peers: HashMap<SocketAddrV4, Arc<Notify>>,
-    per_client: HashMap<Ipv4Addr, usize>,
+    peers: HashMap<SocketAddr, Arc<Notify>>,
+    per_client: HashMap<IpAddr, usize>,
 }
 
 pub(super) enum Taken {
@@ -32,7 +32,7 @@ pub(super) enum Taken {
 #[derive(Debug)]
 pub(super) struct Place {
     transfers: Arc<Transfers>,
-    peer: SocketAddrV4,
+    peer: SocketAddr,
     pub(super) repeated: Arc<Notify>,
 }
 
@@ -42,18 +42,18 @@ impl Transfers {
         self.lock().peers.len()
     }
 
-    pub(super) fn take(self: &Arc<Self>, peer: SocketAddrV4) -> Taken {
+    pub(super) fn take(self: &Arc<Self>, peer: SocketAddr) -> Taken {
         let mut running = self.lock();
         if let Some(repeated) = running.peers.get(&peer) {
             return Taken::Running(Arc::clone(repeated));
         }
-        let own = running.per_client.get(peer.ip()).copied().unwrap_or(0);
+        let own = running.per_client.get(&peer.ip()).copied().unwrap_or(0);
         if running.peers.len() >= MAX_TRANSFERS || own >= MAX_PER_CLIENT {
             return Taken::Full;
         }
         let repeated = Arc::<Notify>::default();
         running.peers.insert(peer, Arc::clone(&repeated));
-        running.per_client.insert(*peer.ip(), own + 1);
+        running.per_client.insert(peer.ip(), own + 1);
         Taken::Place(Place {
             transfers: Arc::clone(self),
             peer,
@@ -70,10 +70,10 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut running = self.transfers.lock();
         running.peers.remove(&self.peer);
-        if let Some(own) = running.per_client.get_mut(self.peer.ip()) {
+        if let Some(own) = running.per_client.get_mut(&self.peer.ip()) {
             *own -= 1;
             if *own == 0 {
-                running.per_client.remove(self.peer.ip());
+                running.per_client.remove(&self.peer.ip());
             }
         }
     }
@@ -86,7 +86,7 @@ const MAX_PER_CLIENT: usize = 64;
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddrV4;
+    use std::net::SocketAddr;
     use std::sync::Arc;
 
     use super::{MAX_PER_CLIENT, Taken, Transfers};
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn t9_a_client_cannot_take_every_transfer_and_a_repeated_request_is_one() {
         let transfers = Arc::new(Transfers::default());
-        let peer = |port: u16| SocketAddrV4::new([10, 0, 0, 1].into(), port);
+        let peer = |port: u16| SocketAddr::new([10, 0, 0, 1].into(), port);
         let first = transfers.take(peer(1));
         assert!(matches!(first, Taken::Place(_)));
         assert!(matches!(transfers.take(peer(1)), Taken::Running(_)));

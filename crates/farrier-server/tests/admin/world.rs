@@ -66,6 +66,7 @@ pub async fn empty(data: &Path) -> World {
         admin_names: Vec::new(),
         interfaces: Vec::new(),
         subnets: Vec::new(),
+        subnets6: Vec::new(),
     };
     let (core, _) = farrier_server::run::open(config).await.unwrap();
     let door = Arc::new(Door::new(Arc::clone(&core), None));

@@ -124,8 +124,8 @@ impl Site {
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
         let asker = Asker {
-            ip: Ipv4Addr::LOCALHOST,
-            server: Ipv4Addr::LOCALHOST,
+            ip: Ipv4Addr::LOCALHOST.into(),
+            server: Ipv4Addr::LOCALHOST.into(),
             by: Channel::Http,
         };
         script::render(&self.core, asker, &says).await

@@ -1,0 +1,373 @@
+//! The same as [`crate::boot`] over IPv6: a DHCPv6 message becomes facts, a decision, a reply.
+//!
+//! Nothing here waits for the database. An address is computed from who asks (see
+//! [`farrier_engine::address6`]), so there is no lease that could be lost.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use farrier_engine::Reason;
+use farrier_engine::address6;
+use farrier_engine::facts::{BootFacts, Stage};
+use farrier_engine::identity::Evidence;
+use farrier_engine::model::MachineId;
+use farrier_engine::policy::{Boot, DhcpAction, Service, decide_dhcp};
+use farrier_engine::timeline::Entry;
+use farrier_proto::MacAddr;
+use farrier_proto::reply::dhcpv6::{Answer, BootUrl, IaAnswer, Status, reply};
+use farrier_proto::wire::dhcpv6::{Message, MessageType, Packet};
+use farrier_proto::wire::dhcpv6_option::{Duid, RAPID_COMMIT};
+use tokio::net::UdpSocket;
+use tokio::sync::watch;
+
+use crate::boot_tree::{self, Urls};
+use crate::config::{Mode, Subnet6Config};
+use crate::core::{Core, Recognised, now};
+
+/// All_DHCP_Relay_Agents_and_Servers.
+pub const ALL_SERVERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
+pub const SERVER_PORT: u16 = 547;
+const CLIENT_PORT: u16 = 546;
+
+/// Port 547 of one interface.
+#[derive(Debug)]
+pub struct Boot6Port {
+    pub core: Arc<Core>,
+    pub socket: UdpSocket,
+    pub mode: Mode,
+    /// Our address on the interface, which is in every URL.
+    pub address: Ipv6Addr,
+    pub declined: Declined,
+}
+
+/// What became of a datagram.
+#[derive(Debug)]
+pub enum Outcome {
+    Reply { bytes: Vec<u8>, to: SocketAddrV6 },
+    Ignore(Reason),
+}
+
+impl Boot6Port {
+    /// Answers until `stop` changes.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        let mut buffer = vec![0; MAX_DATAGRAM];
+        loop {
+            let received = tokio::select! {
+                received = self.socket.recv_from(&mut buffer) => received,
+                _ = stop.changed() => return,
+            };
+            let outcome = match received {
+                Ok((len, SocketAddr::V6(source))) => self.handle(&buffer[..len], source),
+                Ok(_) => continue,
+                Err(error) => {
+                    tracing::debug!(%error, "DHCPv6 socket");
+                    continue;
+                }
+            };
+            let (bytes, to) = match outcome {
+                Outcome::Reply { bytes, to } => (bytes, to),
+                Outcome::Ignore(reason) => {
+                    self.core.counters.ignored(reason, now());
+                    continue;
+                }
+            };
+            self.core.counters.replied();
+            if let Err(error) = self.socket.send_to(&bytes, to).await {
+                tracing::warn!(%error, %to, "a DHCPv6 reply could not be sent");
+            }
+        }
+    }
+
+    /// What becomes of one datagram.
+    #[must_use]
+    pub fn handle(&self, datagram: &[u8], source: SocketAddrV6) -> Outcome {
+        let Ok(mut packet) = Packet::decode(datagram) else {
+            return Outcome::Ignore(Reason::Malformed);
+        };
+        let link = packet.link().unwrap_or(self.address);
+        let Some(subnet) = self.core.subnet6_of(link) else {
+            return Outcome::Ignore(Reason::NoSubnet);
+        };
+        let mac = packet.client_mac(*source.ip());
+        let answered = Asked::new(self, subnet, &packet.message, mac).answer();
+        match answered {
+            Ok(message) => {
+                let port = if packet.relays.is_empty() {
+                    CLIENT_PORT
+                } else {
+                    SERVER_PORT
+                };
+                packet.message = message;
+                let to = SocketAddrV6::new(*source.ip(), port, 0, source.scope_id());
+                let bytes = packet.encode_reply();
+                Outcome::Reply { bytes, to }
+            }
+            Err(reason) => Outcome::Ignore(reason),
+        }
+    }
+}
+
+/// One message and all we know of who sent it.
+struct Asked<'a> {
+    port: &'a Boot6Port,
+    subnet: &'a Subnet6Config,
+    request: &'a Message,
+    mac: Option<MacAddr>,
+    /// None for who does not say which machine it is: it may have an address and nothing to boot.
+    facts: Option<BootFacts>,
+    who: Recognised,
+    server_id: [u8; 18],
+}
+
+impl<'a> Asked<'a> {
+    fn new(
+        port: &'a Boot6Port,
+        subnet: &'a Subnet6Config,
+        request: &'a Message,
+        mac: Option<MacAddr>,
+    ) -> Self {
+        let facts = BootFacts::from_dhcpv6(request, mac).ok();
+        let who = facts.as_ref().map(Evidence::of_facts);
+        Self {
+            port,
+            subnet,
+            request,
+            mac: facts.as_ref().map(|facts| facts.mac),
+            who: who.map_or_else(Recognised::default, |who| port.core.recognise(&who)),
+            facts,
+            server_id: server_id(&port.core),
+        }
+    }
+
+    fn answer(&self) -> Result<Message, Reason> {
+        if let Some(facts) = &self.facts {
+            let known = self.who.machine.is_some();
+            self.port.core.exchanges.saw(facts.mac, None, known, now());
+        }
+        if !address6::is_valid(self.request, &self.server_id) {
+            let to_another = self.request.server_id().is_some();
+            return Err(if to_another {
+                Reason::ChoseOtherServer
+            } else {
+                Reason::Malformed
+            });
+        }
+        self.record_request();
+        let kind = self.request.kind;
+        let message = match (self.port.mode, kind) {
+            (_, MessageType::InformationRequest) => self.stateless(),
+            // Beside another server only what has no address in it is ours to say.
+            (Mode::Proxy | Mode::Port4011, _) => Err(Reason::ChoseOtherServer),
+            (Mode::Dhcp, MessageType::Confirm) => {
+                let status = address6::confirm(self.subnet.prefix, self.request);
+                let status = status.ok_or(Reason::NoAnswerDue)?;
+                Ok(self.reply(MessageType::Reply, Some(status), None))
+            }
+            (Mode::Dhcp, MessageType::Release | MessageType::Decline) => {
+                if kind == MessageType::Decline {
+                    self.next_addresses();
+                }
+                Ok(self.reply(MessageType::Reply, Some(Status::Success), None))
+            }
+            (Mode::Dhcp, _) => self.stateful(),
+        };
+        if let Err(reason) = &message {
+            self.tell(|machine| Entry::refused(machine, now(), kind.name(), *reason));
+        }
+        message
+    }
+
+    /// SOLICIT, REQUEST, RENEW and REBIND.
+    fn stateful(&self) -> Result<Message, Reason> {
+        let boot = match self.boot() {
+            Err(Reason::UnknownMachine) => return Err(Reason::UnknownMachine),
+            boot => boot.ok(),
+        };
+        let at_once = self.request.options.contains(RAPID_COMMIT);
+        let kind = match self.request.kind {
+            MessageType::Solicit if !at_once => MessageType::Advertise,
+            _ => MessageType::Reply,
+        };
+        let reply = self.reply(kind, None, boot);
+        let lent = reply.ia_nas().find_map(|ia| ia.addresses().next());
+        if let Some(lent) = lent {
+            self.tell(|machine| {
+                Entry::address_answered(machine, now(), reply.kind.name(), lent.address)
+            });
+        }
+        Ok(reply)
+    }
+
+    fn stateless(&self) -> Result<Message, Reason> {
+        match (self.boot(), self.port.mode) {
+            (Ok(boot), _) => Ok(self.reply(MessageType::Reply, None, Some(boot))),
+            (Err(Reason::UnknownMachine), _) => Err(Reason::UnknownMachine),
+            (Err(_), Mode::Dhcp) => Ok(self.reply(MessageType::Reply, None, None)),
+            (Err(reason), Mode::Proxy | Mode::Port4011) => Err(reason),
+        }
+    }
+
+    fn reply(&self, kind: MessageType, status: Option<Status>, boot: Option<BootUrl>) -> Message {
+        let lends = matches!(
+            self.request.kind,
+            MessageType::Solicit | MessageType::Request | MessageType::Renew | MessageType::Rebind
+        );
+        let ias = self.request.ia_nas().filter(|_| lends).take(MAX_SETS);
+        let answer = Answer {
+            kind,
+            server_id: &self.server_id,
+            ias: ias.map(|ia| (ia.iaid, self.set(&ia))).collect(),
+            dns: &self.subnet.dns,
+            boot,
+            status,
+        };
+        reply(self.request, &answer)
+    }
+
+    fn set(&self, ia: &farrier_proto::wire::dhcpv6_option::IaNa) -> IaAnswer {
+        let tries = self.port.declined.tries(self.digest(ia.iaid, 0));
+        let mine = self
+            .subnet
+            .prefix
+            .address(self.mac, self.digest(ia.iaid, tries));
+        let (prefix, seconds) = (self.subnet.prefix, self.subnet.lease_seconds);
+        address6::answer(prefix, self.request.kind, ia, mine, seconds)
+    }
+
+    /// DECLINE: somebody else has the address; the next one will be another.
+    fn next_addresses(&self) {
+        for ia in self.request.ia_nas().take(MAX_SETS) {
+            self.port.declined.again(self.digest(ia.iaid, 0));
+        }
+        tracing::warn!(mac = ?self.mac, "a client found its IPv6 address in use by another");
+    }
+
+    /// RFC 7943: the same set gets the same address, also after a restart.
+    fn digest(&self, iaid: u32, tries: u32) -> u64 {
+        let duid = self
+            .request
+            .client_id()
+            .map_or(&[][..], |Duid(bytes)| bytes);
+        let key = blake3::derive_key(
+            "farrier 2026 addresses of DHCPv6 clients",
+            self.port.core.ca.fingerprint().as_bytes(),
+        );
+        let mut hasher = blake3::Hasher::new_keyed(&key);
+        hasher.update(&iaid.to_be_bytes());
+        hasher.update(&tries.to_be_bytes());
+        hasher.update(duid);
+        let [a, b, c, d, e, f, g, h, ..] = *hasher.finalize().as_bytes();
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+
+    /// What to boot, or why nothing.
+    fn boot(&self) -> Result<BootUrl, Reason> {
+        let core = &self.port.core;
+        let facts = self.facts.as_ref().ok_or(Reason::NotABootClient)?;
+        let now = now();
+        let loads = core.sightings.recent_loads(facts.mac, now);
+        let snapshot = core.snapshot.load();
+        let known = self.who.known(&loads);
+        let decision = decide_dhcp(facts, Service::Dhcp, &known, &snapshot, now);
+        let boot = match decision.action {
+            DhcpAction::Boot(boot) => boot,
+            DhcpAction::AddressOnly(reason) | DhcpAction::Ignore(reason) => return Err(reason),
+        };
+        let urls = Urls {
+            server: IpAddr::V6(self.port.address),
+            port: core.config.boot_http_port,
+        };
+        let url = match &boot {
+            Boot::Loader(file) => {
+                format!(
+                    "tftp://[{}]/{}",
+                    self.port.address,
+                    boot_tree::loader_path(file)
+                )
+            }
+            Boot::HttpLoader(file) => urls.of(&boot_tree::loader_path(file)),
+            Boot::Script => urls.of(boot_tree::FIRST_SCRIPT),
+        };
+        self.tell(|machine| Entry::boot_answered(machine, now, self.request.kind.name(), &boot));
+        Ok(BootUrl {
+            url,
+            parameters: Vec::new(),
+        })
+    }
+
+    fn record_request(&self) {
+        let Some(facts) = &self.facts else { return };
+        let name = self.request.kind.name();
+        self.tell(|machine| Entry::packet_seen(machine, now(), name, facts));
+    }
+
+    /// An operating system that renews its lease is no news, and who names no machine has no timeline.
+    fn tell(&self, entry: impl FnOnce(MachineId) -> Entry) {
+        let Some(facts) = &self.facts else { return };
+        if facts.stage != Stage::Os || facts.wants_boot() {
+            let machine = self.who.machine.as_deref();
+            self.port.core.tell_of(facts.mac, machine, entry);
+        }
+    }
+}
+
+/// A DUID-UUID that lives as long as the site's certificate authority, whatever cards are in this machine.
+fn server_id(core: &Core) -> [u8; 18] {
+    let digest = blake3::derive_key(
+        "farrier 2026 DUID of this server",
+        core.ca.fingerprint().as_bytes(),
+    );
+    let mut uuid = [0; 16];
+    uuid.copy_from_slice(&digest[..16]);
+    Duid::from_uuid(uuid)
+}
+
+/// How often a set of addresses was found in use. A restart forgets it, and the client says it again.
+#[derive(Debug, Default)]
+pub struct Declined {
+    inner: Mutex<(HashMap<u64, u32>, VecDeque<u64>)>,
+}
+
+impl Declined {
+    fn tries(&self, set: u64) -> u32 {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.0.get(&set).copied().unwrap_or(0)
+    }
+
+    fn again(&self, set: u64) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let (tries, order) = &mut *inner;
+        if !tries.contains_key(&set) {
+            if order.len() >= MAX_DECLINED
+                && let Some(oldest) = order.pop_front()
+            {
+                tries.remove(&oldest);
+            }
+            order.push_back(set);
+        }
+        *tries.entry(set).or_default() += 1;
+    }
+}
+
+/// Anybody can decline; what is full pushes out its oldest.
+const MAX_DECLINED: usize = 4096;
+/// Firmware asks for one set of addresses, iPXE and systems for one or two.
+const MAX_SETS: usize = 8;
+const MAX_DATAGRAM: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::{Declined, MAX_DECLINED};
+
+    #[test]
+    fn t10_declines_are_counted_and_bounded() {
+        let declined = Declined::default();
+        for set in 0..=MAX_DECLINED as u64 {
+            declined.again(set);
+        }
+        declined.again(5);
+        assert_eq!((declined.tries(0), declined.tries(5)), (0, 2));
+        assert_eq!(declined.inner.lock().unwrap().0.len(), MAX_DECLINED);
+    }
+}

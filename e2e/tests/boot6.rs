@@ -1,0 +1,62 @@
+//! Booting over IPv6 alone: DHCPv6, router advertisements, TFTP and HTTP, on real firmware.
+
+use std::time::Duration;
+
+use farrier_e2e::{Firmware, Lab, Lan, Machine, Site};
+
+/// The firmware tries IPv4 first, in vain: up to 72 s.
+const BOOT: Duration = Duration::from_secs(240);
+
+/// Over IPv4 there is no address to lend.
+const SERVED: &str = r#"
+[[interface]]
+name = "eth0"
+mode = "dhcp"
+address = "10.77.0.1"
+
+[[subnet]]
+network = "10.77.0.0/24"
+
+[[subnet6]]
+network = "fd77::/64"
+router_advertisement = true
+"#;
+
+/// Boots `firmware` until its agent's kernel was fetched, and returns what the timeline tells.
+fn boot(name: &str, firmware: Firmware, number: u8) -> Vec<String> {
+    let lab = Lab::open().unwrap();
+    let folder = lab.scratch(name).unwrap();
+    let lan = Lan::new().unwrap();
+    let host = lan.server().unwrap();
+    host.ip(["addr", "add", "fd77::1/64", "dev", "eth0", "nodad"])
+        .unwrap();
+    let site = Site::serving(&lab, host, &folder, SERVED).unwrap();
+    let machine = Machine::new(name, firmware, number);
+    let _vm = machine.start(&lan, &folder).unwrap();
+    site.wait_for(machine.mac(), "fetched the agent by HTTP", BOOT)
+        .unwrap();
+    let told = site.timeline(machine.mac()).unwrap();
+    assert!(
+        told.iter().any(|s| s.contains("has the address fd77::")),
+        "{told:#?}"
+    );
+    assert!(!told.iter().any(|s| s.contains("10.77.0")), "{told:#?}");
+    told
+}
+
+/// T2, RFC 5970: OVMF gets an address and a URL by DHCPv6 and its loader by TFTP; iPXE hears our router
+/// advertisement and goes on by HTTP.
+#[test]
+fn j_t2_uefi_pxe_boot_over_ipv6() {
+    let told = boot("j-pxe6", Firmware::UefiPxe6, 31);
+    let loader = |s: &String| s.contains("fetched snponly.efi") && s.contains("by TFTP");
+    assert!(told.iter().any(loader), "{told:#?}");
+}
+
+/// T2: UEFI HTTP Boot.
+#[test]
+fn k_t2_uefi_http_boot_over_ipv6() {
+    let told = boot("k-http6", Firmware::UefiHttp6, 32);
+    let loader = |s: &String| s.contains("fetched snponly.efi") && s.contains("by HTTP");
+    assert!(told.iter().any(loader), "{told:#?}");
+}
