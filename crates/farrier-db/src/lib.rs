@@ -1,7 +1,7 @@
 //! The one door to the database: everything Farrier must still know after a power cut.
 //!
 //! Reading order: [`Db`] is the door, with one file of methods per kind of thing (`machine`, `lease`,
-//! `task`, `timeline`, `site`, `boot_token`, `agent`, `access`, `audit`); `open` has what is
+//! `task`, `timeline`, `site`, `policy_book`, `boot_token`, `agent`, `access`, `audit`); `open` has what is
 //! checked before a file is believed; `writer` is the group commit; `backup` copies and brings back.
 //!
 //! Promises every engine behind the door keeps (the contract suite in `tests/` holds them to it):
@@ -25,6 +25,7 @@ mod error;
 mod lease;
 mod machine;
 mod open;
+mod policy_book;
 mod site;
 mod task;
 mod timeline;
@@ -39,5 +40,6 @@ pub use db::{Db, Options, Stored};
 pub use error::{DbError, Fault};
 pub use machine::MachineQuery;
 pub use open::OpenError;
+pub use policy_book::StoredBook;
 pub use site::{Identity, SiteSettings};
 pub use task::TaskQuery;

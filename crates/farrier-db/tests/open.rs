@@ -211,6 +211,7 @@ async fn take_back_to_first_schema(path: &Path) {
         "api_token",
         "setup_token",
         "audit",
+        "policy_book",
     ] {
         conn.execute(sqlx::AssertSqlSafe(format!("DROP TABLE {table}")))
             .await

@@ -38,6 +38,7 @@ on_sqlite! {
     site::settings_are_changed_by_who_read_the_newest
     site::identity_is_made_once
     site::values_are_kept_by_key
+    site::a_policy_book_is_changed_by_one_at_a_time
     tokens::t12_a_boot_token_is_granted_once
     tokens::t12_of_many_callers_one_is_granted
     tokens::t12_expired_and_unknown_tokens_are_told_apart

@@ -50,6 +50,7 @@ pub enum Reason {
     TooManyStrangers,
     /// There are too many machines that nobody has confirmed.
     TooManyUnconfirmed,
+    TaskRefusedByRule,
     UnknownMachine,
     WrongAddress,
     WrongNetwork,
@@ -57,7 +58,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for the list of counters.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::AddressNotProven,
         Self::AnswerBudget,
         Self::AgentLoop,
@@ -87,6 +88,7 @@ impl Reason {
         Self::TooManyBoots,
         Self::TooManyStrangers,
         Self::TooManyUnconfirmed,
+        Self::TaskRefusedByRule,
         Self::UnknownMachine,
         Self::WrongAddress,
         Self::WrongNetwork,
@@ -125,6 +127,7 @@ impl Reason {
             Self::TooManyBoots => "too_many_boots",
             Self::TooManyStrangers => "too_many_strangers",
             Self::TooManyUnconfirmed => "too_many_unconfirmed",
+            Self::TaskRefusedByRule => "task_refused_by_rule",
             Self::UnknownMachine => "unknown_machine",
             Self::WrongAddress => "wrong_address",
             Self::WrongNetwork => "wrong_network",
@@ -211,6 +214,9 @@ impl Reason {
             }
             Self::ReinstallLoop => {
                 "It was deployed to three times within two hours and is to be again: find out why it does not start from its disk. It goes on after two hours."
+            }
+            Self::TaskRefusedByRule => {
+                "A rule of the site lets nothing be written to such machines: `farrier policy explain` says which."
             }
             Self::UnknownMachine => {
                 "Nobody has registered it, and the policy says to ignore such machines."

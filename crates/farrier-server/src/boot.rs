@@ -226,10 +226,13 @@ impl Asked<'_> {
         let core = &self.port.core;
         let loads = core.sightings.recent_loads(self.facts.mac, self.now);
         let snapshot = core.snapshot.load();
+        let rules = core.rules.load();
+        let judged = rules.judge(Some(&self.facts), self.who.machine.as_deref());
         let decision = decide_dhcp(
             &self.facts,
             service,
             &Known {
+                rules: &judged,
                 wants_signature: core.sightings.wants_signature(self.facts.mac),
                 ..self.who.known(&loads)
             },

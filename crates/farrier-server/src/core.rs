@@ -9,7 +9,7 @@ use farrier_db::{Db, DbError};
 use farrier_engine::WallTime;
 use farrier_engine::identity::{Evidence, Identity, identify};
 use farrier_engine::model::{Arch, Machine, MachineId};
-use farrier_engine::policy::{Known, Policy, Settings, Snapshot, resolve};
+use farrier_engine::policy::{Known, Policy, PolicyBook, Settings, Snapshot, resolve};
 use farrier_engine::task::Task;
 use farrier_engine::timeline::{Entry, Kind};
 use farrier_image::store::Store;
@@ -25,6 +25,8 @@ use crate::exchanges::Exchanges;
 use crate::fleet::{Change, Fleet};
 use crate::leases::Leases;
 use crate::loaders::Loaders;
+use crate::rounds::Rounds;
+use crate::rules::Rules;
 use crate::sightings::Sightings;
 use crate::timeline::Recorder;
 
@@ -40,6 +42,11 @@ pub struct Core {
     pub loaders: Loaders,
     /// The site's settings as they are now. Change them with [`Core::set_site`].
     pub site: ArcSwap<Settings>,
+    /// The site's groups and rules as they are now. Change them with [`Core::set_book`].
+    pub book: ArcSwap<PolicyBook>,
+    /// The rules, ready to be judged.
+    pub rules: ArcSwap<Rules>,
+    pub rounds: Rounds,
     /// What decisions rest on: the site's settings, the catalogue, whether there is an agent.
     pub snapshot: ArcSwap<Snapshot>,
     pub sightings: Sightings,
@@ -63,17 +70,31 @@ impl Core {
         Ok(())
     }
 
+    /// Stores new groups and rules, unless somebody changed them since `revision`, and lets everybody use them.
+    pub async fn set_book(&self, book: PolicyBook, revision: u64) -> Result<(), DbError> {
+        self.db.set_policy_book(&book, revision).await?;
+        self.rules.store(Arc::new(Rules::of(&book.rules)));
+        self.book.store(Arc::new(book));
+        self.refresh();
+        Ok(())
+    }
+
     /// Makes decisions rest on the settings, loaders and agent as they are now.
     pub fn refresh(&self) {
-        self.snapshot
-            .store(Arc::new(snapshot(&self.site.load(), &self.loaders)));
+        self.snapshot.store(Arc::new(snapshot(
+            &self.site.load(),
+            &self.book.load(),
+            &self.loaders,
+        )));
         self.tell(Change::Site);
     }
 
     /// Every value of a machine's policy.
     #[must_use]
     pub fn policy_of(&self, machine: &Machine) -> Policy {
-        resolve(&self.snapshot.load(), Some(machine), &[]).policy
+        let rules = self.rules.load();
+        let judged = rules.judge(None, Some(machine));
+        resolve(&self.snapshot.load(), Some(machine), &judged).policy
     }
 
     /// Whose request or inventory this is.
@@ -176,7 +197,7 @@ impl Recognised {
 
 /// What decisions rest on.
 #[must_use]
-pub fn snapshot(site: &Settings, loaders: &Loaders) -> Snapshot {
+pub fn snapshot(site: &Settings, book: &PolicyBook, loaders: &Loaders) -> Snapshot {
     // The agent is built for PCs only so far.
     let agents = loaders
         .agent()
@@ -186,7 +207,7 @@ pub fn snapshot(site: &Settings, loaders: &Loaders) -> Snapshot {
         .collect();
     Snapshot {
         site: site.clone(),
-        groups: std::collections::BTreeMap::new(),
+        groups: book.groups.clone(),
         catalogue: (*loaders.catalogue()).clone(),
         agents,
     }

@@ -9,6 +9,7 @@ use std::sync::{Arc, RwLock};
 use farrier_db::{Db, DbError, MachineQuery};
 use farrier_engine::WallTime;
 use farrier_engine::model::{Machine, MachineId, Registration, TaskId};
+use farrier_engine::policy::ShortName;
 use farrier_engine::task::Task;
 use farrier_proto::MacAddr;
 use tokio::sync::broadcast;
@@ -107,6 +108,17 @@ impl Fleet {
             });
             ids.iter()
                 .filter_map(|id| known.machines.get(id).cloned())
+                .collect()
+        })
+    }
+
+    /// The machines of a group.
+    #[must_use]
+    pub fn members(&self, group: &ShortName) -> Vec<MachineId> {
+        self.read(|known| {
+            let all = known.machines.values();
+            all.filter(|machine| machine.group.as_ref() == Some(group))
+                .map(|machine| machine.id)
                 .collect()
         })
     }

@@ -32,6 +32,8 @@ pub mod leases;
 pub mod loaders;
 pub mod media;
 pub mod probe;
+pub mod rounds;
+pub mod rules;
 pub mod run;
 pub mod script;
 pub mod service;

@@ -29,6 +29,8 @@ use crate::http::serve::{Limits, serve};
 use crate::http::{admin, agent, boot as boot_http};
 use crate::leases::Leases;
 use crate::loaders::{self, Loaders};
+use crate::rounds::Rounds;
+use crate::rules::Rules;
 use crate::service::first_start;
 use crate::sightings::Sightings;
 use crate::tasks;
@@ -97,9 +99,13 @@ pub async fn open(config: Config) -> anyhow::Result<(Arc<Core>, tokio::task::Joi
     let fleet = Fleet::load(db.clone(), changes.clone()).await?;
     let leases = Leases::load(db.clone(), config.subnets.clone(), changes.clone(), now()).await?;
     let site = db.site_settings().await?.settings;
+    let book = db.policy_book().await?.book;
     let (timeline, storing) = Recorder::start(db.clone());
     let core = Core {
-        snapshot: ArcSwap::from_pointee(snapshot(&site, &loaders)),
+        snapshot: ArcSwap::from_pointee(snapshot(&site, &book, &loaders)),
+        rules: ArcSwap::from_pointee(Rules::of(&book.rules)),
+        book: ArcSwap::from_pointee(book),
+        rounds: Rounds::default(),
         site: ArcSwap::from_pointee(site),
         sightings: Sightings::default(),
         exchanges: Exchanges::default(),

@@ -7,11 +7,13 @@ use farrier_engine::facts::BootFacts;
 use farrier_engine::identity::Evidence;
 use farrier_engine::model::{Machine, MachineId, Registration, TaskId};
 use farrier_engine::policy::{
-    AgentPurpose, LocalBoot, MenuEntry, ScriptAction, Settings, decide_script,
+    AgentPurpose, BootIntent, Decision, Known, LocalBoot, MenuEntry, ScriptAction, Settings, Step,
+    decide_script,
 };
 use farrier_engine::script::{
     self, AgentScript, Argument, Language, LocalDisk, MenuScript, NotRepresentable, Text, Url,
 };
+use farrier_engine::task::Work;
 use farrier_engine::timeline::{Entry, Kind};
 use farrier_engine::{Reason, WallTime};
 
@@ -73,7 +75,7 @@ pub async fn render_for(
         Err(reason) => return turned_away(core, facts, reason, reader.language),
     };
     let now = now();
-    let decision = decide_script(facts, choice, &who.known(&[]), &core.snapshot.load(), now);
+    let decision = decided(core, &who, facts, choice, now).await;
     if let Some(machine) = &who.machine {
         core.sightings.went_on(facts.mac);
         core.fleet.saw_machine(machine.id, now);
@@ -109,6 +111,51 @@ pub async fn render_for(
             page.message(Reason::NotStored).unwrap_or_default()
         }
     }
+}
+
+/// Gathers what the decision rests on, decides, and notes what must not be granted twice.
+async fn decided(
+    core: &Core,
+    who: &Recognised,
+    facts: &BootFacts,
+    choice: Option<MenuEntry>,
+    now: WallTime,
+) -> Decision<ScriptAction> {
+    let rules = core.rules.load_full();
+    let judged = rules.judge(Some(facts), who.machine.as_deref());
+    let due = who.due.as_deref();
+    let starts = due.map(|task| core.rounds.of(task.id)).unwrap_or_default();
+    let deployments = match due.filter(|task| matches!(task.work, Work::Deploy { .. })) {
+        // Without the database nothing is deployed anyway.
+        Some(task) => core.deployments(task.machine).await.unwrap_or_default(),
+        None => Vec::new(),
+    };
+    let known = Known {
+        rules: &judged,
+        agent_starts: &starts,
+        deployments: &deployments,
+        ..who.known(&[])
+    };
+    let mut decision = decide_script(facts, choice, &known, &core.snapshot.load(), now);
+    if let ScriptAction::Agent(AgentPurpose::Task(task)) = decision.action {
+        core.rounds.began(task, now);
+    }
+    let is_wish = |step: &Step| step.matched && step.rule == "boot intent";
+    let wished = decision.explanation.steps.iter().any(is_wish);
+    if let Some(machine) = who.machine.as_ref().filter(|_| wished) {
+        let used = |machine: &mut Machine| {
+            machine.intent = machine.intent.as_ref().and_then(BootIntent::used);
+        };
+        // What cannot be counted would be granted for ever.
+        if let Err(error) = core.fleet.change_machine(machine.id, used).await {
+            tracing::warn!(%error, "a wish for the next boots could not be counted, so it is not granted");
+            decision.action = ScriptAction::Message {
+                reason: Reason::NotStored,
+                local_disk: LocalBoot::Exit,
+            };
+        }
+    }
+    decision
 }
 
 /// What a stranger sees for which there is no room.

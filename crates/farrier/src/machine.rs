@@ -2,8 +2,8 @@
 
 use clap::{Subcommand, ValueEnum};
 use farrier_api::admin::{
-    MachineChange, MachineDetail, MachineQuery, MachineSummary, NewMachine, Page, Registration,
-    TimelineEntry, TimelineQuery,
+    MachineChange, MachineDetail, MachineQuery, MachineSummary, MenuEntry, NewIntent, NewMachine,
+    Page, Registration, TimelineEntry, TimelineQuery, Until,
 };
 use farrier_server::service::describe_work;
 use farrier_server::ui::text::{bytes, shown};
@@ -63,6 +63,27 @@ pub(crate) enum Verb {
         #[arg(long)]
         yes: bool,
     },
+    /// Put a machine into a group, whose settings count where it sets nothing itself.
+    Group {
+        machine: String,
+        /// The group's name, or '' for none.
+        name: String,
+    },
+    /// Say what a machine does at its next boots, before any task; or take that back.
+    Boot {
+        machine: String,
+        /// What it starts; without it, the wish is taken back.
+        entry: Option<Entry>,
+        /// For so many boots.
+        #[arg(long, default_value_t = 1)]
+        boots: u16,
+        /// Forgotten after so many minutes.
+        #[arg(long, default_value_t = 60)]
+        minutes: u32,
+        /// Ends before that, too.
+        #[arg(long, default_value = "used")]
+        until: End,
+    },
     /// Change what a machine sets for itself.
     Set {
         machine: String,
@@ -78,6 +99,24 @@ pub(crate) enum State {
     Disabled,
     Pending,
     Seen,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Entry {
+    Diagnostics,
+    LocalDisk,
+    MemoryTest,
+    Register,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum End {
+    /// Nothing but the count and the time.
+    Used,
+    /// Somebody has approved the machine.
+    Approved,
+    /// The agent has told what the machine is made of.
+    Inventoried,
 }
 
 pub(crate) async fn run(session: &Session, verb: Verb) -> anyhow::Result<()> {
@@ -116,7 +155,7 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> anyhow::Result<()> {
             let id = id_of(session, &machine).await?;
             let change = MachineChange {
                 name: Some(name),
-                settings: None,
+                ..MachineChange::default()
             };
             session.show(
                 &client.patch(&["machines", &id], &change).await?,
@@ -133,15 +172,65 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> anyhow::Result<()> {
             client.post::<Value>(&path, &confirm).await?;
             session.done("deleted")
         }
+        Verb::Group { machine, name } => {
+            let id = id_of(session, &machine).await?;
+            let change = MachineChange {
+                group: Some(name),
+                ..MachineChange::default()
+            };
+            session.show(&client.patch(&["machines", &id], &change).await?, show)
+        }
+        Verb::Boot {
+            machine,
+            entry,
+            boots,
+            minutes,
+            until,
+        } => {
+            let id = id_of(session, &machine).await?;
+            let path = ["machines", &id, "intent"];
+            let Some(entry) = entry else {
+                client.delete(&path).await?;
+                return session.done("it boots as its policy says");
+            };
+            let wish = NewIntent {
+                entry: entry.wire(),
+                boots,
+                minutes,
+                until: until.wire(),
+            };
+            session.show(&client.put(&path, &wish).await?, show)
+        }
         Verb::Set { machine, settings } => {
             let known = session.machine(&machine).await?;
             let settings = Some(apply(&known.settings, &settings)?);
             let change = MachineChange {
-                name: None,
                 settings,
+                ..MachineChange::default()
             };
             let id = known.summary.id.to_string();
             session.show(&client.patch(&["machines", &id], &change).await?, show)
+        }
+    }
+}
+
+impl Entry {
+    fn wire(self) -> MenuEntry {
+        match self {
+            Self::Diagnostics => MenuEntry::Diagnostics,
+            Self::LocalDisk => MenuEntry::LocalDisk,
+            Self::MemoryTest => MenuEntry::MemoryTest,
+            Self::Register => MenuEntry::Register,
+        }
+    }
+}
+
+impl End {
+    fn wire(self) -> Until {
+        match self {
+            Self::Used => Until::Used,
+            Self::Approved => Until::Approved,
+            Self::Inventoried => Until::Inventoried,
         }
     }
 }
@@ -244,6 +333,20 @@ fn show(machine: &MachineDetail) -> String {
                 task.state.as_str()
             ),
         );
+    }
+    if let Some(group) = &machine.group {
+        fields.field("group", group);
+    }
+    if let Some(wish) = &machine.intent {
+        let entry = serde_json::to_value(wish.entry).unwrap_or_default();
+        let entry = entry.as_str().unwrap_or_default().to_owned();
+        let text = format!(
+            "{entry}, {} times until {}, by {}",
+            wish.boots_left,
+            time(wish.expires),
+            wish.set_by
+        );
+        fields.field("next boots", text);
     }
     for (name, value) in pairs(&machine.settings) {
         fields.field(&format!("setting {name}"), value);

@@ -11,6 +11,7 @@ mod db;
 mod disk_choice;
 mod doctor;
 mod exit;
+mod group;
 mod image;
 mod image_content;
 mod image_export;
@@ -51,6 +52,9 @@ enum Command {
     /// Machines: look, name, let in, keep out, forget.
     #[command(subcommand)]
     Machine(machine::Verb),
+    /// Groups of machines that share settings.
+    #[command(subcommand)]
+    Group(group::Verb),
     /// Work for machines: inventory, capture, deploy, repair.
     #[command(subcommand)]
     Task(task::Verb),
@@ -124,6 +128,7 @@ fn in_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<
 async fn ask(command: Command, options: connection::Options) -> anyhow::Result<()> {
     match command {
         Command::Machine(verb) => machine::run(&options.session()?, verb).await,
+        Command::Group(verb) => group::run(&options.session()?, verb).await,
         Command::Task(verb) => task::run(&options.session()?, verb).await,
         Command::Image(verb) => image::run(&options, verb).await,
         Command::Policy(verb) => policy::run(&options.session()?, verb).await,

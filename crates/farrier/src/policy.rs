@@ -1,13 +1,18 @@
 //! `farrier policy`: what decides a boot.
 
+use std::path::PathBuf;
+
+use anyhow::Context;
 use clap::{Subcommand, ValueEnum};
-use farrier_api::admin::{ExplainQuery, Explained, SitePolicy};
+use farrier_api::admin::{
+    ExplainQuery, Explained, ExplainedFirmware, ExplainedRule, Rule, Rules, SitePolicy,
+};
 use farrier_server::ui::text::shown;
 
 use crate::connection::Session;
 use crate::exit::Failure;
 use crate::output::Table;
-use crate::setting::{Setting, apply, effective};
+use crate::setting::{Setting, apply, effective, pairs};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -18,6 +23,12 @@ pub(crate) enum Verb {
         /// menu=always, unknown-machine=register, enrolment=automatic ...; an empty value means the default.
         #[arg(required = true, value_name = "NAME=VALUE")]
         settings: Vec<Setting>,
+    },
+    /// Show the site's rules, or put those of a file in place of all others.
+    Rules {
+        /// A TOML file with [[rules]]: name, when (an expression in CEL), settings, refuse_boot, refuse_tasks.
+        #[arg(long, value_name = "FILE")]
+        set: Option<PathBuf>,
     },
     /// Say what a machine would get if it booted now, and why.
     Explain {
@@ -47,6 +58,18 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> anyhow::Result<()> {
             let known: SitePolicy = client.get(&["policy"]).await?.read()?;
             let settings = apply(&known.settings, &settings)?;
             session.show(&client.put(&["policy"], &settings).await?, show)
+        }
+        Verb::Rules { set: None } => session
+            .show(&client.get(&["policy", "rules"]).await?, |found| {
+                rules(found)
+            }),
+        Verb::Rules { set: Some(file) } => {
+            let text = std::fs::read_to_string(&file)
+                .with_context(|| format!("{} cannot be read", file.display()))?;
+            let wanted: Rules = toml::from_str(&text)
+                .map_err(|error| Failure::usage(format!("{}: {error}", file.display())))?;
+            let answer = client.put(&["policy", "rules"], &wanted).await?;
+            session.show(&answer, rules)
         }
         Verb::Explain {
             mac,
@@ -83,19 +106,73 @@ fn show(policy: &SitePolicy) -> String {
     effective(&policy.effective)
 }
 
-fn explained(explained: &Explained) -> String {
-    let mut rules = Table::new(["RULE", "", "WHY"]);
-    for rule in &explained.rules {
-        let mark = if rule.matched { "applies" } else { "no" };
-        rules.row([rule.rule.clone(), mark.to_owned(), rule.why.clone()]);
+fn rules(found: &Vec<Rule>) -> String {
+    let mut table = Table::new(["RULE", "WHEN", "THEN"]);
+    for rule in found {
+        let mut then: Vec<String> = pairs(&rule.settings)
+            .into_iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        if rule.refuse_boot {
+            then.push("refuse the boot".to_owned());
+        }
+        if rule.refuse_tasks {
+            then.push("refuse tasks that write".to_owned());
+        }
+        table.row([rule.name.clone(), rule.when.clone(), then.join(", ")]);
     }
+    table.to_string()
+}
+
+/// One line for each kind of firmware, and the way to it where only one can be meant.
+fn firmware(kinds: &[ExplainedFirmware]) -> String {
+    let mut table = Table::new(["FIRMWARE", "", "GETS", "AS"]);
+    for kind in kinds {
+        let seen = if kind.last_seen {
+            "last seen"
+        } else {
+            "if it is"
+        };
+        table.row([
+            kind.asks_as.clone(),
+            seen.to_owned(),
+            kind.decision.clone(),
+            kind.answer.clone(),
+        ]);
+    }
+    let mut text = table.to_string();
+    if let [only] = kinds {
+        text.push('\n');
+        text.push_str(&steps(&only.rules));
+    }
+    text
+}
+
+fn steps(found: &[ExplainedRule]) -> String {
+    let mut table = Table::new(["RULE", "", "WHY"]);
+    for rule in found {
+        let mark = if rule.matched { "applies" } else { "no" };
+        table.row([rule.rule.clone(), mark.to_owned(), rule.why.clone()]);
+    }
+    table.to_string()
+}
+
+fn explained(explained: &Explained) -> String {
+    let before = match explained.firmware.as_slice() {
+        [] => String::new(),
+        kinds => format!("{}\nThen, when its loader asks:\n", firmware(kinds)),
+    };
     let decision = shown(&explained.decision);
-    format!("{decision}\n\n{rules}\n{}", effective(&explained.effective))
+    let rules = steps(&explained.rules);
+    format!(
+        "{before}{decision}\n\n{rules}\n{}",
+        effective(&explained.effective)
+    )
 }
 
 #[cfg(test)]
 mod tests {
-    use farrier_api::admin::{EffectiveSetting, Explained, ExplainedRule};
+    use farrier_api::admin::{EffectiveSetting, Explained, ExplainedFirmware, ExplainedRule};
 
     #[test]
     fn an_explanation_says_the_decision_then_each_rule_then_the_settings() {
@@ -113,6 +190,13 @@ mod tests {
                     why: "name \u{1b}[1m".to_owned(),
                 },
             ],
+            firmware: vec![ExplainedFirmware {
+                asks_as: "BIOS x86-64 by PXE".to_owned(),
+                last_seen: true,
+                decision: "Load undionly.".to_owned(),
+                answer: "the file name".to_owned(),
+                rules: Vec::new(),
+            }],
             effective: vec![EffectiveSetting {
                 name: "menu".to_owned(),
                 value: "never".to_owned(),
@@ -121,7 +205,11 @@ mod tests {
         });
         assert_eq!(
             text,
-            "Start from the local disk.\n\n\
+            "FIRMWARE                       GETS            AS\n\
+             BIOS x86-64 by PXE  last seen  Load undionly.  the file name\n\
+             \nRULE    WHY\n\
+             \nThen, when its loader asks:\n\
+             Start from the local disk.\n\n\
              RULE                 WHY\n\
              task        no       no task is due\n\
              local disk  applies  name ⟨U+001B⟩[1m\n\

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Millis, Settings, TaskSummary};
+use super::{EffectiveSetting, Intent, Millis, Settings, TaskSummary};
 use crate::agent::Inventory;
 
 /// A machine as it appears in a list.
@@ -33,8 +33,17 @@ pub struct MachineSummary {
 pub struct MachineDetail {
     #[serde(flatten)]
     pub summary: MachineSummary,
+    /// The group whose settings count where it sets nothing itself.
+    #[serde(default)]
+    pub group: Option<String>,
     /// What this machine sets for itself.
     pub settings: Settings,
+    /// What each setting comes to, and from whom.
+    #[serde(default)]
+    pub effective: Vec<EffectiveSetting>,
+    /// What it is to do at its next boots.
+    #[serde(default)]
+    pub intent: Option<Intent>,
     pub inventory: Option<Inventory>,
 }
 
@@ -86,6 +95,9 @@ pub struct MachineChange {
     pub name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settings: Option<Settings>,
+    /// The name of a group, or empty for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
 }
 
 /// One thing that happened to a machine.

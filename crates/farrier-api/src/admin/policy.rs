@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::Millis;
+
 /// Settings; what is left out is not set here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -77,7 +79,7 @@ pub struct SitePolicy {
 pub struct EffectiveSetting {
     pub name: String,
     pub value: String,
-    /// `default`, `site` or `machine`.
+    /// `default`, `site`, `group ...`, `rule ...` or `machine`.
     pub origin: String,
 }
 
@@ -100,7 +102,95 @@ pub struct Explained {
     pub decision: String,
     /// Each rule that was looked at, in order.
     pub rules: Vec<ExplainedRule>,
+    /// What its firmware would be answered before that, for each kind it may have.
+    #[serde(default)]
+    pub firmware: Vec<ExplainedFirmware>,
     pub effective: Vec<EffectiveSetting>,
+}
+
+/// What one kind of firmware would be answered when it asks for something to boot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ExplainedFirmware {
+    /// Such as `UEFI x86-64 by PXE`.
+    pub asks_as: String,
+    /// Whether the machine was last seen so; otherwise it is one of the kinds it may have.
+    pub last_seen: bool,
+    /// The boot program, or why there is none.
+    pub decision: String,
+    /// `from DHCP`, `from ProxyDHCP`: how the boot file is named to it.
+    pub answer: String,
+    pub rules: Vec<ExplainedRule>,
+}
+
+/// A group of machines.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Group {
+    pub name: String,
+    /// What it sets for machines that do not set it themselves.
+    pub settings: Settings,
+    /// How many machines are in it.
+    pub machines: u64,
+}
+
+/// A condition in CEL and what follows from it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    pub name: String,
+    /// Asks for `facts`, `machine` and `inventory`.
+    pub when: String,
+    #[serde(default)]
+    pub settings: Settings,
+    /// Such machines start their local disk and nothing else.
+    #[serde(default)]
+    pub refuse_boot: bool,
+    /// No task that writes to a disk begins on such machines.
+    #[serde(default)]
+    pub refuse_tasks: bool,
+}
+
+/// All rules, in the order in which they are looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rules {
+    #[serde(default)]
+    pub rules: Vec<Rule>,
+}
+
+/// What a machine is to do at its next boots.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewIntent {
+    pub entry: MenuEntry,
+    /// For so many boots.
+    pub boots: u16,
+    /// Forgotten after this time.
+    pub minutes: u32,
+    #[serde(default)]
+    pub until: Until,
+}
+
+/// The same, as it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Intent {
+    pub entry: MenuEntry,
+    pub boots_left: u16,
+    pub expires: Millis,
+    pub until: Until,
+    pub set_by: String,
+}
+
+/// What ends it before its boots are used up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Until {
+    /// Nothing but the count and the time.
+    #[default]
+    Used,
+    /// Somebody has approved the machine.
+    Approved,
+    /// The agent has told what the machine is made of.
+    Inventoried,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

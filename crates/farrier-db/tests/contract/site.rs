@@ -1,5 +1,5 @@
 use farrier_db::{Db, DbError, Identity, SiteSettings};
-use farrier_engine::policy::{Enrolment, Settings, UnknownMachine};
+use farrier_engine::policy::{Enrolment, PolicyBook, Rule, Settings, UnknownMachine};
 use uuid::Uuid;
 
 pub(crate) async fn settings_are_changed_by_who_read_the_newest(db: &Db) {
@@ -58,4 +58,30 @@ pub(crate) async fn values_are_kept_by_key(db: &Db) {
         Some("mine too")
     );
     assert_eq!(db.identity(Uuid::from_u128(2)).await.unwrap().epoch, 1);
+}
+
+pub(crate) async fn a_policy_book_is_changed_by_one_at_a_time(db: &Db) {
+    assert_eq!(
+        db.policy_book().await.unwrap(),
+        farrier_db::StoredBook::default()
+    );
+    let book = PolicyBook {
+        groups: [("lab".to_owned().try_into().unwrap(), Settings::default())].into(),
+        rules: vec![Rule {
+            name: "no-usb".to_owned().try_into().unwrap(),
+            when: "facts.product == '\\'; DROP TABLE site; \u{1F600}'".to_owned(),
+            settings: Settings::default(),
+            refuse_boot: true,
+            refuse_tasks: false,
+        }],
+    };
+    let first = db.set_policy_book(&book, 0).await.unwrap();
+    assert_eq!((first.revision, &first.book), (1, &book));
+    assert!(matches!(
+        db.set_policy_book(&PolicyBook::default(), 0).await,
+        Err(DbError::Conflict { .. })
+    ));
+    assert_eq!(db.policy_book().await.unwrap(), first);
+    let second = db.set_policy_book(&PolicyBook::default(), 1).await.unwrap();
+    assert_eq!(db.policy_book().await.unwrap(), second);
 }

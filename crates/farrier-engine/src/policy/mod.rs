@@ -22,7 +22,7 @@ pub use dhcp::{Boot, DhcpAction, LOOP_LIMIT, LOOP_WINDOW, Service, decide_dhcp};
 pub use explanation::{Explanation, Step};
 pub use intent::{BootIntent, IntentEnd, Until};
 pub use resolve::{Origin, Origins, Resolved, resolve};
-pub use rule::{Judged, Rule, ShortName, ShortNameError, Verdict};
+pub use rule::{Judged, PolicyBook, Rule, ShortName, ShortNameError, Verdict};
 pub use script::{
     AGENT_LIMIT, AGENT_WINDOW, AgentPurpose, DEPLOY_LIMIT, DEPLOY_WINDOW, LocalBoot, ScriptAction,
     decide_script,

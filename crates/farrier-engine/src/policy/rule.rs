@@ -3,6 +3,7 @@
 //! The condition is an expression in CEL. Whoever calls the engine judges it, with a limit on the work that it
 //! may cost; here is only what its verdict means.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,16 @@ pub struct Rule {
     /// machine is made of.
     #[serde(default)]
     pub refuse_tasks: bool,
+}
+
+/// What people wrote down for many machines at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PolicyBook {
+    /// Groups of machines, and what each sets.
+    pub groups: BTreeMap<ShortName, Settings>,
+    /// In the order in which they are looked at.
+    pub rules: Vec<Rule>,
 }
 
 /// What came of a rule for one machine.

@@ -196,6 +196,18 @@ impl Asked<'_> {
         if starts >= AGENT_LIMIT {
             return Some(self.message("agent loop", Reason::AgentLoop));
         }
+        // The quick check: what is judged by the inventory is judged again when the agent has sent a fresh one.
+        let writes = matches!(task.work, Work::Deploy { .. } | Work::Repair { .. });
+        let guard = self
+            .known
+            .rules
+            .iter()
+            .find(|judged| judged.rule.refuse_tasks && judged.holds());
+        if let Some(judged) = guard.filter(|_| writes) {
+            self.told
+                .matched(format!("rule {}", judged.rule.name), judged.why());
+            return Some(self.refused(Reason::TaskRefusedByRule));
+        }
         if matches!(task.work, Work::Deploy { .. }) && deployments >= DEPLOY_LIMIT {
             return Some(self.message("reinstall loop", Reason::ReinstallLoop));
         }

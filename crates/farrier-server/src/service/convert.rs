@@ -38,6 +38,7 @@ same! {
     policy::UnknownMachine, api::UnknownMachine { Ignore, Menu, Register }
     policy::Enrolment, api::Enrolment { Approve, Automatic }
     policy::IpxeVariant, api::IpxeVariant { Full, SnpOnly }
+    policy::Until, api::Until { Used, Approved, Inventoried }
 }
 
 pub(crate) fn settings(s: &policy::Settings) -> api::Settings {
@@ -61,6 +62,36 @@ pub(crate) fn settings_back(s: &api::Settings) -> policy::Settings {
         enrolment: s.enrolment.map(Like::like),
         ipxe_variant: s.ipxe_variant.map(Like::like),
         secure_boot: s.secure_boot,
+    }
+}
+
+pub(crate) fn rule(r: &policy::Rule) -> api::Rule {
+    api::Rule {
+        name: r.name.to_string(),
+        when: r.when.clone(),
+        settings: settings(&r.settings),
+        refuse_boot: r.refuse_boot,
+        refuse_tasks: r.refuse_tasks,
+    }
+}
+
+pub(crate) fn rule_back(r: &api::Rule) -> Result<policy::Rule, policy::ShortNameError> {
+    Ok(policy::Rule {
+        name: r.name.clone().try_into()?,
+        when: r.when.clone(),
+        settings: settings_back(&r.settings),
+        refuse_boot: r.refuse_boot,
+        refuse_tasks: r.refuse_tasks,
+    })
+}
+
+fn intent(i: &policy::BootIntent) -> api::Intent {
+    api::Intent {
+        entry: i.entry.like(),
+        boots_left: i.boots_left,
+        expires: i.expires.0,
+        until: i.until.like(),
+        set_by: i.set_by.clone(),
     }
 }
 
@@ -123,8 +154,13 @@ pub(crate) fn machine_summary(core: &Core, machine: &Machine) -> api::MachineSum
 }
 
 pub(crate) fn machine_detail(core: &Core, machine: &Machine) -> api::MachineDetail {
+    let rules = core.rules.load();
+    let judged = rules.judge(None, Some(machine));
     api::MachineDetail {
         summary: machine_summary(core, machine),
+        group: machine.group.as_ref().map(ToString::to_string),
+        effective: super::policy::effective(&core.snapshot.load(), Some(machine), &judged),
+        intent: machine.intent.as_ref().map(intent),
         settings: settings(&machine.settings),
         inventory: machine.inventory.as_ref().map(inventory),
     }

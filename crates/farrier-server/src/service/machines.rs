@@ -150,6 +150,11 @@ impl Desk {
             })
             .transpose()?;
         let settings = change.settings.as_ref().map(convert::settings_back);
+        let group = match change.group.as_deref() {
+            None => None,
+            Some("") => Some(None),
+            Some(name) => Some(Some(self.known_group(name)?)),
+        };
         let stored = self
             .core
             .fleet
@@ -160,9 +165,16 @@ impl Desk {
                 if let Some(settings) = &settings {
                     machine.settings.clone_from(settings);
                 }
+                if let Some(group) = &group {
+                    machine.group.clone_from(group);
+                }
             })
             .await?;
         let what = match &name {
+            None if group.is_some() => match &stored.group {
+                Some(group) => format!("{} put the machine into the group {group}.", self.who.name),
+                None => format!("{} took the machine out of its group.", self.who.name),
+            },
             Some(Some(name)) => format!("{} named the machine {name}.", self.who.name),
             Some(None) => format!("{} took the machine's name away.", self.who.name),
             None => format!("{} changed the machine's settings.", self.who.name),

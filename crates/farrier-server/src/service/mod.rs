@@ -6,6 +6,8 @@
 
 mod access;
 mod convert;
+mod explain;
+mod groups;
 mod images;
 mod machines;
 pub mod plan;

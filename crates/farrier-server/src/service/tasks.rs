@@ -161,6 +161,7 @@ impl Desk {
                 },
             )
             .await?;
+        self.core.rounds.forget(TaskId(id));
         self.audit(Action::CreateTask, format!("requeued {id}"))
             .await;
         Ok(convert::task_summary(&self.core, &stored))

@@ -1,6 +1,7 @@
 //! The plane of people and programs, asked from outside.
 
 mod pages;
+mod policy;
 mod rights;
 mod signing_in;
 mod tasks;

@@ -56,6 +56,11 @@ fn body(route: &Route, world: &World) -> Option<(&'static str, String)> {
             r#"{{"machines":["{}"],"work":{{"kind":"inventory"}}}}"#,
             world.machine
         )),
+        ("PUT", "/api/v1/policy/rules") => json(r#"{"rules":[]}"#.to_owned()),
+        ("PUT", "/api/v1/groups/{name}") => json(r#"{"menu":"never"}"#.to_owned()),
+        ("PUT", "/api/v1/machines/{id}/intent") => {
+            json(r#"{"entry":"memory_test","boots":1,"minutes":5}"#.to_owned())
+        }
         ("PUT", "/api/v1/policy") => json(r#"{"menu":"never"}"#.to_owned()),
         ("POST", "/api/v1/users") => {
             json(r#"{"name":"extra","password":"long enough for all","role":"viewer"}"#.to_owned())

@@ -343,7 +343,53 @@ pub(super) async fn explain(
     desk: Desk,
     Asked(query): Asked<ExplainQuery>,
 ) -> Answer<words::Explained> {
-    desk.explain(&query).map(Json)
+    desk.explain(&query).await.map(Json)
+}
+
+pub(super) async fn rules(desk: Desk) -> Answer<Vec<words::Rule>> {
+    desk.rules().await.map(Json)
+}
+
+pub(super) async fn set_rules(
+    desk: Desk,
+    Body(rules): Body<words::Rules>,
+) -> Answer<Vec<words::Rule>> {
+    desk.set_rules(rules).await.map(Json)
+}
+
+pub(super) async fn groups(desk: Desk) -> Answer<Vec<words::Group>> {
+    desk.groups().await.map(Json)
+}
+
+pub(super) async fn set_group(
+    desk: Desk,
+    Named(name): Named<String>,
+    Body(settings): Body<Settings>,
+) -> Answer<words::Group> {
+    desk.set_group(&name, settings).await.map(Json)
+}
+
+pub(super) async fn delete_group(
+    desk: Desk,
+    Named(name): Named<String>,
+) -> Result<StatusCode, Refusal> {
+    desk.delete_group(&name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn set_intent(
+    desk: Desk,
+    Named(id): Named<Uuid>,
+    Body(wish): Body<words::NewIntent>,
+) -> Answer<words::MachineDetail> {
+    desk.set_intent(id, wish).await.map(Json)
+}
+
+pub(super) async fn drop_intent(
+    desk: Desk,
+    Named(id): Named<Uuid>,
+) -> Answer<words::MachineDetail> {
+    desk.drop_intent(id).await.map(Json)
 }
 
 pub(super) async fn users(desk: Desk) -> Answer<Vec<words::User>> {

@@ -179,7 +179,7 @@ pub(super) struct RenameForm {
 pub(super) async fn rename(Named(id): Named<Uuid>, filled: Filled<RenameForm>) -> Page {
     let change = MachineChange {
         name: Some(filled.form.name.trim().to_owned()),
-        settings: None,
+        ..MachineChange::default()
     };
     filled.desk.change_machine(id, change).await?;
     Ok(to_machine(id))

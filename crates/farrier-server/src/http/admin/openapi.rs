@@ -18,11 +18,14 @@ use super::routes::{self, Access};
     admin::Enrolment,
     admin::Event,
     admin::Explained,
+    admin::ExplainedFirmware,
     admin::ExplainedRule,
+    admin::Group,
     admin::ImageDetail,
     admin::ImageSummary,
     admin::ImageVersion,
     admin::ImageVolume,
+    admin::Intent,
     admin::Images,
     admin::IpxeVariant,
     admin::Lease,
@@ -34,6 +37,7 @@ use super::routes::{self, Access};
     admin::Me,
     admin::MenuEntry,
     admin::MenuMode,
+    admin::NewIntent,
     admin::NewMachine,
     admin::NewTasks,
     admin::NewToken,
@@ -41,6 +45,8 @@ use super::routes::{self, Access};
     admin::Plan,
     admin::Registration,
     admin::Role,
+    admin::Rule,
+    admin::Rules,
     admin::ServerStatus,
     admin::Stranger,
     admin::SetUp,
@@ -59,6 +65,7 @@ use super::routes::{self, Access};
     admin::TimelineEntry,
     admin::TokenMade,
     admin::UnknownMachine,
+    admin::Until,
     admin::User,
     admin::UserChange,
     admin::Verdict,
@@ -260,6 +267,13 @@ docs! {
     GET "/api/v1/policy" "The site's settings." [] Nothing => Json("SitePolicy");
     PUT "/api/v1/policy" "Sets the site's settings." [] Json("Settings") => Json("SitePolicy");
     GET "/api/v1/policy/explain" "What a machine would get now, and why." ["mac", "firmware"] Nothing => Json("Explained");
+    GET "/api/v1/policy/rules" "The site's rules, in their order." [] Nothing => List("Rule");
+    PUT "/api/v1/policy/rules" "Sets all rules; refused with the place of each fault." [] Json("Rules") => List("Rule");
+    GET "/api/v1/groups" "Groups of machines." [] Nothing => List("Group");
+    PUT "/api/v1/groups/{name}" "Makes a group, or sets what it sets." [] Json("Settings") => Json("Group");
+    DELETE "/api/v1/groups/{name}" "Removes a group without machines." [] Nothing => Nothing;
+    PUT "/api/v1/machines/{id}/intent" "Says what a machine does at its next boots." [] Json("NewIntent") => Json("MachineDetail");
+    DELETE "/api/v1/machines/{id}/intent" "Takes that back." [] Nothing => Json("MachineDetail");
     GET "/api/v1/users" "People." [] Nothing => List("User");
     POST "/api/v1/users" "Adds a person." [] Json("NewUser") => Json("User");
     PATCH "/api/v1/users/{name}" "Changes a person." [] Json("UserChange") => Json("User");

@@ -250,6 +250,38 @@ fn api_routes() -> Vec<Route> {
             Needs(Look),
             get(api::explain),
         ),
+        route("GET", "/api/v1/policy/rules", Needs(Look), get(api::rules)),
+        route(
+            "PUT",
+            "/api/v1/policy/rules",
+            Needs(SetPolicy),
+            put(api::set_rules),
+        ),
+        route("GET", "/api/v1/groups", Needs(Look), get(api::groups)),
+        route(
+            "PUT",
+            "/api/v1/groups/{name}",
+            Needs(SetPolicy),
+            put(api::set_group),
+        ),
+        route(
+            "DELETE",
+            "/api/v1/groups/{name}",
+            Needs(SetPolicy),
+            delete(api::delete_group),
+        ),
+        route(
+            "PUT",
+            "/api/v1/machines/{id}/intent",
+            Needs(CreateTask),
+            put(api::set_intent),
+        ),
+        route(
+            "DELETE",
+            "/api/v1/machines/{id}/intent",
+            Needs(CreateTask),
+            delete(api::drop_intent),
+        ),
         route("GET", "/api/v1/users", Needs(ManageUsers), get(api::users)),
         route(
             "POST",

@@ -9,6 +9,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use farrier_api::agent as wire;
 use farrier_engine::model::TaskId;
+use farrier_engine::policy::Judged;
 use farrier_engine::task::{
     Bottleneck, DiskSelector, Event, Outcome, Progress, Refused, State as TaskState, Task, Then,
     Work,
@@ -93,8 +94,24 @@ async fn claim(plane: &Plane, task: &Task) -> Result<Option<wire::Order>, Failur
     }
 }
 
+/// The second check of a task that writes: the agent has just told what the machine is made of, so rules see
+/// more than they did when it booted.
+fn guarded(plane: &Plane, task: &Task) -> Result<(), String> {
+    if !matches!(task.work, Work::Deploy { .. } | Work::Repair { .. }) {
+        return Ok(());
+    }
+    let rules = plane.core.rules.load_full();
+    let machine = plane.core.fleet.machine(task.machine);
+    let judged = rules.judge(None, machine.as_deref());
+    match judged.iter().find_map(Judged::refuses_tasks) {
+        Some(why) => Err(format!("Nothing was written. {why}")),
+        None => Ok(()),
+    }
+}
+
 /// The work in the agent's words, with the image's version and root hash as they are now.
 async fn order(plane: &Plane, task: &Task) -> Result<wire::Work, String> {
+    guarded(plane, task)?;
     Ok(match &task.work {
         Work::Inventory => wire::Work::Inventory,
         Work::Capture { image, disk } => wire::Work::Capture {

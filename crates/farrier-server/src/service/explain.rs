@@ -1,0 +1,300 @@
+//! The dry run: what a machine would get if it booted now, stage by stage, by the functions that decide in earnest.
+
+use farrier_api::admin::{ExplainQuery, Explained, ExplainedFirmware, ExplainedRule};
+use farrier_engine::MacAddr;
+use farrier_engine::facts::BootFacts;
+use farrier_engine::model::{Arch, FirmwareKind, Machine};
+use farrier_engine::policy::{
+    self, Boot, DhcpAction, Explanation, Known, ScriptAction, Service, decide_dhcp, decide_script,
+};
+use farrier_engine::task::Task;
+use farrier_proto::reply::BootStyle;
+use farrier_proto::wire::dhcpv4::{Message, MessageType, Xid};
+use farrier_proto::wire::option;
+
+use super::machines::parse_mac;
+use super::policy::{effective, word};
+use super::{Desk, Refusal, convert};
+use crate::auth::Action;
+use crate::config::Mode;
+use crate::core::now;
+
+impl Desk {
+    /// What a client with this address would get if it were switched on now.
+    pub async fn explain(&self, query: &ExplainQuery) -> Result<Explained, Refusal> {
+        self.allow(Action::Look)?;
+        let mac = parse_mac(&query.mac)?;
+        let candidates = self.core.fleet.candidates(&[mac], None);
+        let conflict = candidates.len() > 1;
+        let machine = candidates.first().filter(|_| !conflict).map(AsRef::as_ref);
+        let wanted = match query.firmware.as_deref() {
+            None => None,
+            Some("bios") => Some(FirmwareKind::Bios),
+            Some("uefi") => Some(FirmwareKind::Uefi),
+            Some(_) => return Err(Refusal::bad("`firmware` is bios or uefi")),
+        };
+        let due = machine.and_then(|m| self.core.fleet.queue(m.id).into_iter().next());
+        let deployments = match machine {
+            Some(machine) => self.core.deployments(machine.id).await?,
+            None => Vec::new(),
+        };
+        let asked = Asked {
+            desk: self,
+            mac,
+            machine,
+            due: due.as_deref(),
+            deployments: &deployments,
+            conflict,
+        };
+        let kinds = asked.kinds(wanted);
+        let script = asked.script(kinds.first())?;
+        let firmware: Result<_, _> = kinds.iter().map(|kind| asked.firmware(kind)).collect();
+        Ok(Explained {
+            firmware: firmware?,
+            ..script
+        })
+    }
+}
+
+/// One machine that somebody asks about.
+struct Asked<'a> {
+    desk: &'a Desk,
+    mac: MacAddr,
+    machine: Option<&'a Machine>,
+    due: Option<&'a Task>,
+    deployments: &'a [farrier_engine::WallTime],
+    conflict: bool,
+}
+
+/// How firmware may ask.
+#[derive(Clone, Copy)]
+struct Kind {
+    /// Option 93.
+    code: u16,
+    arch: Arch,
+    firmware: FirmwareKind,
+    http: bool,
+    last_seen: bool,
+}
+
+impl Asked<'_> {
+    /// What the machine was last seen as; all that it may be, if that is not known.
+    fn kinds(&self, wanted: Option<FirmwareKind>) -> Vec<Kind> {
+        let heard = self.desk.core.sightings.kind(self.mac);
+        let arch = heard
+            .and_then(|(arch, _)| arch)
+            .or_else(|| self.machine.and_then(|machine| machine.arch));
+        let firmware = heard
+            .and_then(|(_, firmware)| firmware)
+            .or_else(|| self.machine.and_then(|machine| machine.firmware));
+        let fits = |kind: &&Kind| wanted.is_none_or(|wanted| kind.firmware == wanted);
+        let seen = |kind: &&Kind| Some(kind.arch) == arch && Some(kind.firmware) == firmware;
+        let known: Vec<Kind> = KINDS
+            .iter()
+            .filter(seen)
+            .filter(fits)
+            .map(|kind| Kind {
+                last_seen: true,
+                ..*kind
+            })
+            .collect();
+        if known.is_empty() {
+            return KINDS.iter().filter(fits).copied().collect();
+        }
+        known
+    }
+
+    /// What the firmware would be answered.
+    fn firmware(&self, kind: &Kind) -> Result<ExplainedFirmware, Refusal> {
+        let core = &self.desk.core;
+        let facts = BootFacts::from_dhcp(&question(self.mac, kind))
+            .map_err(|e| Refusal::bad(e.to_string()))?;
+        let lends = core.config.interfaces.iter().any(|i| i.mode == Mode::Dhcp);
+        let service = if lends { Service::Dhcp } else { Service::Proxy };
+        let rules = core.rules.load();
+        let judged = rules.judge(Some(&facts), self.machine);
+        let loads = core.sightings.recent_loads(self.mac, now());
+        let known = Known {
+            rules: &judged,
+            recent_loads: &loads,
+            wants_signature: core.sightings.wants_signature(self.mac),
+            ..self.known()
+        };
+        let decision = decide_dhcp(&facts, service, &known, &core.snapshot.load(), now());
+        let style = match service {
+            Service::Dhcp => facts.style_from_dhcp(),
+            Service::Proxy => facts.style_from_proxy(),
+        };
+        let (decision_words, answer) = boot_words(&decision.action, service, style);
+        Ok(ExplainedFirmware {
+            asks_as: format!(
+                "{} {} by {}",
+                convert::firmware_name(kind.firmware),
+                convert::arch_name(kind.arch),
+                if kind.http { "HTTP" } else { "PXE" }
+            ),
+            last_seen: kind.last_seen,
+            decision: decision_words,
+            answer,
+            rules: steps(decision.explanation),
+        })
+    }
+
+    /// What its loader would be told to do then.
+    fn script(&self, kind: Option<&Kind>) -> Result<Explained, Refusal> {
+        let core = &self.desk.core;
+        let mac = self.mac.to_string();
+        let is_bios = kind.is_some_and(|kind| kind.firmware == FirmwareKind::Bios);
+        let buildarch = match kind.map(|kind| kind.arch) {
+            Some(Arch::Arm64) => "arm64",
+            Some(Arch::Ia32) => "i386",
+            _ => "x86_64",
+        };
+        let said = [
+            ("mac", mac.as_str()),
+            ("platform", if is_bios { "pcbios" } else { "efi" }),
+            ("buildarch", buildarch),
+        ];
+        let facts = BootFacts::from_http(said).map_err(|e| Refusal::bad(e.to_string()))?;
+        let rules = core.rules.load();
+        let judged = rules.judge(Some(&facts), self.machine);
+        let starts = self.due.map(|task| core.rounds.of(task.id));
+        let starts = starts.unwrap_or_default();
+        let known = Known {
+            rules: &judged,
+            agent_starts: &starts,
+            ..self.known()
+        };
+        let snapshot = core.snapshot.load();
+        let decision = decide_script(&facts, None, &known, &snapshot, now());
+        Ok(Explained {
+            decision: action_words(&decision.action),
+            rules: steps(decision.explanation),
+            firmware: Vec::new(),
+            effective: effective(&snapshot, self.machine, &judged),
+        })
+    }
+
+    fn known(&self) -> Known<'_> {
+        Known {
+            machine: self.machine,
+            due: self.due,
+            deployments: self.deployments,
+            conflict: self.conflict,
+            ..Known::default()
+        }
+    }
+}
+
+/// A DHCPDISCOVER as such firmware sends it.
+fn question(mac: MacAddr, kind: &Kind) -> Message {
+    let mut message = Message::request(Xid(1), mac);
+    let name = if kind.http { "HTTPClient" } else { "PXEClient" };
+    let class = format!("{name}:Arch:{:05}:UNDI:003016", kind.code);
+    let discover = [MessageType::Discover as u8];
+    let arch = kind.code.to_be_bytes();
+    let options: [(u8, &[u8]); 4] = [
+        (option::DHCP_MESSAGE_TYPE, &discover),
+        (option::PARAMETER_REQUEST_LIST, &[1, 3, 6, 43, 60, 66, 67]),
+        (option::VENDOR_CLASS_IDENTIFIER, class.as_bytes()),
+        (option::CLIENT_SYSTEM_ARCHITECTURE, &arch),
+    ];
+    for (code, value) in options {
+        message.options.set(code, value);
+    }
+    message
+}
+
+fn boot_words(action: &DhcpAction, service: Service, style: BootStyle) -> (String, String) {
+    let address = match service {
+        Service::Dhcp => "an address and ",
+        Service::Proxy => "",
+    };
+    match action {
+        DhcpAction::Boot(boot) => {
+            let what = match boot {
+                Boot::Loader(file) => format!("Load {} {} by TFTP.", file.id, file.file_name),
+                Boot::HttpLoader(file) => format!("Load {} {} by HTTP.", file.id, file.file_name),
+                Boot::Script => "Run the first script.".to_owned(),
+            };
+            let how = match style {
+                BootStyle::Plain => "the file name",
+                BootStyle::PxeFinal => "the file name as final (option 43.6 is 8)",
+                BootStyle::AskPort4011 => "no file name: ask port 4011",
+                BootStyle::HttpUrl => "a URL for option 60 HTTPClient",
+                BootStyle::Ipxe { .. } => "a URL for iPXE",
+            };
+            (what, format!("{address}{how}"))
+        }
+        DhcpAction::AddressOnly(reason) => (
+            reason.sentence().to_owned(),
+            "an address and nothing to boot".to_owned(),
+        ),
+        DhcpAction::Ignore(reason) => (reason.sentence().to_owned(), "none".to_owned()),
+    }
+}
+
+fn steps(explanation: Explanation) -> Vec<ExplainedRule> {
+    let steps = explanation.steps.into_iter();
+    steps
+        .map(|step| ExplainedRule {
+            rule: step.rule.into_owned(),
+            matched: step.matched,
+            why: step.why,
+        })
+        .collect()
+}
+
+fn action_words(action: &ScriptAction) -> String {
+    match action {
+        ScriptAction::Agent(policy::AgentPurpose::Task(id)) => {
+            format!("Start the agent for the task {id}.")
+        }
+        ScriptAction::Agent(policy::AgentPurpose::Register) => {
+            "Start the agent to register the machine.".to_owned()
+        }
+        ScriptAction::Menu {
+            default,
+            timeout,
+            on_key,
+            ..
+        } => {
+            let when = if *on_key {
+                "The menu if a key is pressed"
+            } else {
+                "The menu"
+            };
+            format!("{when}; after {} s {}.", timeout.as_secs(), word(default))
+        }
+        ScriptAction::LocalDisk(_) => "Start from the local disk.".to_owned(),
+        ScriptAction::MemoryTest(_) => "Start the memory test.".to_owned(),
+        ScriptAction::Diagnostics { .. } => {
+            "Show what is decided here, then the local disk.".to_owned()
+        }
+        ScriptAction::Message { reason, .. } => {
+            format!("Show a message, then the local disk: {}", reason.sentence())
+        }
+    }
+}
+
+const fn kind(code: u16, arch: Arch, firmware: FirmwareKind, http: bool) -> Kind {
+    Kind {
+        code,
+        arch,
+        firmware,
+        http,
+        last_seen: false,
+    }
+}
+
+/// The kinds that machines on today's networks are of, the most common first.
+const KINDS: [Kind; 8] = [
+    kind(7, Arch::X86_64, FirmwareKind::Uefi, false),
+    kind(16, Arch::X86_64, FirmwareKind::Uefi, true),
+    kind(0, Arch::X86_64, FirmwareKind::Bios, false),
+    kind(11, Arch::Arm64, FirmwareKind::Uefi, false),
+    kind(19, Arch::Arm64, FirmwareKind::Uefi, true),
+    kind(6, Arch::Ia32, FirmwareKind::Uefi, false),
+    kind(27, Arch::RiscV64, FirmwareKind::Uefi, false),
+    kind(22, Arch::Arm64, FirmwareKind::UBoot, false),
+];

@@ -1,0 +1,125 @@
+//! Groups, rules and wishes over the interface, and the dry run.
+
+use axum::http::StatusCode;
+use farrier_engine::model::Role;
+
+use crate::By;
+use crate::world::{bearer, world};
+
+#[tokio::test]
+async fn settings_come_from_site_group_rule_and_machine_and_say_so() {
+    let world = world().await;
+    let by = By::Bearer(bearer(Role::Admin));
+    let machine = format!("/api/v1/machines/{}", world.machine);
+    let origin = async |name: &str| {
+        let (_, shown) = world.json("GET", &machine, &by, "").await;
+        let all = shown["effective"].as_array().unwrap().clone();
+        let found = all.into_iter().find(|s| s["name"] == name).unwrap();
+        (
+            found["value"].as_str().unwrap().to_owned(),
+            found["origin"].as_str().unwrap().to_owned(),
+        )
+    };
+    let pair = |value: &str, origin: &str| (value.to_owned(), origin.to_owned());
+    assert_eq!(origin("menu").await, pair("on_key", "default"));
+
+    let put = async |path: &str, body: &str| world.json("PUT", path, &by, body).await;
+    let patch = async |body: &str| world.json("PATCH", &machine, &by, body).await;
+    put("/api/v1/policy", r#"{"menu":"never"}"#).await;
+    assert_eq!(origin("menu").await, pair("never", "site"));
+
+    let (status, _) = patch(r#"{"group":"lab"}"#).await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "no such group yet");
+    let (status, _) = put("/api/v1/groups/lab", r#"{"menu":"always"}"#).await;
+    assert_eq!(status, StatusCode::OK);
+    let (status, shown) = patch(r#"{"group":"lab"}"#).await;
+    assert_eq!(
+        (status, shown["group"].as_str()),
+        (StatusCode::OK, Some("lab"))
+    );
+    assert_eq!(origin("menu").await, pair("always", "group lab"));
+
+    let rules = r#"{"rules":[{"name":"labs","when":"machine.group == 'lab'","settings":{"menu":"never"}}]}"#;
+    let (status, _) = put("/api/v1/policy/rules", rules).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(origin("menu").await, pair("never", "rule labs"));
+
+    patch(r#"{"settings":{"menu":"on_key"}}"#).await;
+    assert_eq!(origin("menu").await, pair("on_key", "machine"));
+
+    let (status, refusal) = world.json("DELETE", "/api/v1/groups/lab", &by, "").await;
+    assert_eq!(status, StatusCode::CONFLICT, "{refusal}");
+    let (status, shown) = patch(r#"{"group":""}"#).await;
+    assert_eq!((status, shown["group"].is_null()), (StatusCode::OK, true));
+    let (status, _) = world.json("DELETE", "/api/v1/groups/lab", &by, "").await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn rules_that_cannot_be_used_are_refused_whole_with_their_place() {
+    let world = world().await;
+    let by = By::Bearer(bearer(Role::Admin));
+    let put = async |body: &str| world.json("PUT", "/api/v1/policy/rules", &by, body).await;
+    let good = r#"{"rules":[{"name":"a","when":"true"}]}"#;
+    assert_eq!(put(good).await.0, StatusCode::OK);
+    for (body, words) in [
+        (
+            r#"{"rules":[{"name":"b","when":"true"},{"name":"c","when":"true &&\n fact.mac == ''"}]}"#,
+            "rule c, line 2, column 2: there is no fact",
+        ),
+        (r#"{"rules":[{"name":"a b","when":"true"}]}"#, "not a name"),
+        (
+            r#"{"rules":[{"name":"d","when":"true"},{"name":"d","when":"true"}]}"#,
+            "two rules are called d",
+        ),
+    ] {
+        let (status, refusal) = put(body).await;
+        assert!(status.is_client_error(), "{body}: {status}");
+        assert!(refusal.to_string().contains(words), "{refusal}");
+        let (_, kept) = world.json("GET", "/api/v1/policy/rules", &by, "").await;
+        assert_eq!(kept[0]["name"], "a", "nothing was changed");
+    }
+}
+
+#[tokio::test]
+async fn the_dry_run_shows_each_kind_of_firmware_until_one_is_known() {
+    let world = world().await;
+    let by = By::Bearer(bearer(Role::Viewer));
+    let explain = async |query: &str| {
+        let path = format!("/api/v1/policy/explain?mac={query}");
+        world.json("GET", &path, &by, "").await.1
+    };
+    let unknown = explain("52:54:00:99:99:99").await;
+    let kinds = unknown["firmware"].as_array().unwrap();
+    assert!(kinds.len() > 4, "{unknown}");
+    assert!(kinds.iter().all(|kind| kind["last_seen"] == false));
+    let bios = explain("52:54:00:99:99:99&firmware=bios").await;
+    let kinds = bios["firmware"].as_array().unwrap();
+    assert_eq!(
+        (kinds.len(), &kinds[0]["asks_as"]),
+        (1, &"BIOS x86-64 by PXE".into())
+    );
+    assert!(kinds[0]["rules"].as_array().unwrap().len() > 3);
+}
+
+#[tokio::test]
+async fn a_wish_is_bounded_and_can_be_taken_back() {
+    let world = world().await;
+    let by = By::Bearer(bearer(Role::Operator));
+    let path = format!("/api/v1/machines/{}/intent", world.machine);
+    for bad in [
+        r#"{"entry":"memory_test","boots":0,"minutes":5}"#,
+        r#"{"entry":"memory_test","boots":1,"minutes":0}"#,
+        r#"{"entry":"memory_test","boots":101,"minutes":5}"#,
+        r#"{"entry":"format_disk","boots":1,"minutes":5}"#,
+    ] {
+        let (status, _) = world.json("PUT", &path, &by, bad).await;
+        assert!(status.is_client_error(), "{bad}: {status}");
+    }
+    let wish = r#"{"entry":"memory_test","boots":3,"minutes":5,"until":"inventoried"}"#;
+    let (status, shown) = world.json("PUT", &path, &by, wish).await;
+    assert_eq!(status, StatusCode::OK, "{shown}");
+    assert_eq!(shown["intent"]["boots_left"], 3);
+    let (status, shown) = world.json("DELETE", &path, &by, "").await;
+    assert_eq!((status, shown["intent"].is_null()), (StatusCode::OK, true));
+}

@@ -1,0 +1,181 @@
+//! Groups, rules and wishes in a running server: what machines get, and what is refused.
+
+mod site;
+
+use std::time::Duration;
+
+use farrier_api::agent::{Disk, Inventory, Order};
+use farrier_engine::model::MachineId;
+use farrier_engine::policy::{BootIntent, MenuEntry, MenuMode, PolicyBook, Rule, Settings, Until};
+use farrier_engine::task::{DiskSelector, State, Work};
+use farrier_engine::timeline::Kind;
+use farrier_server::core::now;
+use site::Site;
+
+const MAC: &str = "52:54:00:00:00:01";
+
+fn rule(name: &str, when: &str) -> Rule {
+    Rule {
+        name: name.to_owned().try_into().unwrap(),
+        when: when.to_owned(),
+        settings: Settings::default(),
+        refuse_boot: false,
+        refuse_tasks: false,
+    }
+}
+
+async fn set_rules(site: &Site, rules: Vec<Rule>) {
+    let stored = site.core.db.policy_book().await.unwrap();
+    let book = PolicyBook {
+        rules,
+        ..stored.book
+    };
+    site.core.set_book(book, stored.revision).await.unwrap();
+}
+
+async fn approved(site: &Site) -> MachineId {
+    site.let_everybody_in().await;
+    site.agent(MAC).await.machine
+}
+
+fn deploy() -> Work {
+    Work::Deploy {
+        image: "debian".to_owned(),
+        version: None,
+        disk: DiskSelector::default(),
+    }
+}
+
+#[tokio::test]
+async fn z15_rules_are_judged_at_boot_and_again_by_what_the_agent_found() {
+    let data = tempfile::tempdir().unwrap();
+    let site = Site::open(data.path()).await;
+    site.let_everybody_in().await;
+    let mut guard = rule(
+        "no-servers",
+        "inventory.disks.exists(d, d.size_bytes > 1000000)",
+    );
+    guard.refuse_tasks = true;
+    set_rules(&site, vec![guard]).await;
+    let agent = site.agent(MAC).await;
+    let task = site.order(agent.machine, deploy()).await;
+
+    // The quick check knows no inventory yet: the agent is started to find out.
+    let script = site.script(MAC).await;
+    assert!(script.contains("agent.img"), "{script}");
+
+    // The detailed check sees what it found.
+    let disk = Disk {
+        name: "sda".to_owned(),
+        size_bytes: 2_000_000,
+        logical_sector: 512,
+        physical_sector: 512,
+        model: String::new(),
+        serial: String::new(),
+        wwn: String::new(),
+        bus: "sata".to_owned(),
+        rotational: false,
+        removable: false,
+        table: None,
+    };
+    let inventory = Inventory {
+        disks: vec![disk],
+        ..Inventory::default()
+    };
+    agent.client.inventory(&inventory).await.unwrap();
+    let order = agent.client.work(Duration::ZERO).await.unwrap();
+    assert!(!matches!(order, Order::Run { .. }), "{order:?}");
+    let stored = site.stored(task).await;
+    assert_eq!(stored.state, State::Failed);
+    let why = stored.reason.unwrap();
+    assert!(
+        why.contains("no-servers") && why.contains("Nothing was written"),
+        "{why}"
+    );
+    site.told(agent.machine, Kind::Task, "no-servers").await;
+
+    // From now on the quick one knows, too, and the agent is not even started.
+    site.order(agent.machine, deploy()).await;
+    let script = site.script(MAC).await;
+    assert!(!script.contains("agent.img"), "{script}");
+    site.told(agent.machine, Kind::Refused, "lets nothing be written")
+        .await;
+}
+
+#[tokio::test]
+async fn rules_on_boot_facts_set_the_menu_and_refuse_the_boot() {
+    let data = tempfile::tempdir().unwrap();
+    let site = Site::open(data.path()).await;
+    let machine = approved(&site).await;
+    let mut menu = rule("uefi-menu", "facts.firmware == 'uefi'");
+    menu.settings.menu = Some(MenuMode::Always);
+    menu.settings.menu_timeout_s = Some(77);
+    set_rules(
+        &site,
+        vec![rule("broken", "facts.nothing > 3"), menu.clone()],
+    )
+    .await;
+    let script = site.script(MAC).await;
+    assert!(script.contains("--timeout 77000"), "{script}");
+
+    let refuse = Rule {
+        refuse_boot: true,
+        ..menu
+    };
+    set_rules(&site, vec![refuse]).await;
+    let script = site.script(MAC).await;
+    assert!(!script.contains("choose"), "{script}");
+    assert!(script.contains("rule of the site refuses"), "{script}");
+    site.told(machine, Kind::Refused, "rule of the site").await;
+}
+
+#[tokio::test]
+async fn a_wish_is_granted_as_often_as_it_says_and_survives_a_restart() {
+    let data = tempfile::tempdir().unwrap();
+    let mut site = Site::open(data.path()).await;
+    let machine = approved(&site).await;
+    let intent = BootIntent {
+        entry: MenuEntry::Diagnostics,
+        boots_left: 2,
+        expires: now() + Duration::from_secs(600),
+        until: Until::Used,
+        set_at: now(),
+        set_by: "ada".to_owned(),
+    };
+    let wish = |machine: &mut farrier_engine::model::Machine| machine.intent = Some(intent.clone());
+    site.core.fleet.change_machine(machine, wish).await.unwrap();
+    for boot in 0..4 {
+        let script = site.script(MAC).await;
+        let shown = script.contains("echo Farrier: what the server decides");
+        assert_eq!(shown, boot < 2, "boot {boot}: {script}");
+        if shown {
+            assert!(
+                script.contains("boot intent"),
+                "it explains itself: {script}"
+            );
+        }
+        site.kill().await;
+        site = Site::open(data.path()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_machine_whose_agent_never_comes_back_is_stopped_and_named() {
+    let data = tempfile::tempdir().unwrap();
+    let site = Site::open(data.path()).await;
+    let machine = approved(&site).await;
+    let task = site.order(machine, Work::Inventory).await;
+    for boot in 0..5 {
+        let script = site.script(MAC).await;
+        assert_eq!(
+            script.contains("agent.img"),
+            boot < 3,
+            "boot {boot}: {script}"
+        );
+    }
+    site.told(machine, Kind::Warning, "started three times")
+        .await;
+    // A person gives it a new attempt.
+    site.core.rounds.forget(task);
+    assert!(site.script(MAC).await.contains("agent.img"));
+}

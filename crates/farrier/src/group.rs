@@ -1,0 +1,60 @@
+//! `farrier group`: machines that share settings.
+
+use clap::Subcommand;
+use farrier_api::admin::{Group, Settings};
+
+use crate::connection::Session;
+use crate::output::Table;
+use crate::setting::{Setting, apply, pairs};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// List groups and what each sets.
+    List,
+    /// Make a group, or change what it sets.
+    Set {
+        name: String,
+        /// menu=always, default-entry=memory-test ...; an empty value leaves it to the site.
+        #[arg(value_name = "NAME=VALUE")]
+        settings: Vec<Setting>,
+    },
+    /// Remove a group that has no machines.
+    Delete { name: String },
+}
+
+pub(crate) async fn run(session: &Session, verb: Verb) -> anyhow::Result<()> {
+    let client = &session.client;
+    match verb {
+        Verb::List => session.show(&client.get(&["groups"]).await?, |groups: &Vec<Group>| {
+            list(groups)
+        }),
+        Verb::Set { name, settings } => {
+            let groups: Vec<Group> = client.get(&["groups"]).await?.read()?;
+            let known = groups.into_iter().find(|group| group.name == name);
+            let before = known.map_or_else(Settings::default, |group| group.settings);
+            let settings = apply(&before, &settings)?;
+            let answer = client.put(&["groups", &name], &settings).await?;
+            session.show(&answer, |group: &Group| list(std::slice::from_ref(group)))
+        }
+        Verb::Delete { name } => {
+            client.delete(&["groups", &name]).await?;
+            session.done("deleted")
+        }
+    }
+}
+
+fn list(groups: &[Group]) -> String {
+    let mut table = Table::new(["GROUP", "MACHINES", "SETS"]);
+    for group in groups {
+        let sets: Vec<String> = pairs(&group.settings)
+            .into_iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        table.row([
+            group.name.clone(),
+            group.machines.to_string(),
+            sets.join(", "),
+        ]);
+    }
+    table.to_string()
+}
