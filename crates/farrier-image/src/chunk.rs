@@ -7,7 +7,7 @@ use std::str::FromStr;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use zstd::bulk::{Compressor, Decompressor};
-use zstd::zstd_safe;
+use zstd::zstd_safe::{self, CParameter};
 
 /// Plain size of every chunk but a volume's last. Chunks are aligned to the start of their volume, so
 /// that equal volumes at different places on a disk share them.
@@ -156,10 +156,7 @@ thread_local! {
 pub(crate) fn compress(content: &[u8], level: i32) -> Vec<u8> {
     COMPRESSOR.with_borrow_mut(|slot| {
         if slot.as_ref().is_none_or(|(at, _)| *at != level) {
-            *slot = Some((
-                level,
-                Compressor::new(level).expect("zstd clamps every level to one it has"),
-            ));
+            *slot = Some((level, compressor(level)));
         }
         let (_, compressor) = slot.as_mut().expect("it was set above");
         let mut frame = Vec::with_capacity(zstd_safe::compress_bound(content.len()));
@@ -169,6 +166,20 @@ pub(crate) fn compress(content: &[u8], level: i32) -> Vec<u8> {
         frame.shrink_to_fit();
         frame
     })
+}
+
+/// Up to 256 KiB, zstd's level 3 looks for matches of four bytes, above for five. Five cost a fifth less time and
+/// make a disk's chunks 1 % larger, so chunks are packed as level 3 packs large files.
+fn compressor(level: i32) -> Compressor<'static> {
+    let mut compressor = Compressor::new(level).expect("zstd clamps every level to one it has");
+    if level == 3 {
+        for parameter in [CParameter::MinMatch(5), CParameter::HashLog(17)] {
+            compressor
+                .set_parameter(parameter)
+                .expect("both are within the bounds that zstd.h gives");
+        }
+    }
+    compressor
 }
 
 fn decompress(frame: &[u8], out: &mut Vec<u8>) -> Result<(), String> {

@@ -270,6 +270,65 @@ fn overwriting_5_percent_of_random_4_kib_blocks_moves_below_10_percent() {
     check_partition(&disk, 34, 100, &["e2fsck", "-fn"]);
 }
 
+/// Counts what is asked for, and how.
+struct Counting<'a> {
+    store: &'a MemStore,
+    whole: AtomicUsize,
+    told: AtomicUsize,
+}
+
+impl ChunkSource for Counting<'_> {
+    fn fetch(
+        &self,
+        ids: &[ChunkId],
+        deliver: &mut dyn FnMut(StoredChunk) -> bool,
+    ) -> Result<(), TransportError> {
+        self.whole.fetch_add(ids.len(), Ordering::Relaxed);
+        self.store.fetch(ids, deliver)
+    }
+
+    fn patches(&self) -> bool {
+        true
+    }
+
+    fn fetch_changed(
+        &self,
+        held: &[Held],
+        deliver: &mut dyn FnMut(Changed) -> bool,
+    ) -> Result<(), TransportError> {
+        self.told.fetch_add(held.len(), Ordering::Relaxed);
+        self.store.fetch_changed(held, deliver)
+    }
+}
+
+#[test]
+fn blank_places_are_fetched_whole_and_damaged_ones_as_patches() {
+    const CHUNKS: usize = 12;
+    let disk = raw_disk(4, &noise(3, CHUNKS * CHUNK_SIZE));
+    let store = MemStore::new();
+    let manifest = take(&disk, &store);
+    for chunk in 0..CHUNKS as u64 {
+        let at = MIB + chunk * CHUNK_SIZE as u64;
+        match chunk % 3 {
+            0 => disk.write_zeroes_at(at, CHUNK_SIZE as u64).unwrap(),
+            1 => disk.write_at(at + 8192, &[1; 4096]).unwrap(),
+            _ => {}
+        }
+    }
+    let source = Counting {
+        store: &store,
+        whole: AtomicUsize::new(0),
+        told: AtomicUsize::new(0),
+    };
+    let plan = plan(&disk, &manifest, Mode::Repair).unwrap();
+    let repaired = apply(&disk, &manifest, &plan, &source, &Unwatched).unwrap();
+    assert!(repaired.proven);
+    assert_eq!(repaired.fetched_chunks, 8);
+    assert_eq!(repaired.patched_chunks, 4);
+    assert_eq!(source.whole.into_inner(), 4);
+    assert_eq!(source.told.into_inner(), 4);
+}
+
 /// A source whose patches are well formed and wrong.
 struct Lying<'a> {
     whole: &'a MemStore,

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use super::{ApplyError, Run, Unit, threads};
-use crate::chunk::{ChunkError, ChunkId};
+use crate::chunk::{ChunkError, ChunkId, is_zero};
 use crate::masked::len_of;
 use crate::patch::{Changed, ChunkPatch, Held};
 use crate::retry::persist;
@@ -194,6 +194,7 @@ impl Pipe<'_> {
     /// Fetches `ids`; after a broken connection only what is still missing of them.
     fn fetch_batch(&self, ids: &[ChunkId], out: &SyncSender<Changed>) -> Result<(), ApplyError> {
         let held = if self.asks() { self.held(ids)? } else { vec![] };
+        let told: HashSet<ChunkId> = held.iter().map(|held| held.id).collect();
         let mut left: HashSet<ChunkId> = ids.iter().copied().collect();
         let mut patched = 0;
         let aborted = || self.run.failed.load(Ordering::Relaxed);
@@ -210,18 +211,24 @@ impl Pipe<'_> {
                 }
                 going()
             };
-            if held.is_empty() {
-                let wanted = ids.iter().filter(|id| wanted.contains(id));
-                let wanted: Vec<ChunkId> = wanted.copied().collect();
-                let mut whole = |chunk| accept(Changed::Whole(chunk));
-                self.source.fetch(&wanted, &mut whole)?;
-            } else {
-                let wanted = held.iter().filter(|held| wanted.contains(&held.id));
-                let wanted: Vec<Held> = wanted.cloned().collect();
+            let whole = ids
+                .iter()
+                .filter(|id| wanted.contains(id) && !told.contains(id));
+            let whole: Vec<ChunkId> = whole.copied().collect();
+            if !whole.is_empty() {
+                self.source
+                    .fetch(&whole, &mut |chunk| accept(Changed::Whole(chunk)))?;
+            }
+            let held: Vec<Held> = held
+                .iter()
+                .filter(|held| wanted.contains(&held.id))
+                .cloned()
+                .collect();
+            if !held.is_empty() && going() {
                 self.run
                     .tally
-                    .moved(wanted.iter().map(Held::wire_bytes).sum());
-                self.source.fetch_changed(&wanted, &mut accept)?;
+                    .moved(held.iter().map(Held::wire_bytes).sum());
+                self.source.fetch_changed(&held, &mut accept)?;
             }
             match left.iter().next() {
                 Some(id) if going() => {
@@ -232,7 +239,7 @@ impl Pipe<'_> {
             }
         })?;
         self.patched.fetch_add(patched as u64, Ordering::Relaxed);
-        if !held.is_empty() && patched * 4 < ids.len() {
+        if !held.is_empty() && patched * 4 < held.len() {
             self.resting.store(REST, Ordering::Relaxed);
         }
         Ok(())
@@ -249,7 +256,7 @@ impl Pipe<'_> {
                 .is_err()
     }
 
-    /// What the disk holds in the first place of each chunk. The disk is read once more for it, since
+    /// What the disk holds in the first place of each chunk, if anything. The disk is read once more for it, since
     /// keeping this from the scan would take memory in proportion to the damage.
     fn held(&self, ids: &[ChunkId]) -> Result<Vec<Held>, ApplyError> {
         let (mut ranges, mut present, mut held) = (vec![], vec![], Vec::with_capacity(ids.len()));
@@ -262,7 +269,10 @@ impl Pipe<'_> {
             };
             self.run.volumes[unit.volume].used_ranges(unit.chunk, &mut ranges);
             self.run.read_unit(unit, &ranges, &mut present)?;
-            held.push(self.run.tally.time(Busy::Cpu, || Held::of(*id, &present)));
+            // Blank places, where a new version has put new files, have nothing in common with any chunk.
+            if !is_zero(&present) {
+                held.push(self.run.tally.time(Busy::Cpu, || Held::of(*id, &present)));
+            }
         }
         Ok(held)
     }

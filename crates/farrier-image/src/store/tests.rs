@@ -1,5 +1,6 @@
 //! One body of tests for every kind of store, and a world that can be stopped at any write.
 
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -135,12 +136,24 @@ impl Place {
         self.open_with(None, greedy()).await.unwrap()
     }
 
+    /// A process that is killed lets go at once. A store that ends here may leave a thread that is still at its last
+    /// write, and is waited for.
+    async fn lock(&self) -> Result<File, StoreError> {
+        for _ in 0..500 {
+            match lock_folder(self.path()) {
+                Err(StoreError::InUse) => tokio::time::sleep(Duration::from_millis(10)).await,
+                other => return other,
+            }
+        }
+        lock_folder(self.path())
+    }
+
     async fn open_with(
         &self,
         faults: Option<Arc<Faults>>,
         options: StoreOptions,
     ) -> Result<Store, StoreError> {
-        let held = lock_folder(self.path())?;
+        let held = self.lock().await?;
         let mut medium = match &self.bucket {
             None => Medium::local(self.path())?,
             Some(bucket) => Medium::remote(
