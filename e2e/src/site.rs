@@ -161,6 +161,12 @@ impl Site {
         self.program = None;
     }
 
+    /// The running server's process id.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.program.as_ref().map(Program::pid)
+    }
+
     /// The server's log.
     #[must_use]
     pub fn log(&self) -> String {

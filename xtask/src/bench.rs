@@ -1,7 +1,10 @@
 //! `cargo xtask bench image`: what our image engine costs, next to the pipes of Clonezilla and FOG on the same
 //! disks. The rounds are interleaved, so that a busy machine is unfair to all alike; CPU-seconds are what is
-//! compared, since time on the wall says little on a machine that does other things. Never part of a test.
+//! compared, since time on the wall says little on a machine that does other things. Everything lies in memory
+//! that was touched before. Never part of a test.
 
+mod memory;
+mod network;
 mod peers;
 mod verdict;
 
@@ -13,7 +16,9 @@ use farrier_e2e::{Lab, command::command, command::run, report::say};
 use serde_json::Value;
 
 use crate::build;
-use peers::{Cost, Loop};
+use memory::Memory;
+use network::Networked;
+use peers::Cost;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -35,6 +40,23 @@ struct Round {
     fog: Cost,
     restore: [Cost; 2],
     ours: Vec<Value>,
+    networked: Networked,
+}
+
+/// What is measured, in memory.
+struct Subjects {
+    memory: Memory,
+    disks: [PathBuf; 2],
+    /// The ext4 of each, which is all that partclone sees.
+    partitions: [PathBuf; 2],
+    target: PathBuf,
+    target_len: u64,
+}
+
+/// Our programs.
+struct Ours {
+    image_bench: PathBuf,
+    agent: PathBuf,
 }
 
 /// Files that make the disks as large as a small system.
@@ -46,19 +68,11 @@ pub(crate) fn image(options: &Options) -> Result<()> {
         bail!("no rounds, no figures: give --rounds 1 or more");
     }
     peers::check_installed()?;
-    build::cargo(
-        &[
-            "build",
-            "--release",
-            "--locked",
-            "-p",
-            "farrier-image",
-            "--example",
-            "image_bench",
-        ],
-        |_| {},
-    )?;
-    let ours = build::target_folder()?.join("release/examples/image_bench");
+    build::programs()?;
+    let ours = Ours {
+        image_bench: build::example("farrier-image", "image_bench")?,
+        agent: build::example("farrier-agent", "agent_on_files")?,
+    };
     let folder = build::workspace()?.join("target/bench");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let first = match &options.disk {
@@ -73,64 +87,100 @@ pub(crate) fn image(options: &Options) -> Result<()> {
             FIRST_BYTES..FIRST_BYTES + SECOND_BYTES,
         )?,
     };
+    let subjects = in_memory(&folder.join("memory"), [&first, &second])?;
     let mut rounds = Vec::new();
     for number in 1..=options.rounds {
         say(&format!("round {number} of {}", options.rounds));
-        rounds.push(round(&ours, &[first.clone(), second.clone()], &folder)?);
+        rounds.push(round(&ours, &subjects)?);
     }
     say(&verdict::table(&rounds)?);
     Ok(())
 }
 
-fn round(ours: &Path, disks: &[PathBuf; 2], folder: &Path) -> Result<Round> {
-    let loops = [
-        Loop::of_ext(&disks[0], true)?,
-        Loop::of_ext(&disks[1], true)?,
-    ];
-    let packed = [folder.join("first.pcl.zst"), folder.join("second.pcl.zst")];
-    let mut clonezilla = vec![];
-    let mut restore = vec![];
-    for (device, packed) in loops.iter().zip(&packed) {
-        clonezilla.push(peers::clonezilla(device, packed)?);
-    }
-    let fog = peers::fog(&loops[0], &folder.join("fog.pcl.zst"))?;
-    let ours = measure_ours(ours, disks, folder)?;
-    for (device, packed) in loops.iter().zip(&packed) {
-        restore.push(peers::restore(
-            packed,
-            device.len,
-            &folder.join("restored.raw"),
-        )?);
-    }
-    let pair = |costs: Vec<Cost>| {
-        <[Cost; 2]>::try_from(costs).map_err(|_| anyhow::anyhow!("two disks give two costs"))
+fn in_memory(folder: &Path, disks: [&Path; 2]) -> Result<Subjects> {
+    let memory = Memory::mount(folder)?;
+    let place = |name: &str| memory.folder.join(name);
+    let names = ["first", "second"];
+    let subjects = Subjects {
+        disks: names.map(|name| place(&format!("{name}.raw"))),
+        partitions: names.map(|name| place(&format!("{name}.ext4"))),
+        target: place("target.raw"),
+        target_len: fs::metadata(disks[0])?
+            .len()
+            .max(fs::metadata(disks[1])?.len()),
+        memory,
     };
+    for (from, (disk, partition)) in disks
+        .iter()
+        .zip(subjects.disks.iter().zip(&subjects.partitions))
+    {
+        run(&mut command(
+            "cp",
+            [
+                "--sparse=always".as_ref(),
+                from.as_os_str(),
+                disk.as_os_str(),
+            ],
+        ))?;
+        peers::partition(disk, partition)?;
+    }
+    Ok(subjects)
+}
+
+fn round(ours: &Ours, subjects: &Subjects) -> Result<Round> {
+    let folder = &subjects.memory.folder;
+    let packed = [folder.join("first.pcl.zst"), folder.join("second.pcl.zst")];
+    let fog = folder.join("fog.pcl.zst");
+    let [first, second] = &subjects.partitions;
+    let clonezilla = [
+        peers::clonezilla(first, &packed[0])?,
+        peers::clonezilla(second, &packed[1])?,
+    ];
+    let fog_cost = peers::fog(first, &fog)?;
+    fs::remove_file(&fog)?;
+    let measured = measure_ours(&ours.image_bench, subjects)?;
+    let restore = [
+        restore(subjects, first, &packed[0])?,
+        restore(subjects, second, &packed[1])?,
+    ];
+    memory::blank(&subjects.target, subjects.target_len)?;
+    let site = folder.join("site");
+    fs::create_dir_all(&site)?;
+    let networked = network::measure(&ours.agent, &subjects.disks, &subjects.target, &site)?;
+    fs::remove_dir_all(&site)?;
     Ok(Round {
-        clonezilla: pair(clonezilla)?,
-        fog,
-        restore: pair(restore)?,
-        ours,
+        clonezilla,
+        fog: fog_cost,
+        restore,
+        ours: measured,
+        networked,
     })
 }
 
-/// Runs our engine over both disks; one JSON object per job.
-fn measure_ours(program: &Path, disks: &[PathBuf; 2], folder: &Path) -> Result<Vec<Value>> {
-    let (store, target) = (folder.join("store"), folder.join("target.raw"));
+/// To a blank disk of the partition's size.
+fn restore(subjects: &Subjects, partition: &Path, packed: &Path) -> Result<Cost> {
+    memory::blank(&subjects.target, fs::metadata(partition)?.len())?;
+    peers::restore(packed, &subjects.target)
+}
+
+/// Runs our engine over both disks, its two ends in one process; one JSON object per job.
+fn measure_ours(program: &Path, subjects: &Subjects) -> Result<Vec<Value>> {
+    let store = subjects.memory.folder.join("store");
     let _ = fs::remove_dir_all(&store);
+    memory::blank(&subjects.target, subjects.target_len)?;
     let mut bench = command(
         &program.display().to_string(),
-        [disks[0].as_os_str(), store.as_os_str()],
+        [subjects.disks[0].as_os_str(), store.as_os_str()],
     );
     bench
         .arg("--second")
-        .arg(&disks[1])
+        .arg(&subjects.disks[1])
         .arg("--target")
-        .arg(&target)
+        .arg(&subjects.target)
         .arg("--json");
     let printed = run(&mut bench)?;
     let jobs: Result<Vec<Value>, _> = printed.lines().map(serde_json::from_str).collect();
     fs::remove_dir_all(&store)?;
-    fs::remove_file(&target)?;
     jobs.context("image_bench prints one JSON object per line")
 }
 
@@ -166,18 +216,20 @@ fn grown(disk: &Path, to: &Path, bytes: std::ops::Range<u64>) -> Result<PathBuf>
     }
     let commands = to.with_extension("debugfs");
     fs::write(&commands, script)?;
-    let device = Loop::of_ext(to, false)?;
+    // Both tools take a byte offset behind the name, as libext2fs does.
+    let (start, _) = peers::largest_partition(to)?;
+    let device = format!("{}?offset={start}", to.display());
     run(&mut command(
         "debugfs",
         [
             "-w".as_ref(),
             "-f".as_ref(),
             commands.as_os_str(),
-            device.path.as_ref(),
+            device.as_ref(),
         ],
     ))?;
     // The counters that debugfs leaves are put right; a capture refuses a file system that contradicts itself.
-    let checked = command("e2fsck", ["-fy", &device.path]).output()?;
+    let checked = command("e2fsck", ["-fy", &device]).output()?;
     if checked.status.code().is_none_or(|code| code > 1) {
         bail!(
             "e2fsck does not like {}: {}",

@@ -23,27 +23,31 @@ pub(crate) struct Programs {
 /// Builds both programs with the release profile, in a target folder of their own so that the static switch does
 /// not rebuild everything else.
 pub(crate) fn programs() -> Result<Programs> {
-    let target = target_folder()?.join("static");
-    let packages = ["--package", "farrier", "--package", "farrier-agent"];
-    cargo(
-        &[
-            &["build", "--release", "--locked", "--target", TARGET],
-            &packages[..],
-        ]
-        .concat(),
-        |cargo| {
-            cargo
-                .env("CARGO_TARGET_DIR", &target)
-                .env("RUSTFLAGS", "-C target-feature=+crt-static");
-        },
-    )?;
-    let built = target.join(TARGET).join("release");
+    let built = release(&["--package", "farrier", "--package", "farrier-agent"])?;
     let programs = Programs {
         farrier: built.join("farrier"),
         agent: built.join("farrier-agent"),
     };
     check_static(&programs.agent)?;
     Ok(programs)
+}
+
+/// Builds an example of a package the way the programs are built, whose dependencies are there already.
+pub(crate) fn example(package: &str, name: &str) -> Result<PathBuf> {
+    let built = release(&["--package", package, "--example", name])?;
+    Ok(built.join("examples").join(name))
+}
+
+/// Builds `what` and returns the folder it is in.
+fn release(what: &[&str]) -> Result<PathBuf> {
+    let target = target_folder()?.join("static");
+    let build = ["build", "--release", "--locked", "--target", TARGET];
+    cargo(&[&build[..], what].concat(), |cargo| {
+        cargo
+            .env("CARGO_TARGET_DIR", &target)
+            .env("RUSTFLAGS", "-C target-feature=+crt-static");
+    })?;
+    Ok(target.join(TARGET).join("release"))
 }
 
 /// Runs cargo in the workspace, with its output shown.

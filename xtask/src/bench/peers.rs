@@ -1,4 +1,4 @@
-//! The pipes that others use, run on a loop device, and what they cost.
+//! The pipes that others use, run on files in memory, and what they cost.
 
 use std::fs;
 use std::path::Path;
@@ -7,58 +7,45 @@ use anyhow::{Context, Result, bail};
 use farrier_e2e::command::{command, is_installed, run};
 use serde_json::Value;
 
+use super::memory;
+
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cost {
     pub(super) cpu_s: f64,
     pub(super) bytes: u64,
 }
 
-/// A partition as a loop device; detached on drop.
-#[derive(Debug)]
-pub(super) struct Loop {
-    pub(super) path: String,
-    pub(super) len: u64,
+/// The largest partition of a raw disk, copied to a file, so that no kernel thread of a loop device does a part of
+/// the work that nobody counts.
+pub(super) fn partition(disk: &Path, to: &Path) -> Result<()> {
+    let (start, len) = largest_partition(disk)?;
+    let mut dd = command("dd", ["bs=1M", "conv=sparse", "status=none"]);
+    dd.arg("iflag=skip_bytes,count_bytes")
+        .arg(format!("skip={start}"))
+        .arg(format!("count={len}"))
+        .arg(format!("if={}", disk.display()))
+        .arg(format!("of={}", to.display()));
+    run(&mut dd)?;
+    fs::File::options().write(true).open(to)?.set_len(len)?;
+    Ok(())
 }
 
-impl Loop {
-    /// The largest partition of a raw disk.
-    pub(super) fn of_ext(disk: &Path, read_only: bool) -> Result<Self> {
-        let table = run(&mut command("sfdisk", ["-J".as_ref(), disk.as_os_str()]))?;
-        let table: Value = serde_json::from_str(&table)?;
-        let sector = table["partitiontable"]["sectorsize"]
-            .as_u64()
-            .unwrap_or(512);
-        let partitions = table["partitiontable"]["partitions"].as_array();
-        let places = partitions
-            .into_iter()
-            .flatten()
-            .filter_map(|p| Some((p["size"].as_u64()?, p["start"].as_u64()?)));
-        let (size, start) = places
-            .max()
-            .with_context(|| format!("{} has no partitions", disk.display()))?;
-        Self::attach(disk, start * sector, size * sector, read_only)
-    }
-
-    fn attach(file: &Path, offset: u64, len: u64, read_only: bool) -> Result<Self> {
-        let mut losetup = command("losetup", ["--find", "--show"]);
-        losetup.args([
-            "--offset",
-            &offset.to_string(),
-            "--sizelimit",
-            &len.to_string(),
-        ]);
-        if read_only {
-            losetup.arg("--read-only");
-        }
-        let path = run(losetup.arg(file))?.trim().to_owned();
-        Ok(Self { path, len })
-    }
-}
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        let _ = command("losetup", ["--detach", &self.path]).status();
-    }
+/// Where it starts and how long it is, in bytes.
+pub(super) fn largest_partition(disk: &Path) -> Result<(u64, u64)> {
+    let table = run(&mut command("sfdisk", ["-J".as_ref(), disk.as_os_str()]))?;
+    let table: Value = serde_json::from_str(&table)?;
+    let sector = table["partitiontable"]["sectorsize"]
+        .as_u64()
+        .unwrap_or(512);
+    let partitions = table["partitiontable"]["partitions"].as_array();
+    let places = partitions
+        .into_iter()
+        .flatten()
+        .filter_map(|p| Some((p["size"].as_u64()?, p["start"].as_u64()?)));
+    let (size, start) = places
+        .max()
+        .with_context(|| format!("{} has no partitions", disk.display()))?;
+    Ok((start * sector, size * sector))
 }
 
 pub(super) fn check_installed() -> Result<()> {
@@ -68,6 +55,7 @@ pub(super) fn check_installed() -> Result<()> {
         "zstd",
         "zstdmt",
         "sfdisk",
+        "dd",
         "debugfs",
         "losetup",
     ] {
@@ -79,45 +67,39 @@ pub(super) fn check_installed() -> Result<()> {
 }
 
 /// As Clonezilla calls them.
-pub(super) fn clonezilla(device: &Loop, to: &Path) -> Result<Cost> {
+pub(super) fn clonezilla(partition: &Path, to: &Path) -> Result<Cost> {
     let pipe = format!(
-        "partclone.ext4 -q -c -a0 -s {} -o - | zstd -q -3 -T2 > '{}'",
-        device.path,
+        "partclone.ext4 -q -c -a0 -s '{}' -o - | zstd -q -3 -T2 > '{}'",
+        partition.display(),
         to.display()
     );
     measured(&pipe, to)
 }
 
 /// As FOG's init calls them.
-pub(super) fn fog(device: &Loop, to: &Path) -> Result<Cost> {
+pub(super) fn fog(partition: &Path, to: &Path) -> Result<Cost> {
     let flags = "--rsyncable --ultra -q -3";
     let pipe = format!(
-        "partclone.ext4 -N -f1 -c -a0 -s {} -o - | zstdmt {flags} > '{}'",
-        device.path,
+        "partclone.ext4 -N -f1 -c -a0 -s '{}' -o - | zstdmt {flags} > '{}'",
+        partition.display(),
         to.display()
     );
     measured(&pipe, to)
 }
 
-/// To a blank disk.
-pub(super) fn restore(from: &Path, len: u64, to: &Path) -> Result<Cost> {
-    let _ = fs::remove_file(to);
-    fs::File::create(to)?.set_len(len)?;
-    let device = Loop::attach(to, 0, len, false)?;
+/// To a blank disk: `target`, which is zeros.
+pub(super) fn restore(from: &Path, target: &Path) -> Result<Cost> {
     let pipe = format!(
-        "zstd -q -dc '{}' | partclone.restore -q -C --ignore_crc -s - -o {} && sync -d {}",
+        "zstd -q -dc '{}' | partclone.restore -q -C --ignore_crc -s - -O '{}'",
         from.display(),
-        device.path,
-        device.path
+        target.display()
     );
-    let cost = measured(&pipe, from)?;
-    drop(device);
-    fs::remove_file(to)?;
-    Ok(cost)
+    measured(&pipe, from)
 }
 
 /// Runs a pipe; `bytes` is the size of `file` after it.
 fn measured(pipe: &str, file: &Path) -> Result<Cost> {
+    memory::warm_up();
     let before = children_cpu_s()?;
     let script = format!("set -o pipefail; export TERM=linux; {pipe}");
     let output = command("bash", ["-c", &script]).output()?;
@@ -136,17 +118,24 @@ fn measured(pipe: &str, file: &Path) -> Result<Cost> {
 
 /// User and system time of all children that were waited for, theirs included. See proc(5): `cutime`, `cstime`, in
 /// hundredths of a second on every Linux there is.
-fn children_cpu_s() -> Result<f64> {
-    let stat = fs::read_to_string("/proc/self/stat")?;
+pub(super) fn children_cpu_s() -> Result<f64> {
+    ticks_in_stat("self", 13)
+}
+
+/// User and system time of a running program.
+pub(super) fn cpu_s_of(pid: u32) -> Result<f64> {
+    ticks_in_stat(&pid.to_string(), 11)
+}
+
+/// Two neighbouring times, `skip` fields behind the program's name.
+fn ticks_in_stat(process: &str, skip: usize) -> Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
     // The second field is the program's name, which may hold anything.
     let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let ticks = fields
-        .split_whitespace()
-        .skip(13)
-        .take(2)
-        .map(str::parse::<f64>);
-    let ticks: f64 = ticks
+    let times = fields.split_whitespace().skip(skip).take(2);
+    let ticks: f64 = times
+        .map(str::parse::<f64>)
         .sum::<Result<f64, _>>()
-        .context("/proc/self/stat has times of children")?;
+        .with_context(|| format!("/proc/{process}/stat has no times"))?;
     Ok(ticks / 100.0)
 }
