@@ -128,6 +128,66 @@ fn z26_clients_behind_a_relay_get_leases_and_boot() {
     assert!(packets.contains("Gateway-IP 10.78.0.1"), "{packets}");
 }
 
+/// Z26: beside a foreign DHCP server, both reached through the relay.
+#[test]
+fn z26_a_proxy_answers_through_a_relay() {
+    let (lab, near, far) = (
+        Lab::open().unwrap(),
+        Lan::new().unwrap(),
+        Lan::new().unwrap(),
+    );
+    let folder = lab.scratch("wire-proxy-relay").unwrap();
+    let (host, other) = (near.server().unwrap(), near.other().unwrap());
+    let relay = near
+        .host("relay", Some(Ipv4Addr::new(10, 77, 0, 3)))
+        .unwrap();
+    far.also(&relay, "eth1", Ipv4Addr::new(10, 78, 0, 1))
+        .unwrap();
+    relay.forward().unwrap();
+    for server in [&host, &other] {
+        server
+            .ip(["route", "add", "10.78.0.0/24", "via", "10.77.0.3"])
+            .unwrap();
+    }
+    let addresses = Dnsmasq::addresses(Ipv4Addr::new(10, 78, 0, 50), Ipv4Addr::new(10, 78, 0, 99));
+    let foreign = addresses.with("--dhcp-option=3,10.78.0.1");
+    let foreign = foreign.start(&other, &folder).unwrap();
+    // A subnet without addresses to lend says that clients from there may fetch files.
+    let site = Site::serving(
+        &lab,
+        host,
+        &folder,
+        "[[interface]]\nname = \"eth0\"\nmode = \"proxy\"\n\n[[subnet]]\nnetwork = \"10.78.0.0/24\"\n",
+    )
+    .unwrap();
+    let program = Debs::open(&lab)
+        .unwrap()
+        .program("isc-dhcp-relay", "usr/sbin/dhcrelay");
+    let mut dhcrelay = relay.command(program.unwrap().to_str().unwrap());
+    dhcrelay.args([
+        "-4",
+        "-d",
+        "-a",
+        "--no-pid",
+        "-id",
+        "eth1",
+        "-iu",
+        "eth0",
+        "10.77.0.1",
+        "10.77.0.2",
+    ]);
+    let dhcrelay = Program::start("dhcrelay", dhcrelay, &folder).unwrap();
+    dhcrelay
+        .wait_for("Sending on", Duration::from_secs(10))
+        .unwrap();
+    let machine = Machine::new("behind", Firmware::Bios, 65);
+    let mut vm = machine.start(&far, &folder).unwrap();
+    vm.wait_for("farrier-agent: inventory sent", BOOT).unwrap();
+    assert!(foreign.log().contains("10.78.0."), "{}", foreign.log());
+    let known = site.machine(machine.mac()).unwrap();
+    assert_eq!(known["registration"], "approved", "{known:#}");
+}
+
 const ONE: &str =
     "[[interface]]\nname = \"eth0\"\nmode = \"dhcp\"\n\n[[subnet]]\nnetwork = \"10.77.0.0/24\"\n";
 

@@ -468,6 +468,20 @@ async fn t12_approval_compares_one_code_on_both_screens() {
         1
     );
 
+    // Somebody else asks in the machine's name, again and again, while the person looks at the code.
+    for _ in 0..20 {
+        let other = site.boot(MAC).await;
+        assert_eq!(
+            status(other.enrol(&new_key()).await),
+            409,
+            "one code at a time"
+        );
+    }
+    site.told(machine, Kind::Warning, "A second agent").await;
+    let sessions = site.core.db.agent_sessions(machine).await.unwrap();
+    assert!(sessions.len() <= 17, "{} rows", sessions.len());
+    assert!(sessions.iter().any(|s| code(&s.key.0) == shown));
+
     // Not approved: the key has a session, but it opens nothing.
     let signed = site
         .core

@@ -33,15 +33,15 @@ pub(super) async fn enrol(
             plane.core.note(
                 machine.id,
                 Kind::Warning,
-                "A second agent says that it is this machine, while the first is at work. It was kept out; if it is \
-                 the machine itself after a crash, it gets in as soon as the first is silent.",
+                "A second agent says that it is this machine, while the first is at work or waits for approval. It was \
+                 kept out; if it is the machine itself after a crash, it gets in as soon as the first is silent.",
             );
         }
         let seconds = SILENT.as_secs();
         return Err(Failure::new(
             StatusCode::CONFLICT,
             "rival",
-            "Another agent is at work as this machine.",
+            "Another agent is at work as this machine, or waits for approval.",
         )
         .hint(format!(
             "It is let in when the other has been silent for {seconds} seconds."
@@ -58,7 +58,7 @@ pub(super) async fn enrol(
         heard: now(),
     };
     if machine.registration != Registration::Approved {
-        plane.core.db.save_agent_session(&session).await?;
+        plane.sessions.wait(machine.id, key, now());
         let code = code(&certificate.key);
         if first {
             plane.core.note(
@@ -123,7 +123,7 @@ async fn authorised(plane: &Plane, request: &EnrolRequest) -> Result<Authorised,
                 enrolled: now(),
                 heard: now(),
             };
-            plane.core.db.save_agent_session(&session).await?;
+            plane.sessions.note(&session).await?;
             (id, true)
         }
         Redeemed::AlreadyUsed => match known {

@@ -62,6 +62,8 @@ impl FromRequestParts<Arc<Plane>> for Session {
 pub struct Sessions {
     db: Db,
     live: Mutex<HashMap<KeyFingerprint, Live>>,
+    /// The key of each machine that waits for a person, and when it was heard.
+    waiting: Mutex<HashMap<MachineId, (KeyFingerprint, WallTime)>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +81,7 @@ impl Sessions {
         Self {
             db,
             live: Mutex::default(),
+            waiting: Mutex::default(),
         }
     }
 
@@ -107,13 +110,18 @@ impl Sessions {
         }))
     }
 
-    /// Another agent of this machine that was heard a moment ago: one of the two is not what it says.
+    /// Another agent of this machine that was heard a moment ago: one of the two is not what it says. That holds
+    /// also while they wait for a person, who compares the code of one key and lets in that one.
     pub async fn rival(
         &self,
         machine: MachineId,
         own: KeyFingerprint,
         now: WallTime,
     ) -> Result<bool, DbError> {
+        let waits = self.waiting(machine);
+        if waits.is_some_and(|(key, heard)| key != own && now.since(heard) < SILENT) {
+            return Ok(true);
+        }
         let mut others = self.db.agent_sessions(machine).await?;
         others.retain(|session| session.key != own && !session.serial.is_empty());
         Ok(others.iter().any(|session| {
@@ -123,8 +131,38 @@ impl Sessions {
         }))
     }
 
+    /// This key waits for a person to let its machine in.
+    pub fn wait(&self, machine: MachineId, key: KeyFingerprint, now: WallTime) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that left, and machines that were deleted.
+        waiting.retain(|_, (_, heard)| now.since(*heard) < SILENT);
+        waiting.insert(machine, (key, now));
+    }
+
+    fn waiting(&self, machine: MachineId) -> Option<(KeyFingerprint, WallTime)> {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.get(&machine).copied()
+    }
+
+    /// Remembers which key used a token, in a row that opens nothing. Of many for one machine the oldest are
+    /// forgotten, but for the one that waits.
+    pub async fn note(&self, session: &AgentSession) -> Result<(), DbError> {
+        let waits = self.waiting(session.machine).map(|(key, _)| key);
+        let mut noted = self.db.agent_sessions(session.machine).await?;
+        noted.retain(|other| other.serial.is_empty() && Some(other.key) != waits);
+        noted.sort_by_key(|other| std::cmp::Reverse(other.enrolled));
+        for old in noted.iter().skip(NOTED - 1) {
+            self.db.end_agent_session(old.key).await?;
+        }
+        self.db.save_agent_session(session).await
+    }
+
     /// Makes `session` the only one of its machine.
     pub async fn begin(&self, session: &AgentSession) -> Result<(), DbError> {
+        self.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&session.machine);
         for other in self.db.agent_sessions(session.machine).await? {
             if other.key != session.key {
                 self.db.end_agent_session(other.key).await?;
@@ -194,4 +232,6 @@ impl Sessions {
 
 /// An agent speaks at least every twenty seconds (its long poll).
 pub(super) const SILENT: Duration = Duration::from_secs(45);
+/// Keys of one machine that used a token and came no further.
+const NOTED: usize = 16;
 const STORE_EVERY: Duration = Duration::from_secs(10);
