@@ -1,6 +1,7 @@
 //! Loaders other than iPXE, on real firmware: PXELINUX, GRUB, and the signed chain under Secure Boot.
 
 use std::{
+    fs,
     net::Ipv4Addr,
     path::PathBuf,
     time::{Duration, Instant},
@@ -220,6 +221,37 @@ fn r_pxelinux_starts_the_local_disk() {
     let theirs = vm.wait_for("GRUB", BOOT).unwrap();
     quick("PXELINUX", theirs - ours);
 }
+
+/// A floppy made by `farrier media`, started from memory by MEMDISK: a foreign DHCP server names its script.
+#[test]
+fn s_a_floppy_starts_from_memory() {
+    let run = named_by_dnsmasq("s-memdisk", "http://10.77.0.1:8067/boot/media/dos.img.ipxe");
+    let (media, files) = (run.site.data().join("media"), run.folder.join("files"));
+    fs::create_dir_all(&media).unwrap();
+    fs::create_dir_all(&files).unwrap();
+    fs::write(files.join("FARRIER.BAT"), b"").unwrap();
+    let image = media.join("dos.img");
+    let made = [
+        "media",
+        "floppy",
+        "create",
+        image.to_str().unwrap(),
+        files.to_str().unwrap(),
+    ];
+    run.site.farrier(&made).unwrap();
+    let mut floppy = fs::read(&image).unwrap();
+    floppy[0x3e..0x3e + MARKER.len()].copy_from_slice(MARKER);
+    fs::write(&image, floppy).unwrap();
+    let machine = Machine::new("floppy", Firmware::Bios, 49);
+    let mut vm = run.start(&machine);
+    let seconds = vm.wait_for("FLOPPY STARTED", BOOT).unwrap();
+    say(&format!(
+        "MEMDISK to the floppy's boot sector: {seconds:.1} s"
+    ));
+}
+
+/// Behind the volume's parameters in the boot sector at 0x7c00: prints the text that follows it by INT 10h.
+const MARKER: &[u8] = b"\x31\xc0\x8e\xd8\xbe\x53\x7c\xac\x84\xc0\x74\xfe\xb4\x0e\xbb\x07\x00\xcd\x10\xeb\xf2FLOPPY STARTED\r\n\0";
 
 fn golden(run: &Run, bus: Bus) -> Disk {
     let golden = Golden::ensure(&Lab::open().unwrap()).unwrap();

@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 pub use dhcpv6::dhcpv6_decode;
 
+use farrier_engine::facts::{BootName, Whose, without_board_folder};
 use farrier_proto::Instant;
 use farrier_proto::reply::{self, BootFile, BootStyle, Lend};
 use farrier_proto::session::tftp_transfer::{Limits, TftpTransfer, Transmit};
@@ -22,6 +23,7 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets, by the names of their corpora.
 pub const TARGETS: &[Target] = &[
+    ("boot_name", boot_name),
     ("dhcpv4_decode", dhcpv4_decode),
     ("dhcpv6_decode", dhcpv6_decode),
     ("option43_decode", option43_decode),
@@ -29,6 +31,20 @@ pub const TARGETS: &[Target] = &[
     ("tftp_packet", tftp_packet),
     ("tftp_session", tftp_session),
 ];
+
+/// A name that a loader asks for names no machine by an address that is none, and a folder is taken off once.
+pub fn boot_name(bytes: &[u8]) {
+    let Ok(name) = tftp::clean_name(bytes) else {
+        return;
+    };
+    let rest = without_board_folder(&name).unwrap_or(&name);
+    assert!(name.ends_with(rest));
+    if let BootName::Script(script) = BootName::of(rest)
+        && let Whose::Mac(mac) = script.whose
+    {
+        assert!(!mac.is_unusable());
+    }
+}
 
 /// What is decoded and written again reads the same, whatever was odd about it.
 pub fn dhcpv4_decode(bytes: &[u8]) {
