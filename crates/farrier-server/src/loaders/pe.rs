@@ -52,10 +52,7 @@ impl<'a> Pe<'a> {
                 .file
                 .get(table.checked_add(number * 40)?..)?
                 .first_chunk::<40>()?;
-            let own = row[..8].split(|b| *b == 0).next().unwrap_or_default();
-            // A name longer than eight bytes stands in a table of its own, which stripped files lack; SBAT's
-            // tools look at the eight bytes as well.
-            if own != &name[..name.len().min(8)] {
+            if self.section_name(row) != Some(name) {
                 continue;
             }
             let (size, raw, start) = (word(row, 8)?, word(row, 16)?, word(row, 20)?);
@@ -64,6 +61,30 @@ impl<'a> Pe<'a> {
         }
         None
     }
+}
+
+impl<'a> Pe<'a> {
+    /// A name of more than eight bytes is a slash and its place in the string table, which follows the symbols.
+    fn section_name<'b>(&self, row: &'b [u8]) -> Option<&'b [u8]>
+    where
+        'a: 'b,
+    {
+        let own = until_nul(row.get(..8)?);
+        let Some(place) = own.strip_prefix(b"/") else {
+            return Some(own);
+        };
+        let place: usize = std::str::from_utf8(place).ok()?.parse().ok()?;
+        let symbols = word(self.file, self.header.checked_add(12)?)?;
+        let count = word(self.file, self.header.checked_add(16)?)?;
+        let at = symbols
+            .checked_add(count.checked_mul(18)?)?
+            .checked_add(place)?;
+        Some(until_nul(self.file.get(at..)?))
+    }
+}
+
+fn until_nul(bytes: &[u8]) -> &[u8] {
+    bytes.split(|b| *b == 0).next().unwrap_or_default()
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<usize> {

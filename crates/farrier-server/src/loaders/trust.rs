@@ -6,6 +6,7 @@ use std::fmt;
 use std::io;
 
 use farrier_engine::catalogue::{Loader, LoaderKind};
+use farrier_engine::model::FirmwareKind;
 
 use super::Loaders;
 use super::pe::Pe;
@@ -169,6 +170,13 @@ fn describe(loader: &Loader, trust: &Trust, shims: &[(&Loader, Trust)]) -> Strin
         "{}: {} {}, from {}",
         loader.id, loader.file_name, loader.version, loader.source_package
     )];
+    if loader.firmware != FirmwareKind::Uefi {
+        lines.push(format!(
+            "  for {}, which checks no signatures",
+            loader.firmware
+        ));
+        return lines.join("\n");
+    }
     match trust.signer() {
         None => lines.push(
             "  not signed: firmware with Secure Boot refuses it, and so does every shim".to_owned(),
@@ -295,6 +303,31 @@ mod tests {
             (signed(debian, b""), Verdict::NoSbat),
         ] {
             assert_eq!(shim().verdict_on(&other), verdict);
+        }
+    }
+
+    /// A PE file with one section, whose name stands in the string table, as shim's `.sbatlevel` does.
+    #[test]
+    fn sections_with_long_names_are_found() {
+        let mut file = vec![0; 0x40];
+        file[0x3c] = 0x40;
+        file.extend(b"PE\0\0");
+        file.extend([0x64, 0x86, 1, 0, 0, 0, 0, 0]);
+        let strings = 0x40_u32 + 24 + 40 + 12;
+        file.extend(strings.to_le_bytes());
+        file.extend([0; 8]);
+        file.extend(b"/4\0\0\0\0\0\0");
+        let mut row = [0_u8; 32];
+        row[0] = 12;
+        row[8] = 12;
+        row[12] = u8::try_from(0x40 + 24 + 40).unwrap();
+        file.extend(row);
+        file.extend(b"sbat,1,2\n\0\0\0");
+        file.extend(b"\x10\0\0\0.sbatlevel\0");
+        let section = Pe::read(&file).unwrap().section(b".sbatlevel").unwrap();
+        assert_eq!(generations(section)[0].component, "sbat");
+        for end in 0..file.len() {
+            let _ = Trust::of(&file[..end]);
         }
     }
 
