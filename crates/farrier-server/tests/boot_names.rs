@@ -20,8 +20,8 @@ const MAC: MacAddr = MacAddr([0x52, 0x54, 0, 0x77, 0, 0x61]);
 
 fn asker(by: Channel) -> Asker {
     Asker {
-        ip: Ipv4Addr::LOCALHOST,
-        server: Ipv4Addr::LOCALHOST,
+        ip: Ipv4Addr::LOCALHOST.into(),
+        server: Ipv4Addr::LOCALHOST.into(),
         by,
     }
 }
