@@ -12,7 +12,7 @@ use farrier_engine::address6;
 use farrier_engine::facts::{BootFacts, Stage};
 use farrier_engine::identity::Evidence;
 use farrier_engine::model::MachineId;
-use farrier_engine::policy::{Boot, DhcpAction, Service, decide_dhcp};
+use farrier_engine::policy::{Boot, DhcpAction, Known, Service, decide_dhcp};
 use farrier_engine::timeline::Entry;
 use farrier_proto::MacAddr;
 use farrier_proto::reply::dhcpv6::{Answer, BootUrl, IaAnswer, Status, reply};
@@ -268,7 +268,12 @@ impl<'a> Asked<'a> {
         let now = now();
         let loads = core.sightings.recent_loads(facts.mac, now);
         let snapshot = core.snapshot.load();
-        let known = self.who.known(&loads);
+        let rules = core.rules.load();
+        let judged = rules.judge(Some(facts), self.who.machine.as_deref());
+        let known = Known {
+            rules: &judged,
+            ..self.who.known(&loads)
+        };
         let decision = decide_dhcp(facts, Service::Dhcp, &known, &snapshot, now);
         let boot = match decision.action {
             DhcpAction::Boot(boot) => boot,

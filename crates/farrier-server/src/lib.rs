@@ -31,6 +31,7 @@ pub mod http;
 pub mod leases;
 pub mod loaders;
 pub mod media;
+pub mod outside;
 pub mod probe;
 pub mod rounds;
 pub mod rules;

@@ -237,6 +237,16 @@ fn question() -> io::Result<Message> {
     Ok(message)
 }
 
+/// What a machine asks at port 4011 when it has an address (PXE 2.1, 2.2.3), from one that does not exist.
+pub(crate) fn boot_server_question() -> io::Result<Vec<u8>> {
+    let mut message = question()?;
+    message
+        .options
+        .set(option::DHCP_MESSAGE_TYPE, [MessageType::Request as u8]);
+    message.flags = 0;
+    Ok(message.encode())
+}
+
 /// Adds what a packet says, if it answers `question`. A server may answer twice, for addresses and for boot.
 fn note(found: &mut Vec<ForeignServer>, packet: &[u8], source: Ipv4Addr, question: &Message) {
     let Ok(answer) = Message::decode(packet) else {

@@ -9,9 +9,13 @@ use crate::exit::Failure;
 
 pub(crate) async fn run(session: &Session) -> anyhow::Result<()> {
     let answer: Answer<Doctor> = session.client.get(&["doctor"]).await?;
+    let mut doctor = answer.read()?;
+    doctor
+        .checks
+        .extend(farrier_server::outside::check(&doctor.served).await);
+    let answer = Answer::of(&doctor)?;
     session.show(&answer, |doctor| doctor.checks.iter().map(said).collect())?;
-    match answer
-        .read()?
+    match doctor
         .checks
         .iter()
         .filter(|check| check.verdict == Verdict::Bad)

@@ -77,6 +77,20 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Doctor {
     pub checks: Vec<Check>,
+    /// Where the boot plane is to be reached, for whoever can ask it from outside.
+    #[serde(default)]
+    pub served: Vec<Served>,
+}
+
+/// An address of the boot plane.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Served {
+    pub interface: String,
+    /// IPv4.
+    pub address: String,
+    pub tftp_port: u16,
+    pub http_port: u16,
+    pub boot_server_port: u16,
 }
 
 /// A boot program in the catalogue.

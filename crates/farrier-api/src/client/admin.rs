@@ -97,6 +97,17 @@ impl<T> fmt::Debug for Answer<T> {
     }
 }
 
+impl<T: Serialize> Answer<T> {
+    /// What the server said, with what was found out on this side added.
+    pub fn of(value: &T) -> Result<Self, AdminClientError> {
+        let body = serde_json::to_vec(value).map_err(|error| nonsense(&error))?;
+        Ok(Self {
+            body: body.into(),
+            means: PhantomData,
+        })
+    }
+}
+
 impl<T: DeserializeOwned> Answer<T> {
     /// Reads the body. An empty one reads as `null`.
     pub fn read(&self) -> Result<T, AdminClientError> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use farrier_api::admin::{
-    Check, Doctor, Lease, Loader, MachineCounts, Plan, ServerStatus, Stranger, TaskCounts,
+    Check, Doctor, Lease, Loader, MachineCounts, Plan, Served, ServerStatus, Stranger, TaskCounts,
     TimelineEntry, Verdict,
 };
 use farrier_engine::catalogue::LoaderKind;
@@ -16,6 +16,7 @@ use farrier_engine::timeline::Kind;
 use super::plan::{Draft, require};
 use super::{Desk, Refusal, convert};
 use crate::auth::Action;
+use crate::bind::{BOOT_SERVER_PORT, TFTP_PORT};
 use crate::core::now;
 use crate::ui::text::bytes;
 
@@ -160,7 +161,28 @@ impl Desk {
         checks.push(self.check_machines());
         checks.push(self.check_others().await);
         checks.extend(crate::probe::check(&self.core.config.interfaces).await);
-        Ok(Doctor { checks })
+        Ok(Doctor {
+            checks,
+            served: self.served(),
+        })
+    }
+
+    fn served(&self) -> Vec<Served> {
+        let config = &self.core.config;
+        let address = |name: &str| {
+            let found = farrier_net::interface::by_name(name).ok()??;
+            found.addresses.first().map(|(address, _)| *address)
+        };
+        let served = config.interfaces.iter().filter_map(|interface| {
+            Some(Served {
+                address: address(&interface.name)?.to_string(),
+                interface: interface.name.clone(),
+                tftp_port: TFTP_PORT,
+                http_port: config.boot_http_port,
+                boot_server_port: BOOT_SERVER_PORT,
+            })
+        });
+        served.collect()
     }
 
     async fn machine_counts(&self) -> Result<MachineCounts, Refusal> {

@@ -47,6 +47,7 @@ use super::routes::{self, Access};
     admin::Role,
     admin::Rule,
     admin::Rules,
+    admin::Served,
     admin::ServerStatus,
     admin::Stranger,
     admin::SetUp,
