@@ -2,8 +2,9 @@
 
 use askama::Template;
 use farrier_api::admin::{
-    ImageDetail, ImageSummary, Images, Lease, Loader, MachineDetail, MachineSummary, Plan,
-    Registration, ServerStatus, SitePolicy, TaskState, TaskSummary, TaskWork, TimelineEntry,
+    EffectiveSetting, ImageDetail, ImageSummary, Images, Lease, Loader, MachineDetail,
+    MachineSummary, Plan, Registration, ServerStatus, SitePolicy, TaskState, TaskSummary, TaskWork,
+    TimelineEntry,
 };
 use farrier_api::agent::Bottleneck;
 
@@ -427,6 +428,9 @@ pub struct MachinePage {
     pub m: MachineView,
     pub uuid: String,
     pub inventory: Option<InventoryView>,
+    pub group: Option<String>,
+    /// What each setting comes to, and from whom.
+    pub settings: Vec<EffectiveSetting>,
     pub tasks: Vec<TaskView>,
     pub events: Vec<EntryView>,
     pub more: Option<String>,

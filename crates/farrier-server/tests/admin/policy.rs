@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use farrier_engine::model::Role;
 
 use crate::By;
-use crate::world::{bearer, world};
+use crate::world::{bearer, session, world};
 
 #[tokio::test]
 async fn settings_come_from_site_group_rule_and_machine_and_say_so() {
@@ -38,6 +38,11 @@ async fn settings_come_from_site_group_rule_and_machine_and_say_so() {
         (StatusCode::OK, Some("lab"))
     );
     assert_eq!(origin("menu").await, pair("always", "group lab"));
+    let path = format!("/machines/{}", world.machine);
+    let viewer = By::Cookie(session(Role::Viewer));
+    let (status, page) = world.page(&path, &viewer).await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(page.contains("<td>always</td><td>group lab</td>"), "{page}");
 
     let rules = r#"{"rules":[{"name":"labs","when":"machine.group == 'lab'","settings":{"menu":"never"}}]}"#;
     let (status, _) = put("/api/v1/policy/rules", rules).await;

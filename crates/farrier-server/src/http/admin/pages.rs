@@ -202,6 +202,8 @@ pub(super) async fn machine(
             .map(|u| u.to_string())
             .unwrap_or_default(),
         inventory: ui::InventoryView::of(&found),
+        group: found.group,
+        settings: found.effective,
         tasks: tasks.items.iter().map(TaskView::of).collect(),
         events: story.items.iter().map(EntryView::of).collect(),
         more: story.next,
