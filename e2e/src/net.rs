@@ -288,6 +288,42 @@ impl Host {
             .with_context(|| format!("no counter in {told}"))
     }
 
+    /// Joins this host to another by a cable of their own, `wire0` on both, with an address and a prefix length for
+    /// each: no switch is in between to be measured with them.
+    ///
+    /// # Errors
+    /// When `ip` refuses.
+    pub fn wire(&self, other: &Self, own: (Ipv4Addr, u8), its: (Ipv4Addr, u8)) -> Result<()> {
+        in_namespace(
+            &self.namespace,
+            [
+                "link",
+                "add",
+                "wire0",
+                "type",
+                "veth",
+                "peer",
+                "name",
+                "wire0",
+                "netns",
+                &other.namespace,
+            ],
+        )?;
+        for (host, (address, prefix)) in [(self, own), (other, its)] {
+            host.ip([
+                "addr",
+                "add",
+                &format!("{address}/{prefix}"),
+                "brd",
+                "+",
+                "dev",
+                "wire0",
+            ])?;
+            host.ip(["link", "set", "wire0", "up"])?;
+        }
+        Ok(())
+    }
+
     /// Runs a function with this host's network, on a thread of its own.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! compared, since time on the wall says little on a machine that does other things. Everything lies in memory
 //! that was touched before. Never part of a test.
 
+pub(crate) mod boot;
 mod memory;
 mod network;
 mod peers;

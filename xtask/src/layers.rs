@@ -27,6 +27,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "farrier-api",
             "farrier-db",
             "farrier-image",
+            "farrier-proto",
         ],
     ),
     (

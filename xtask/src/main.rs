@@ -61,6 +61,10 @@ enum Task {
 enum Bench {
     /// Capture, second version, deploy, update and verify, next to the pipes of Clonezilla and FOG.
     Image(bench::Options),
+    /// DHCP, ProxyDHCP, TFTP and HTTP, next to Kea, dnsmasq, ISC dhcpd, tftpd-hpa, atftpd and nginx.
+    Boot(bench::boot::Options),
+    /// Start, memory and cost of a packet with 10 to 100,000 known machines.
+    Known(bench::boot::Options),
 }
 
 #[derive(Debug, Subcommand)]
@@ -102,6 +106,12 @@ fn run(task: Task) -> Result<()> {
         Task::Bench {
             what: Bench::Image(options),
         } => bench::image(&options),
+        Task::Bench {
+            what: Bench::Boot(options),
+        } => bench::boot::run_all(&options),
+        Task::Bench {
+            what: Bench::Known(options),
+        } => bench::boot::known::run_all(&options),
         Task::Lab { what: Lab::Prepare } => prepare::run().map(drop),
         Task::Lab { what: Lab::Clean } => farrier_e2e::net::clean()
             .map(|count| say(&format!("removed {count} namespaces of ended labs"))),

@@ -9,6 +9,7 @@ use sqlx::sqlite::SqliteConnection;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
+use crate::lease_queue::LeaseQueue;
 use crate::timeline::Pruner;
 use crate::writer::{BoxFuture, Writer};
 use crate::{DbError, OpenError, open};
@@ -18,6 +19,7 @@ use crate::{DbError, OpenError, open};
 pub struct Db {
     writer: Writer,
     pub(crate) readers: SqlitePool,
+    pub(crate) leases: LeaseQueue,
     pub(crate) pruner: Pruner,
     path: Arc<Path>,
     /// Tasks to wait for at the end: the writer is done when the database file is closed.
@@ -57,12 +59,14 @@ impl Db {
         let opened = open::open(path, options).await?;
         let (writer, writing) = Writer::start(opened.writer, opened.lock);
         let (pruner, pruning) = Pruner::start(writer.clone());
+        let (leases, storing) = LeaseQueue::start(writer.clone());
         Ok(Self {
             writer,
             readers: opened.readers,
+            leases,
             pruner,
             path: path.into(),
-            tasks: Arc::new(Mutex::new(vec![pruning, writing])),
+            tasks: Arc::new(Mutex::new(vec![pruning, storing, writing])),
         })
     }
 
@@ -72,12 +76,13 @@ impl Db {
         let Self {
             writer,
             readers,
+            leases,
             pruner,
             path: _,
             tasks,
         } = self;
         readers.close().await;
-        drop((writer, pruner));
+        drop((writer, leases, pruner));
         for task in tasks.lock().await.drain(..) {
             if let Err(e) = task.await {
                 tracing::error!(error = %e, "a database task ended by a panic");

@@ -4,8 +4,10 @@ use std::net::Ipv4Addr;
 
 use farrier_engine::MacAddr;
 use farrier_engine::lease::{Lease, LeaseState};
+use sqlx::{QueryBuilder, Sqlite};
 
 use crate::column::{bytes, damaged, time};
+use crate::writer::Writer;
 use crate::{Db, DbError};
 
 const WHAT: &str = "lease";
@@ -21,32 +23,9 @@ type Row = (
 );
 
 impl Db {
-    /// Stores a lease in place of what was known of its address. Send the DHCPACK after this returns.
+    /// Stores a lease in place of what was known of its address. Send the DHCPACK after this returned.
     pub async fn save_lease(&self, lease: &Lease) -> Result<(), DbError> {
-        let lease = lease.clone();
-        self.write_statement(move |conn| {
-            Box::pin(async move {
-                sqlx::query(
-                    "INSERT INTO lease (ip, mac, client_id, hostname, state, starts, ends)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-                     ON CONFLICT (ip) DO UPDATE SET mac = excluded.mac, client_id = excluded.client_id,
-                     hostname = excluded.hostname, state = excluded.state, starts = excluded.starts,
-                     ends = excluded.ends",
-                )
-                .bind(number(lease.ip))
-                .bind(lease.mac.0.as_slice())
-                .bind(lease.client_id.as_deref())
-                .bind(lease.hostname.as_deref())
-                .bind(state_name(lease.state))
-                .bind(lease.starts.0)
-                .bind(lease.ends.0)
-                .execute(conn)
-                .await
-                .map_err(DbError::storage("store the lease"))?;
-                Ok(())
-            })
-        })
-        .await
+        self.leases.store(lease.clone()).await
     }
 
     /// Every lease, by address: what the server keeps in memory from its start on.
@@ -82,6 +61,35 @@ impl Db {
         })
         .await
     }
+}
+
+/// Stores up to [`MAX_ROWS`](crate::lease_queue::MAX_ROWS) leases by one statement; of several for one
+/// address the last counts.
+pub(crate) async fn insert(writer: &Writer, leases: Vec<Lease>) -> Result<(), DbError> {
+    let stored = writer.write_statement(move |conn| {
+        Box::pin(async move {
+            let mut query = QueryBuilder::<Sqlite>::new(
+                "INSERT INTO lease (ip, mac, client_id, hostname, state, starts, ends) ",
+            );
+            query.push_values(leases, |mut row, lease| {
+                row.push_bind(number(lease.ip))
+                    .push_bind(lease.mac.0.to_vec())
+                    .push_bind(lease.client_id)
+                    .push_bind(lease.hostname)
+                    .push_bind(state_name(lease.state))
+                    .push_bind(lease.starts.0)
+                    .push_bind(lease.ends.0);
+            });
+            query.push(
+                " ON CONFLICT (ip) DO UPDATE SET mac = excluded.mac, client_id = excluded.client_id,
+                 hostname = excluded.hostname, state = excluded.state, starts = excluded.starts,
+                 ends = excluded.ends",
+            );
+            let done = query.build().execute(conn).await;
+            done.map(drop).map_err(DbError::storage("store the lease"))
+        })
+    });
+    stored.await
 }
 
 fn number(ip: Ipv4Addr) -> i64 {

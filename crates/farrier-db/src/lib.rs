@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`Db`] is the door, with one file of methods per kind of thing (`machine`, `lease`,
 //! `task`, `timeline`, `site`, `policy_book`, `boot_token`, `agent`, `access`, `audit`); `open` has what is
-//! checked before a file is believed; `writer` is the group commit; `backup` copies and brings back.
+//! checked before a file is believed; `writer` is the group commit, `lease_queue` what gathers before it;
+//! `backup` copies and brings back.
 //!
 //! Promises every engine behind the door keeps (the contract suite in `tests/` holds them to it):
 //! - A method that writes returns after its write is on stable storage, never before.
@@ -23,6 +24,7 @@ mod column;
 mod db;
 mod error;
 mod lease;
+mod lease_queue;
 mod machine;
 mod open;
 mod policy_book;

@@ -305,9 +305,14 @@ async fn connect_writer(
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .pragma("journal_size_limit", JOURNAL_KEPT)
+        // Statements that take a varying number of rows are one for each number.
+        .statement_cache_capacity(STATEMENTS)
         .connect()
         .await
 }
+
+/// As many as [`crate::lease_queue::MAX_ROWS`], and all others.
+const STATEMENTS: usize = 160;
 
 fn base_options(path: &Path, busy_timeout: Duration) -> SqliteConnectOptions {
     SqliteConnectOptions::new()

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use farrier_engine::model::MachineId;
 use farrier_engine::timeline::Entry;
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{QueryBuilder, Sqlite};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -30,16 +32,11 @@ impl Db {
             .write(move |conn| {
                 Box::pin(async move {
                     let mut stored = 0;
-                    for (machine, doc) in rows {
-                        let done = sqlx::query(
-                            "INSERT INTO timeline (machine, doc) SELECT id, ?2 FROM machine WHERE id = ?1",
-                        )
-                        .bind(machine.0.as_bytes().as_slice())
-                        .bind(doc)
-                        .execute(&mut *conn)
-                        .await
-                        .map_err(DbError::storage("store the timeline"))?;
-                        stored += done.rows_affected();
+                    let mut rows = rows.as_slice();
+                    while !rows.is_empty() {
+                        let (some, rest) = rows.split_at(rows.len().min(rows_at_once(rows.len())));
+                        stored += insert(&mut *conn, some).await?;
+                        rows = rest;
                     }
                     Ok(stored)
                 })
@@ -84,6 +81,31 @@ impl Db {
         .map_err(DbError::storage("read the timeline"))?;
         rows.into_iter().map(read).collect()
     }
+}
+
+/// Few different numbers of rows, since each is a statement of its own in the connection's cache.
+fn rows_at_once(waiting: usize) -> usize {
+    match waiting {
+        64.. => 64,
+        8.. => 8,
+        _ => 1,
+    }
+}
+
+/// Stores the entries of machines that are there; returns how many.
+async fn insert(conn: &mut SqliteConnection, rows: &[(MachineId, String)]) -> Result<u64, DbError> {
+    let mut query = QueryBuilder::<Sqlite>::new(
+        "INSERT INTO timeline (machine, doc) SELECT column1, column2 FROM (",
+    );
+    query.push_values(rows, |mut row, (machine, doc)| {
+        row.push_bind(machine.0.as_bytes().to_vec())
+            .push_bind(doc.as_str());
+    });
+    query.push(") WHERE column1 IN (SELECT id FROM machine)");
+    let done = query.build().execute(conn).await;
+    Ok(done
+        .map_err(DbError::storage("store the timeline"))?
+        .rows_affected())
 }
 
 fn read((seq, doc): Row) -> Result<Stored<Entry>, DbError> {

@@ -173,6 +173,13 @@ async fn commit_batch(conn: &mut SqliteConnection, mut batch: Vec<Box<dyn Job>>)
 
 /// One transaction over all requests. An error means that it is lost as a whole.
 async fn transact(conn: &mut SqliteConnection, batch: &mut [Box<dyn Job>]) -> Result<(), DbError> {
+    if let [only] = batch
+        && only.undo() == Undo::Statement
+    {
+        // A statement outside of a transaction is one by itself. The request tells its own error.
+        let _ = only.run(conn).await;
+        return Ok(());
+    }
     execute(conn, "BEGIN IMMEDIATE").await?;
     if let [only] = batch {
         // Alone, the transaction is the savepoint. The request tells its own error.

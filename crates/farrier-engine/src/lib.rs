@@ -4,12 +4,14 @@
 //! and [`identity`] finds whose it is; [`policy`] decides what the client gets from the
 //! [`catalogue`] and explains why; [`script`] writes it down for the loader; [`lease`] and [`task`]
 //! are the two state machines with a life longer than a packet ([`address6`] has none); [`timeline`] is how all of it is
-//! told to people. Every silence has a [`Reason`].
+//! told to people; [`silence`] tells what did not come, [`boot_story`] what was different this time. Every
+//! silence of ours has a [`Reason`].
 //!
 //! Nothing here waits, reads a clock, touches a socket or a file. Time comes in as [`WallTime`].
 #![forbid(unsafe_code)]
 
 pub mod address6;
+pub mod boot_story;
 pub mod catalogue;
 pub mod facts;
 pub mod identity;
@@ -19,6 +21,7 @@ pub mod policy;
 pub mod quirk;
 mod reason;
 pub mod script;
+pub mod silence;
 pub mod task;
 mod time;
 pub mod timeline;

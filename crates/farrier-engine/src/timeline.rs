@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::facts::{BootFacts, Protocol, Stage};
 use crate::model::{MachineId, TaskId};
 use crate::policy::{AgentPurpose, Boot, ScriptAction};
+use crate::silence::Awaited;
 use crate::{Reason, WallTime};
 
 /// One entry. `text` is a whole sentence in plain words; `details` are the facts behind it.
@@ -170,6 +171,12 @@ impl Entry {
         Self::new(machine, at, Kind::Refused, reason.sentence())
             .with("message", message)
             .with("reason", reason.label())
+    }
+
+    /// What was expected did not come.
+    #[must_use]
+    pub fn silence(machine: MachineId, at: WallTime, awaited: Awaited) -> Self {
+        Self::new(machine, at, Kind::Warning, awaited.sentence()).with("reason", awaited.label())
     }
 
     /// A transfer ended.

@@ -3,19 +3,20 @@
 //! Beside a foreign DHCP server we have no leases; but a client that reached us by unicast is in the
 //! table, since we answered it. A hint for the timeline and the menu, never a credential.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::Ipv4Addr;
 
 use farrier_proto::MacAddr;
 
-/// The hardware address of `ip`, if the kernel has a complete entry for it.
-pub fn hardware_address(ip: Ipv4Addr) -> io::Result<Option<MacAddr>> {
-    std::fs::read_to_string("/proc/net/arp").map(|table| find(&table, ip))
+/// Every complete entry of the table.
+pub fn table() -> io::Result<HashMap<Ipv4Addr, MacAddr>> {
+    std::fs::read_to_string("/proc/net/arp").map(|table| entries(&table).collect())
 }
 
 /// Columns: address, type, flags, hardware address, mask, device. Flag 2 is "complete".
-fn find(table: &str, ip: Ipv4Addr) -> Option<MacAddr> {
-    table.lines().skip(1).find_map(|line| {
+fn entries(table: &str) -> impl Iterator<Item = (Ipv4Addr, MacAddr)> {
+    table.lines().skip(1).filter_map(|line| {
         let mut columns = line.split_ascii_whitespace();
         let address: Ipv4Addr = columns.next()?.parse().ok()?;
         let flags = columns
@@ -23,7 +24,7 @@ fn find(table: &str, ip: Ipv4Addr) -> Option<MacAddr> {
             .strip_prefix("0x")
             .and_then(|f| u32::from_str_radix(f, 16).ok())?;
         let mac: MacAddr = columns.next()?.parse().ok()?;
-        (address == ip && flags & 2 != 0 && !mac.is_unusable()).then_some(mac)
+        (flags & 2 != 0 && !mac.is_unusable()).then_some((address, mac))
     })
 }
 
@@ -31,7 +32,7 @@ fn find(table: &str, ip: Ipv4Addr) -> Option<MacAddr> {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use super::find;
+    use super::entries;
 
     const TABLE: &str = "\
 IP address       HW type     Flags       HW address            Mask     Device
@@ -42,7 +43,8 @@ nonsense
 
     #[test]
     fn only_complete_entries_count() {
-        let mac = |last| find(TABLE, Ipv4Addr::new(10, 77, 0, last));
+        let found = |ip: Ipv4Addr| entries(TABLE).find(|(address, _)| *address == ip);
+        let mac = |last| found(Ipv4Addr::new(10, 77, 0, last)).map(|(_, mac)| mac);
         assert_eq!(mac(100).unwrap().to_string(), "52:54:00:77:00:01");
         assert_eq!(mac(101), None);
         assert_eq!(mac(102), None);

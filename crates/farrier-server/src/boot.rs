@@ -9,8 +9,10 @@
 mod lend;
 mod record;
 
+use std::future::poll_fn;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
+use std::task::Poll;
 
 use farrier_engine::catalogue::LoaderKind;
 use farrier_engine::facts::BootFacts;
@@ -66,17 +68,22 @@ impl BootPort {
                     continue;
                 }
             };
-            // Each waits for its own lease, so that many share one write to the disk.
             let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
                 port.core.counters.dropped();
                 continue;
             };
             let (port, datagram) = (Arc::clone(&port), buffer[..len].to_vec());
-            tokio::spawn(async move {
+            let mut answering = Box::pin(async move {
                 let _place = place;
                 let outcome = port.handle(&datagram, source).await;
                 port.send(outcome).await;
             });
+            // Most answers wait for nothing and are sent here, without a task. Each of the others waits for its
+            // own lease, so that many share one write to the disk.
+            let begun = poll_fn(|context| Poll::Ready(answering.as_mut().poll(context)));
+            if begun.await.is_pending() {
+                tokio::spawn(answering);
+            }
         }
     }
 
@@ -99,6 +106,9 @@ impl BootPort {
             facts,
             now: now(),
         };
+        let own = SocketAddrV4::new(self.address, self.port);
+        let packets = &self.core.packets;
+        packets.keep(asked.facts.mac, asked.now, source, own, datagram);
         asked.record_request();
         let outcome = asked.answer().await;
         asked.record(&outcome);
@@ -113,13 +123,12 @@ impl BootPort {
         };
         self.core.counters.replied();
         let bytes = reply.encode();
+        let own = SocketAddrV4::new(self.address, self.port);
+        if let Some(mac) = reply.mac() {
+            self.core.packets.keep(mac, now(), own, to.addr(), &bytes);
+        }
         let sent = match to {
-            ReplyTo::HardwareUnicast { addr, mac } => self.sender.send(
-                SocketAddrV4::new(self.address, self.port),
-                addr,
-                mac,
-                &bytes,
-            ),
+            ReplyTo::HardwareUnicast { addr, mac } => self.sender.send(own, addr, mac, &bytes),
             _ => self.socket.send_to(&bytes, to.addr()).await.map(drop),
         };
         if let Err(error) = sent {

@@ -31,15 +31,16 @@ use farrier_engine::catalogue::{Catalogue, Loader, LoaderFile, LoaderKind};
 use farrier_engine::facts::without_board_folder;
 use farrier_engine::model::FirmwareKind;
 use farrier_engine::script::Url;
+use farrier_engine::silence::Awaited;
 use farrier_engine::timeline::{Entry, Kind, Transfer, TransferEnd};
 use farrier_engine::{Reason, WallTime};
-use farrier_net::neighbour;
 use farrier_proto::MacAddr;
 use farrier_proto::session::tftp_transfer::{Event, Phase};
 use farrier_proto::wire::dhcpv6::mac_of_link_local;
 
 use crate::core::{Core, now};
 use crate::media::shelf::Shelf;
+use crate::neighbours::Neighbours;
 
 pub(crate) use scripts::tftp;
 
@@ -138,6 +139,7 @@ pub struct BootTree {
     shims: Mutex<HashMap<IpAddr, (String, WallTime)>>,
     /// RAM disks by what is on them and our address in their scripts.
     ram_disks: Mutex<HashMap<ram_disks::Key, Bytes>>,
+    neighbours: Neighbours,
 }
 
 impl BootTree {
@@ -150,6 +152,7 @@ impl BootTree {
             media,
             shims: Mutex::default(),
             ram_disks: Mutex::default(),
+            neighbours: Neighbours::default(),
         }
     }
 
@@ -183,6 +186,28 @@ impl BootTree {
             IpAddr::V6(_) => false,
         };
         leased || core.exchanges.include(ip, self.card(ip), now)
+    }
+
+    /// Somebody asks for a file: what was awaited has come, and the packet is kept for whoever looks for it.
+    pub fn asked(&self, from: SocketAddr, at: SocketAddr, packet: &[u8]) {
+        if let Some(mac) = self.mac_of(from.ip()) {
+            self.core.silences.file_asked(mac);
+            self.core.packets.keep_any(mac, now(), from, at, packet);
+        }
+    }
+
+    /// The same by HTTP.
+    pub fn asked_by_http(&self, ip: IpAddr) {
+        if let Some(mac) = self.mac_of(ip) {
+            self.core.silences.file_asked(mac);
+        }
+    }
+
+    /// An answer by TFTP that is no block of a file.
+    pub fn answered(&self, to: SocketAddr, from: SocketAddr, packet: &[u8]) {
+        if let Some(mac) = self.mac_of(to.ip()) {
+            self.core.packets.keep_any(mac, now(), from, to, packet);
+        }
     }
 
     /// Counts a request by TFTP that is refused, and tells of it.
@@ -331,7 +356,7 @@ impl BootTree {
         let at = now();
         self.core.sightings.loaded(mac, at);
         if !served.unsigned {
-            return;
+            return self.core.silences.expect(mac, Awaited::Loader, at);
         }
         self.core.sightings.sent_unsigned(mac, at);
         let (core, name) = (Arc::clone(&self.core), served.name.clone());
@@ -372,7 +397,7 @@ impl BootTree {
     /// The hardware address behind an address: as the kernel learned it, or as the address itself tells.
     fn card(&self, ip: IpAddr) -> Option<MacAddr> {
         match ip {
-            IpAddr::V4(ip) => neighbour::hardware_address(ip).ok().flatten(),
+            IpAddr::V4(ip) => self.neighbours.hardware_address(ip),
             IpAddr::V6(ip) => {
                 let lent = || self.core.subnet6_of(ip)?.prefix.owner(ip);
                 mac_of_link_local(ip).or_else(lent)

@@ -25,9 +25,12 @@ use crate::exchanges::Exchanges;
 use crate::fleet::{Change, Fleet};
 use crate::leases::Leases;
 use crate::loaders::Loaders;
+use crate::packet_log::PacketLog;
+use crate::relays::Relays;
 use crate::rounds::Rounds;
 use crate::rules::Rules;
 use crate::sightings::Sightings;
+use crate::silences::Silences;
 use crate::timeline::Recorder;
 
 /// The running server, without its listeners.
@@ -52,6 +55,10 @@ pub struct Core {
     pub sightings: Sightings,
     pub exchanges: Exchanges,
     pub admission: Admission,
+    pub silences: Silences,
+    pub relays: Relays,
+    /// The last packets of each machine.
+    pub packets: PacketLog,
     pub counters: Counters,
     pub timeline: Recorder,
     pub changes: broadcast::Sender<Change>,

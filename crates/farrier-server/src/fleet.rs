@@ -3,12 +3,12 @@
 //! Reads never wait and never fail, so that known machines boot while the database is away. Changes are
 //! stored first and become visible only then.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, RwLock};
 
 use farrier_db::{Db, DbError, MachineQuery};
 use farrier_engine::WallTime;
-use farrier_engine::model::{Machine, MachineId, Registration, TaskId};
+use farrier_engine::model::{Arch, FirmwareKind, Machine, MachineId, Registration, TaskId};
 use farrier_engine::policy::ShortName;
 use farrier_engine::task::Task;
 use farrier_proto::MacAddr;
@@ -119,6 +119,17 @@ impl Fleet {
             let all = known.machines.values();
             all.filter(|machine| machine.group.as_ref() == Some(group))
                 .map(|machine| machine.id)
+                .collect()
+        })
+    }
+
+    /// What kinds of machines there are.
+    #[must_use]
+    pub fn architectures(&self) -> BTreeSet<(Arch, FirmwareKind)> {
+        self.read(|known| {
+            let machines = known.machines.values();
+            machines
+                .filter_map(|machine| Some((machine.arch?, machine.firmware?)))
                 .collect()
         })
     }

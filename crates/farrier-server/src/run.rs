@@ -29,10 +29,14 @@ use crate::http::serve::{Limits, serve};
 use crate::http::{admin, agent, boot as boot_http};
 use crate::leases::Leases;
 use crate::loaders::{self, Loaders};
+use crate::packet_log::PacketLog;
+use crate::plane_thread::{self, Moved};
+use crate::relays::Relays;
 use crate::rounds::Rounds;
 use crate::rules::Rules;
 use crate::service::first_start;
 use crate::sightings::Sightings;
+use crate::silences::Silences;
 use crate::tasks;
 use crate::timeline::Recorder;
 use crate::transfer::{TftpServer, Transfers};
@@ -110,6 +114,9 @@ pub async fn open(config: Config) -> anyhow::Result<(Arc<Core>, tokio::task::Joi
         sightings: Sightings::default(),
         exchanges: Exchanges::default(),
         admission: Admission::default(),
+        silences: Silences::default(),
+        relays: Relays::default(),
+        packets: PacketLog::default(),
         counters: Counters::default(),
         config,
         db,
@@ -167,17 +174,32 @@ fn start(
             .map(|socket| (socket, DHCP_PORT))
             .into_iter()
             .chain([(boot_server, BOOT_SERVER_PORT)]);
+        let mut dhcp_ports = Vec::new();
         for (socket, port) in ports {
-            let port = BootPort {
-                core: Arc::clone(core),
-                socket,
-                port,
-                mode,
-                address,
-                sender: Arc::clone(&sender),
-            };
-            tasks.spawn(port.run(stop.clone()));
+            let (core, sender) = (Arc::clone(core), Arc::clone(&sender));
+            let socket = Moved::out(socket)?;
+            dhcp_ports.push(move || {
+                Ok::<_, std::io::Error>(BootPort {
+                    core,
+                    socket: socket.arrive()?,
+                    port,
+                    mode,
+                    address,
+                    sender,
+                })
+            });
         }
+        let until = stop.clone();
+        plane_thread::start(&mut tasks, || async move {
+            let mut running = JoinSet::new();
+            for port in dhcp_ports {
+                match port() {
+                    Ok(port) => drop(running.spawn(port.run(until.clone()))),
+                    Err(error) => tracing::error!(%error, "a DHCP socket was lost"),
+                }
+            }
+            while running.join_next().await.is_some() {}
+        })?;
         let shared = Shared {
             core: Arc::clone(core),
             tree: Arc::clone(&tree),
@@ -192,7 +214,7 @@ fn start(
             http,
             agent,
         };
-        shared.serve_files(files, &mut tasks, stop);
+        shared.serve_files(files, &mut tasks, stop)?;
         let Some(six) = six else { continue };
         if let Some(socket) = six.dhcp {
             let port = Boot6Port {
@@ -214,7 +236,7 @@ fn start(
             http: six.http,
             agent: six.agent,
         };
-        shared.serve_files(files, &mut tasks, stop);
+        shared.serve_files(files, &mut tasks, stop)?;
     }
     let names = ca::names(
         [core.config.admin.ip(), IpAddr::from([127, 0, 0, 1])],
@@ -251,15 +273,29 @@ struct Files {
 }
 
 impl Shared {
-    fn serve_files(&self, files: Files, tasks: &mut JoinSet<()>, stop: &watch::Receiver<bool>) {
-        let tftp = TftpServer {
-            socket: files.tftp,
-            interface: files.interface,
-            address: files.address,
-            tree: Arc::clone(&self.tree),
-            transfers: Arc::clone(&self.transfers),
-        };
-        tasks.spawn(tftp.run(stop.clone()));
+    fn serve_files(
+        &self,
+        files: Files,
+        tasks: &mut JoinSet<()>,
+        stop: &watch::Receiver<bool>,
+    ) -> std::io::Result<()> {
+        let (tree, transfers) = (Arc::clone(&self.tree), Arc::clone(&self.transfers));
+        let (socket, until) = (Moved::out(files.tftp)?, stop.clone());
+        plane_thread::start(tasks, move || async move {
+            match socket.arrive() {
+                Ok(socket) => {
+                    let server = TftpServer {
+                        socket,
+                        interface: files.interface,
+                        address: files.address,
+                        tree,
+                        transfers,
+                    };
+                    server.run(until).await;
+                }
+                Err(error) => tracing::error!(%error, "the TFTP socket was lost"),
+            }
+        })?;
         let boot = boot_http::router(BootHttp {
             core: Arc::clone(&self.core),
             tree: Arc::clone(&self.tree),
@@ -268,6 +304,7 @@ impl Shared {
         let plane = agent::router(Arc::clone(&self.core));
         let tls = Some(Arc::clone(&self.agent_tls));
         tasks.spawn(serve(files.agent, tls, plane, AGENT_LIMITS, stop.clone()));
+        Ok(())
     }
 }
 

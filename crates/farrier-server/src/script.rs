@@ -13,6 +13,7 @@ use farrier_engine::policy::{
 use farrier_engine::script::{
     self, AgentScript, Argument, Language, LocalDisk, MenuScript, NotRepresentable, Text, Url,
 };
+use farrier_engine::silence::Awaited;
 use farrier_engine::task::Work;
 use farrier_engine::timeline::{Entry, Kind};
 use farrier_engine::{Reason, WallTime};
@@ -78,6 +79,10 @@ pub async fn render_for(
     let decision = decided(core, &who, facts, choice, now).await;
     if let Some(machine) = &who.machine {
         core.sightings.went_on(facts.mac);
+        match decision.action {
+            ScriptAction::Agent(_) => core.silences.expect(facts.mac, Awaited::Agent, now),
+            _ => core.silences.came(facts.mac),
+        }
         core.fleet.saw_machine(machine.id, now);
         core.note_entry(
             Entry::script_served(machine.id, now, &decision.action)

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::core::{Core, now};
 use crate::fleet::FleetError;
+use crate::silences;
 
 /// The event changed nothing.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +56,7 @@ pub async fn keep_time(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
                 tracing::debug!(task = %task.id, %error, "the clock's event did not fit");
             }
         }
+        silences::tell(&core);
         if forgotten.elapsed() >= FORGET_EVERY {
             forgotten = tokio::time::Instant::now();
             forget(&core).await;

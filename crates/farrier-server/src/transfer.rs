@@ -4,14 +4,15 @@
 //! Requests may be forged, so little leaves before the first ACK: strangers get nothing, a request without
 //! options is answered only where its address has proven itself, and [`allowance`] bounds the rest.
 
+mod alarm;
 mod allowance;
 mod places;
 mod sender;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use farrier_engine::Reason;
@@ -22,7 +23,9 @@ use farrier_proto::wire::tftp::{ErrorCode, Packet, ReadRequest, clean_name};
 use tokio::net::UdpSocket;
 use tokio::sync::{Notify, watch};
 
+use crate::bind::TFTP_PORT;
 use crate::boot_tree::{Asker, BootTree, Channel, Served};
+use alarm::Alarm;
 use allowance::Tab;
 use places::Taken;
 pub use places::Transfers;
@@ -74,7 +77,10 @@ impl TftpServer {
             tab: Tab::open(&self.transfers.allowance, peer.ip(), proven),
         };
         let request = match Packet::decode(packet) {
-            Ok(Packet::ReadRequest(request)) => request,
+            Ok(Packet::ReadRequest(request)) => {
+                self.tree.asked(peer, self.own_port(), packet);
+                request
+            }
             Ok(Packet::WriteRequest(_)) => {
                 let refusal = "Nothing can be written here: images are captured by the agent.";
                 return self
@@ -180,8 +186,13 @@ impl TftpServer {
         if !client.tab.covers(packet.len()) {
             return self.tree.withheld(client.peer.ip());
         }
+        self.tree.answered(client.peer, self.own_port(), &packet);
         // The client asks again when this is lost.
         let _ = self.socket.send_to(&packet, client.peer).await;
+    }
+
+    fn own_port(&self) -> SocketAddr {
+        SocketAddr::new(self.address, TFTP_PORT)
     }
 
     fn asker(&self, peer: SocketAddr) -> Asker {
@@ -219,6 +230,8 @@ impl Stream<'_> {
         } = self;
         let mut sender = Sender::new(socket, content, &transfer);
         let mut buffer = [0; MAX_ANSWER];
+        let mut alarm = Alarm::new();
+        let mut again = pin!(repeated.notified());
         sender.send(first).await?;
         loop {
             while let Some(transmit) = transfer.poll_transmit() {
@@ -231,14 +244,19 @@ impl Stream<'_> {
             if let Some(event) = transfer.poll_event() {
                 return Ok(event);
             }
-            let wait = transfer.poll_timeout().map_or(IDLE, |at| at.since(clock()));
+            let due = transfer.poll_timeout();
+            alarm.set_by(due, clock());
             tokio::select! {
-                received = tokio::time::timeout(wait, socket.recv(&mut buffer)) => match received {
-                    // A packet that cannot be read is noise; the timer goes on.
-                    Ok(received) => drop(transfer.handle(clock(), &buffer[..received?])),
-                    Err(_) => transfer.handle_timeout(clock()),
-                },
-                () = repeated.notified() => {
+                biased;
+                // A packet that cannot be read is noise; the timer goes on.
+                received = socket.recv(&mut buffer) => drop(transfer.handle(clock(), &buffer[..received?])),
+                () = alarm.ring() => {
+                    if due.is_none_or(|due| due <= clock()) {
+                        transfer.handle_timeout(clock());
+                    }
+                }
+                () = again.as_mut() => {
+                    again.set(repeated.notified());
                     client.tab.heard(client.len);
                     transfer.handle_repeated_request();
                 }
@@ -270,5 +288,3 @@ const MAX_ANSWER: usize = 1024;
 const MAX_REFUSAL: usize = 96;
 const NOT_PROVEN: &str =
     "Ask with an option such as blksize, or get a lease or boot answer here first.";
-/// A transfer without a timer does not exist; this only bounds a mistake of ours.
-const IDLE: Duration = Duration::from_secs(30);

@@ -1,13 +1,55 @@
 //! `farrier doctor`: what is wrong and what to do.
 
+use std::time::{Duration, Instant};
+
+use clap::Args;
 use farrier_api::admin::{Check, Doctor, Verdict};
 use farrier_api::client::Answer;
 use farrier_server::ui::text::shown;
 
 use crate::connection::Session;
 use crate::exit::Failure;
+use crate::output;
 
-pub(crate) async fn run(session: &Session) -> anyhow::Result<()> {
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Print what a DHCP server beside this one needs to name our boot files: dnsmasq, kea, isc or windows.
+    #[arg(long, value_name = "SERVER", value_parser = ["dnsmasq", "kea", "isc", "windows"])]
+    lines: Option<String>,
+    /// Check again until no fault is left, for so many seconds: after a change to another server.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "300")]
+    wait: Option<u64>,
+}
+
+pub(crate) async fn run(session: &Session, options: &Options) -> anyhow::Result<()> {
+    if let Some(server) = &options.lines {
+        let text = session
+            .client
+            .download(&["doctor", "lines", server])
+            .await?;
+        return output::data(&String::from_utf8_lossy(&text));
+    }
+    let until = Instant::now() + Duration::from_secs(options.wait.unwrap_or(0));
+    while Instant::now() < until && faults(session).await? > 0 {
+        output::talk("there are faults; looking again");
+        tokio::time::sleep(AGAIN).await;
+    }
+    check(session).await
+}
+
+async fn faults(session: &Session) -> anyhow::Result<usize> {
+    let answer: Answer<Doctor> = session.client.get(&["doctor"]).await?;
+    let checks = answer.read()?.checks;
+    Ok(checks
+        .iter()
+        .filter(|check| check.verdict == Verdict::Bad)
+        .count())
+}
+
+/// The probe of the networks itself takes some seconds.
+const AGAIN: Duration = Duration::from_secs(3);
+
+async fn check(session: &Session) -> anyhow::Result<()> {
     let answer: Answer<Doctor> = session.client.get(&["doctor"]).await?;
     let mut doctor = answer.read()?;
     doctor

@@ -1,9 +1,13 @@
 //! `farrier machine`: look, name, let in, keep out, set, forget.
 
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
 use clap::{Subcommand, ValueEnum};
 use farrier_api::admin::{
-    MachineChange, MachineDetail, MachineQuery, MachineSummary, MenuEntry, NewIntent, NewMachine,
-    Page, Registration, TimelineEntry, TimelineQuery, Until,
+    BootComparison, MachineChange, MachineDetail, MachineQuery, MachineSummary, MenuEntry,
+    NewIntent, NewMachine, Page, Registration, TimelineEntry, TimelineQuery, Until,
 };
 use farrier_server::service::describe_work;
 use farrier_server::ui::text::{bytes, shown};
@@ -35,6 +39,15 @@ pub(crate) enum Verb {
         /// Show the facts behind each entry.
         #[arg(long)]
         details: bool,
+    },
+    /// Show the last boot beside the last good one.
+    Compare { machine: String },
+    /// Save the machine's last packets for Wireshark or tcpdump.
+    Capture {
+        machine: String,
+        /// Where to; `-` is the standard output.
+        #[arg(long, short, default_value = "-")]
+        output: PathBuf,
     },
     /// Add a machine before it is switched on for the first time.
     Add {
@@ -144,6 +157,15 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> anyhow::Result<()> {
             };
             let entries = client.ask(&["machines", &id, "timeline"], &query).await?;
             session.show(&entries, |page| timeline(page, details))
+        }
+        Verb::Compare { machine } => {
+            let id = id_of(session, &machine).await?;
+            session.show(&client.get(&["machines", &id, "compare"]).await?, compared)
+        }
+        Verb::Capture { machine, output } => {
+            let id = id_of(session, &machine).await?;
+            let file = client.download(&["machines", &id, "capture"]).await?;
+            save(&file, &output)
         }
         Verb::Add { macs, name } => session.show(
             &client
@@ -422,6 +444,31 @@ pub(crate) fn timeline(page: &Page<TimelineEntry>, details: bool) -> String {
         }
     }
     table.to_string()
+}
+
+fn compared(comparison: &BootComparison) -> String {
+    let mut table = Table::new(["GOOD BOOT", "LAST BOOT", "WHAT"]);
+    let seconds = |ms: Option<u64>| {
+        ms.map_or_else(
+            || "missing".to_owned(),
+            |ms| format!("{:.1} s", ms as f64 / 1e3),
+        )
+    };
+    for step in &comparison.steps {
+        table.row([
+            seconds(step.good_ms),
+            seconds(step.last_ms),
+            step.text.clone(),
+        ]);
+    }
+    format!("{}\n\n{table}", shown(&comparison.verdict))
+}
+
+fn save(file: &[u8], output: &Path) -> anyhow::Result<()> {
+    if output == Path::new("-") {
+        return Ok(std::io::stdout().lock().write_all(file)?);
+    }
+    std::fs::write(output, file).with_context(|| format!("{} cannot be written", output.display()))
 }
 
 fn registration(registration: Registration) -> &'static str {

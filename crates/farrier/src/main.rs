@@ -5,6 +5,7 @@
 //! host's files without a server.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod connection;
 mod credentials;
 mod db;
@@ -84,7 +85,10 @@ enum Command {
     /// End the session.
     Logout,
     /// Check the server and its networks; say what is wrong and what to do.
-    Doctor,
+    Doctor(doctor::Options),
+    /// Measure a server with many virtual machines.
+    #[command(subcommand)]
+    Bench(bench::Verb),
     /// Run the server.
     Serve {
         #[arg(
@@ -138,7 +142,8 @@ async fn ask(command: Command, options: connection::Options) -> anyhow::Result<(
         Command::Token(verb) => user::tokens(&options.session()?, verb).await,
         Command::Login(login) => login::login(&options, login).await,
         Command::Logout => login::logout(&options).await,
-        Command::Doctor => doctor::run(&options.session()?).await,
+        Command::Bench(verb) => bench::run(verb, options.json).await,
+        Command::Doctor(wanted) => doctor::run(&options.session()?, &wanted).await,
         Command::Db(verb) => db::run(&options.data(), verb).await,
         Command::Serve { .. } | Command::Config(_) | Command::Agent(_) | Command::Media(_) => {
             Ok(())

@@ -113,6 +113,31 @@ pub struct TimelineEntry {
     pub details: Vec<(String, String)>,
 }
 
+/// A machine's last boot beside its last good one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BootComparison {
+    /// When the good boot began; none if there is none.
+    pub good_at: Option<Millis>,
+    pub last_at: Millis,
+    /// Whether the last boot came to its script or agent with nothing refused or missing.
+    pub last_is_good: bool,
+    /// The first difference, as a sentence.
+    pub verdict: String,
+    pub steps: Vec<ComparedStep>,
+}
+
+/// One line of the comparison.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ComparedStep {
+    /// As in [`TimelineEntry`].
+    pub kind: String,
+    pub text: String,
+    /// Milliseconds after the start of the good boot; none if it did not happen there.
+    pub good_ms: Option<u64>,
+    /// Milliseconds after the start of the last boot; none if it did not happen there.
+    pub last_ms: Option<u64>,
+}
+
 /// Which part of a timeline.
 #[derive(
     Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, utoipa::IntoParams,

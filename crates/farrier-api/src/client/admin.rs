@@ -234,6 +234,11 @@ impl AdminClient {
         self.send(self.http.delete(self.url(path))).await.map(drop)
     }
 
+    /// A file, as it is.
+    pub async fn download(&self, path: &[&str]) -> Result<Bytes, AdminClientError> {
+        whole(self.send(self.http.get(self.url(path))).await?, MAX_ANSWER).await
+    }
+
     /// The address of `path`; each segment is escaped, whatever is in it.
     pub(super) fn url(&self, path: &[&str]) -> Url {
         let mut url = self.server.0.clone();

@@ -3,8 +3,10 @@
 use farrier_engine::Reason;
 use farrier_engine::facts::Stage;
 use farrier_engine::model::MachineId;
+use farrier_engine::silence::Awaited;
 use farrier_engine::timeline::Entry;
 use farrier_proto::wire::dhcpv4::MessageType;
+use farrier_proto::wire::option;
 
 use super::{Asked, Outcome};
 
@@ -34,6 +36,7 @@ impl Asked<'_> {
         if !self.is_news() {
             return;
         }
+        self.expect(outcome);
         let message = self.message_name();
         match outcome {
             Outcome::Reply { reply, .. } if !reply.yiaddr.is_unspecified() => {
@@ -49,6 +52,30 @@ impl Asked<'_> {
             Outcome::Ignore(reason) => {
                 self.tell(|machine| Entry::refused(machine, self.now, message, *reason))
             }
+        }
+    }
+
+    /// What the machine should do after this answer, if it boots at all.
+    fn expect(&self, outcome: &Outcome) {
+        let silences = &self.port.core.silences;
+        let Outcome::Reply { reply, .. } = outcome else {
+            return;
+        };
+        let relays = &self.port.core.relays;
+        match reply.message_type() {
+            Some(MessageType::Offer) => relays.offered(self.request.giaddr),
+            _ => relays.requested(self.request.giaddr),
+        }
+        let has_file = !reply.file.is_empty() || reply.options.contains(option::BOOTFILE_NAME);
+        let awaited = match reply.message_type() {
+            Some(MessageType::Offer) if !self.facts.wants_boot() => None,
+            Some(MessageType::Offer) if reply.yiaddr.is_unspecified() => Some(Awaited::Choice),
+            Some(MessageType::Offer) => Some(Awaited::Request),
+            _ => has_file.then_some(Awaited::File),
+        };
+        match awaited {
+            Some(awaited) => silences.expect(self.facts.mac, awaited, self.now),
+            None => silences.came(self.facts.mac),
         }
     }
 

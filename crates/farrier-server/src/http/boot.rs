@@ -85,6 +85,7 @@ async fn serve_file(
     let Some(name) = percent_decoded(uri.path()).and_then(|path| clean_name(&path).ok()) else {
         return not_found(&Missing::NoSuchName.to_string());
     };
+    boot.tree.asked_by_http(asker.ip);
     match boot.tree.resolve(&name, asker).await {
         Ok(served) => {
             let response = ranged(&served, &headers);

@@ -337,8 +337,8 @@ fn selector_back(d: agent::DiskSelector) -> task::DiskSelector {
     }
 }
 
-pub(crate) fn timeline_entry(e: &timeline::Entry) -> api::TimelineEntry {
-    let kind = match e.kind {
+pub(crate) fn kind_name(kind: timeline::Kind) -> &'static str {
+    match kind {
         timeline::Kind::Seen => "seen",
         timeline::Kind::Answered => "answered",
         timeline::Kind::Refused => "refused",
@@ -347,11 +347,14 @@ pub(crate) fn timeline_entry(e: &timeline::Entry) -> api::TimelineEntry {
         timeline::Kind::Task => "task",
         timeline::Kind::Operator => "operator",
         timeline::Kind::Warning => "warning",
-    };
+    }
+}
+
+pub(crate) fn timeline_entry(e: &timeline::Entry) -> api::TimelineEntry {
     api::TimelineEntry {
         at: e.at.0,
         machine: e.machine.0,
-        kind: kind.to_owned(),
+        kind: kind_name(e.kind).to_owned(),
         text: e.text.clone(),
         details: e.details.clone(),
     }

@@ -6,6 +6,7 @@
 
 mod access;
 mod convert;
+pub mod doctor_boot;
 mod explain;
 mod groups;
 mod images;
@@ -15,6 +16,7 @@ mod policy;
 mod refusal;
 mod server;
 pub mod sign_in;
+mod stories;
 mod tasks;
 
 use std::sync::Arc;

@@ -158,6 +158,7 @@ impl Desk {
         ];
         checks.push(self.check_certificates());
         checks.extend(self.check_loaders());
+        checks.extend(self.check_boot_plane());
         checks.push(self.check_machines());
         checks.push(self.check_others().await);
         checks.extend(crate::probe::check(&self.core.config.interfaces).await);

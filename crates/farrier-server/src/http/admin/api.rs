@@ -3,8 +3,9 @@
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request, State};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use farrier_api::admin as words;
 use farrier_api::admin::{
     Confirm, ExplainQuery, MachineChange, MachineQuery, NewMachine, NewTasks, NewToken, NewUser,
@@ -179,6 +180,35 @@ pub(super) async fn timeline(
     Asked(query): Asked<TimelineQuery>,
 ) -> Answer<words::Page<words::TimelineEntry>> {
     desk.timeline(id, &query).await.map(Json)
+}
+
+pub(super) async fn doctor_lines(
+    desk: Desk,
+    Named(server): Named<String>,
+) -> Result<String, Refusal> {
+    desk.doctor_lines(&server)
+}
+
+/// For Wireshark and tcpdump.
+pub(super) async fn capture(desk: Desk, Named(id): Named<Uuid>) -> Result<Response, Refusal> {
+    let file = desk.capture(id)?;
+    let name = format!("attachment; filename=\"{id}.pcap\"");
+    let kind = "application/vnd.tcpdump.pcap".to_owned();
+    Ok((
+        [
+            (header::CONTENT_TYPE, kind),
+            (header::CONTENT_DISPOSITION, name),
+        ],
+        file,
+    )
+        .into_response())
+}
+
+pub(super) async fn compare_boots(
+    desk: Desk,
+    Named(id): Named<Uuid>,
+) -> Answer<words::BootComparison> {
+    desk.compare_boots(id).await.map(Json)
 }
 
 pub(super) async fn plan_delete_machine(desk: Desk, Named(id): Named<Uuid>) -> Answer<Plan> {

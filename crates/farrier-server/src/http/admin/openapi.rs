@@ -11,7 +11,9 @@ use super::routes::{self, Access};
 #[openapi(components(schemas(
     admin::ApiToken,
     admin::AuditEntry,
+    admin::BootComparison,
     admin::Check,
+    admin::ComparedStep,
     admin::Confirm,
     admin::Doctor,
     admin::EffectiveSetting,
@@ -229,6 +231,7 @@ docs! {
     GET "/api/v1/events" "What changes, as it changes: ids only." [] Nothing => Events;
     GET "/api/v1/status" "How the server is." [] Nothing => Json("ServerStatus");
     GET "/api/v1/doctor" "Checks the server." [] Nothing => Json("Doctor");
+    GET "/api/v1/doctor/lines/{server}" "What a DHCP server beside us needs: dnsmasq, kea, isc or windows." [] Nothing => Bytes;
     GET "/api/v1/audit" "Who changed what." ["after", "limit"] Nothing => Page("AuditEntry");
     GET "/api/v1/timeline" "What happened to any machine." ["after", "limit"] Nothing => Page("TimelineEntry");
     GET "/api/v1/machines" "Machines." ["search", "registration", "after", "limit"] Nothing => Page("MachineSummary");
@@ -238,6 +241,8 @@ docs! {
     POST "/api/v1/machines/{id}/approve" "Lets a machine in." [] Nothing => Json("MachineDetail");
     POST "/api/v1/machines/{id}/disable" "Keeps a machine out." [] Nothing => Json("MachineDetail");
     GET "/api/v1/machines/{id}/timeline" "What happened to a machine." ["after", "limit"] Nothing => Page("TimelineEntry");
+    GET "/api/v1/machines/{id}/capture" "A machine's last packets, as a capture file." [] Nothing => Bytes;
+    GET "/api/v1/machines/{id}/compare" "The last boot beside the last good one." [] Nothing => Json("BootComparison");
     GET "/api/v1/machines/{id}/delete" "What forgetting a machine would do." [] Nothing => Json("Plan");
     POST "/api/v1/machines/{id}/delete" "Forgets a machine." [] Json("Confirm") => Nothing;
     GET "/api/v1/tasks" "Tasks, the newest first." ["machine", "state", "after", "limit"] Nothing => Page("TaskSummary");

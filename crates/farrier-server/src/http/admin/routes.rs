@@ -62,6 +62,12 @@ fn api_routes() -> Vec<Route> {
         route("GET", "/api/v1/status", Needs(Look), get(api::status)),
         route(
             "GET",
+            "/api/v1/doctor/lines/{server}",
+            Needs(Look),
+            get(api::doctor_lines),
+        ),
+        route(
+            "GET",
             "/api/v1/doctor",
             Needs(CheckServer),
             get(api::doctor),
@@ -104,6 +110,18 @@ fn api_routes() -> Vec<Route> {
             "/api/v1/machines/{id}/timeline",
             Needs(Look),
             get(api::timeline),
+        ),
+        route(
+            "GET",
+            "/api/v1/machines/{id}/capture",
+            Needs(Look),
+            get(api::capture),
+        ),
+        route(
+            "GET",
+            "/api/v1/machines/{id}/compare",
+            Needs(Look),
+            get(api::compare_boots),
         ),
         route(
             "GET",

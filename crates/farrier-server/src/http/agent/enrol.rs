@@ -49,6 +49,9 @@ pub(super) async fn enrol(
         .retry());
     }
     let machine = admit(&plane, machine).await?;
+    for mac in &machine.macs {
+        plane.core.silences.came(*mac);
+    }
     let mut session = AgentSession {
         machine: machine.id,
         key,

@@ -1,0 +1,397 @@
+//! `farrier bench tftp`, and the client that the storm uses too.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Args;
+use farrier_proto::wire::tftp::{ErrorCode, Mode, Packet, ReadRequest, TransferOptions};
+use tokio::net::UdpSocket;
+use tokio::task::JoinSet;
+
+use super::TFTP_PORT;
+use super::tally::{Report, Tally};
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// The server to ask.
+    #[arg(value_name = "SERVER")]
+    target: Ipv4Addr,
+    /// The file to fetch.
+    file: String,
+    /// A copy of it: every byte that arrives is compared.
+    #[arg(long)]
+    expect: Option<PathBuf>,
+    /// Machines that fetch at the same time.
+    #[arg(long, default_value_t = 16)]
+    clients: u32,
+    /// Gives each machine an address of its own, from this one on; this host must hold their network
+    /// (`ip route add local NETWORK dev lo`).
+    #[arg(long, value_name = "FIRST_ADDRESS")]
+    from: Option<Ipv4Addr>,
+    /// Fetches in all.
+    #[arg(long, default_value_t = 64)]
+    count: u32,
+    #[arg(long, default_value_t = 1468)]
+    blksize: u16,
+    /// Blocks per acknowledgement (RFC 7440); 1 asks for none.
+    #[arg(long, default_value_t = 1)]
+    window: u16,
+    /// Share of packets that are thrown away in either direction, such as 0.003.
+    #[arg(long, default_value_t = 0.0)]
+    loss: f64,
+    /// The order of losses.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+pub(super) async fn run(options: Options) -> anyhow::Result<Vec<Report>> {
+    let expected = match &options.expect {
+        None => None,
+        Some(file) => Some(
+            std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?,
+        ),
+    };
+    let fetch = Fetch {
+        from: Ipv4Addr::UNSPECIFIED,
+        server: options.target,
+        name: options.file,
+        options: TransferOptions {
+            blksize: Some(options.blksize),
+            tsize: Some(0),
+            timeout: None,
+            windowsize: (options.window > 1).then_some(options.window),
+        },
+        expected: expected.map(Arc::from),
+        loss: options.loss,
+    };
+    let left = Arc::new(AtomicU32::new(options.count));
+    let started = Instant::now();
+    let mut clients = JoinSet::new();
+    for client in 0..options.clients {
+        let left = Arc::clone(&left);
+        let fetch = Fetch {
+            from: own_address(options.from, client),
+            ..fetch.clone()
+        };
+        let mut dice = Dice(options.seed ^ (u64::from(client) << 32) | 1);
+        clients.spawn(async move {
+            let mut tally = Tally::default();
+            while left
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                    left.checked_sub(1)
+                })
+                .is_ok()
+            {
+                fetch.once(&mut tally, &mut dice).await;
+            }
+            tally
+        });
+    }
+    let mut all = Tally::default();
+    while let Some(tally) = clients.join_next().await {
+        all.add(tally?);
+    }
+    Ok(vec![all.report("tftp", started)])
+}
+
+/// The address of one of many machines; unspecified lets the kernel choose.
+pub(super) fn own_address(first: Option<Ipv4Addr>, number: u32) -> Ipv4Addr {
+    first.map_or(Ipv4Addr::UNSPECIFIED, |first| {
+        Ipv4Addr::from_bits(first.to_bits().wrapping_add(number))
+    })
+}
+
+/// One file, asked for as one kind of firmware does.
+#[derive(Clone, Debug)]
+pub(super) struct Fetch {
+    /// Our own address; unspecified lets the kernel choose.
+    pub(super) from: Ipv4Addr,
+    pub(super) server: Ipv4Addr,
+    pub(super) name: String,
+    pub(super) options: TransferOptions,
+    pub(super) expected: Option<Arc<[u8]>>,
+    pub(super) loss: f64,
+}
+
+impl Fetch {
+    /// Fetches it and counts how that went. True if it arrived.
+    pub(super) async fn once(&self, tally: &mut Tally, dice: &mut Dice) -> bool {
+        let started = Instant::now();
+        match self.transfer(tally, dice).await {
+            Ok(bytes) => {
+                tally.done(started.elapsed(), bytes);
+                true
+            }
+            Err(why) => {
+                tally.failed(why);
+                false
+            }
+        }
+    }
+
+    /// The question for the size that edk2 asks first and breaks off.
+    pub(super) async fn ask_size(&self) -> Result<(), String> {
+        let socket = self.socket().await?;
+        let mut buffer = [0; 1024];
+        for _ in 0..TRIES {
+            socket
+                .send_to(&self.request(), (self.server, TFTP_PORT))
+                .await
+                .map_err(said)?;
+            let Ok(got) = tokio::time::timeout(PATIENCE, socket.recv_from(&mut buffer)).await
+            else {
+                continue;
+            };
+            let (len, peer) = got.map_err(said)?;
+            if let Ok(Packet::Error { text, .. }) = Packet::decode(&buffer[..len]) {
+                return Err(refused(text));
+            }
+            let broken_off = Packet::Error {
+                code: ErrorCode::OPTION_REFUSED,
+                text: b"User aborted the transfer",
+            };
+            socket
+                .send_to(&broken_off.encode(), peer)
+                .await
+                .map_err(said)?;
+            return Ok(());
+        }
+        Err("no answer to the question for the size".to_owned())
+    }
+
+    async fn socket(&self) -> Result<UdpSocket, String> {
+        let at = SocketAddrV4::new(self.from, 0);
+        UdpSocket::bind(at)
+            .await
+            .map_err(|error| format!("{at} cannot be used: {error}"))
+    }
+
+    fn request(&self) -> Vec<u8> {
+        Packet::ReadRequest(ReadRequest {
+            name: self.name.clone().into_bytes(),
+            mode: Mode::Octet,
+            options: self.options,
+        })
+        .encode()
+    }
+
+    async fn transfer(&self, tally: &mut Tally, dice: &mut Dice) -> Result<u64, String> {
+        let socket = self.socket().await?;
+        let mut got = Received {
+            fetch: self,
+            blksize: 512,
+            window: 1,
+            block: 0,
+            bytes: 0,
+            since_ack: 0,
+        };
+        let mut last = self.request();
+        let mut peer: SocketAddr = (self.server, TFTP_PORT).into();
+        let mut buffer = vec![0; 65_536];
+        let mut tries = 0;
+        socket.send_to(&last, peer).await.map_err(said)?;
+        loop {
+            let (len, from) =
+                match tokio::time::timeout(PATIENCE, socket.recv_from(&mut buffer)).await {
+                    Ok(packet) => packet.map_err(said)?,
+                    Err(_) if tries == TRIES => return Err("the server fell silent".to_owned()),
+                    Err(_) => {
+                        tries += 1;
+                        tally.resent(1);
+                        socket.send_to(&last, peer).await.map_err(said)?;
+                        continue;
+                    }
+                };
+            if dice.says(self.loss) {
+                continue;
+            }
+            if peer.port() == TFTP_PORT && from.ip() == peer.ip() {
+                peer = from;
+            }
+            let packet = Packet::decode(&buffer[..len]).map_err(|e| e.to_string())?;
+            let Some(answer) = got.take(packet)? else {
+                continue;
+            };
+            (tries, last) = (0, answer.packet);
+            // The last ACK is not thrown away: nobody would send it again.
+            if answer.done || !dice.says(self.loss) {
+                socket.send_to(&last, peer).await.map_err(said)?;
+            }
+            if answer.done {
+                return Ok(got.bytes);
+            }
+        }
+    }
+}
+
+/// How far a transfer is.
+struct Received<'a> {
+    fetch: &'a Fetch,
+    blksize: usize,
+    window: u16,
+    /// The last block that arrived in its order.
+    block: u16,
+    bytes: u64,
+    since_ack: u16,
+}
+
+struct Answer {
+    packet: Vec<u8>,
+    done: bool,
+}
+
+impl Received<'_> {
+    fn take(&mut self, packet: Packet<'_>) -> Result<Option<Answer>, String> {
+        match packet {
+            Packet::OptionAck(options) if self.bytes == 0 => {
+                self.blksize = options.blksize.map_or(512, usize::from);
+                self.window = options.windowsize.unwrap_or(1);
+                Ok(Some(self.ack(false)))
+            }
+            Packet::Data { block, data } if block == self.block.wrapping_add(1) => {
+                self.compare(data)?;
+                self.block = block;
+                self.bytes += data.len() as u64;
+                self.since_ack += 1;
+                let done = data.len() < self.blksize;
+                Ok((done || self.since_ack == self.window).then(|| self.ack(done)))
+            }
+            // One is missing: say once what arrived, so that the server goes back (RFC 7440 section 4).
+            Packet::Data { .. } if self.window > 1 && self.since_ack > 0 => {
+                Ok(Some(self.ack(false)))
+            }
+            Packet::Data { block, .. } if block == self.block && self.window == 1 => {
+                Ok(Some(self.ack(false)))
+            }
+            Packet::Error { text, .. } => Err(refused(text)),
+            _ => Ok(None),
+        }
+    }
+
+    fn ack(&mut self, done: bool) -> Answer {
+        self.since_ack = 0;
+        Answer {
+            packet: Packet::Ack { block: self.block }.encode(),
+            done,
+        }
+    }
+
+    fn compare(&self, data: &[u8]) -> Result<(), String> {
+        let Some(expected) = &self.fetch.expected else {
+            return Ok(());
+        };
+        let at = usize::try_from(self.bytes).unwrap_or(usize::MAX);
+        match expected.get(at..at.saturating_add(data.len())) {
+            Some(right) if right == data => Ok(()),
+            _ => Err("wrong bytes".to_owned()),
+        }
+    }
+}
+
+/// Random numbers that come out the same for the same seed (xorshift64).
+#[derive(Debug)]
+pub(super) struct Dice(pub(super) u64);
+
+impl Dice {
+    /// True in this share of all calls.
+    fn says(&mut self, share: f64) -> bool {
+        if share <= 0.0 {
+            return false;
+        }
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as f64 / ((1u64 << 53) as f64) < share
+    }
+}
+
+fn said(error: std::io::Error) -> String {
+    error.to_string()
+}
+
+fn refused(text: &[u8]) -> String {
+    format!("refused: {}", String::from_utf8_lossy(text))
+}
+
+/// iPXE and GRUB ask again after about a second, edk2 after four.
+const PATIENCE: Duration = Duration::from_secs(1);
+const TRIES: u32 = 6;
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+
+    use farrier_proto::wire::tftp::{Packet, TransferOptions};
+
+    use super::{Dice, Fetch, Received};
+
+    fn fetch() -> Fetch {
+        Fetch {
+            from: Ipv4Addr::UNSPECIFIED,
+            server: Ipv4Addr::LOCALHOST,
+            name: "x".to_owned(),
+            options: TransferOptions::default(),
+            expected: Some(Arc::from([1u8; 20])),
+            loss: 0.0,
+        }
+    }
+
+    fn received(fetch: &Fetch) -> Received<'_> {
+        Received {
+            fetch,
+            blksize: 8,
+            window: 2,
+            block: 0,
+            bytes: 0,
+            since_ack: 0,
+        }
+    }
+
+    #[test]
+    fn rfc7440_a_window_is_acknowledged_once_and_a_gap_at_once() {
+        let fetch = fetch();
+        let mut got = received(&fetch);
+        let mut take = |block, len: usize| {
+            let data = vec![1; len];
+            let answer = got.take(Packet::Data { block, data: &data }).unwrap();
+            answer.map(|answer| (answer.packet[3], answer.done))
+        };
+        assert_eq!(take(1, 8), None);
+        assert_eq!(take(3, 4), Some((1, false)), "block 2 is missing");
+        assert_eq!(take(3, 4), None, "said already");
+        assert_eq!(take(2, 8), None);
+        assert_eq!(take(3, 4), Some((3, true)));
+    }
+
+    #[test]
+    fn bytes_that_differ_are_found() {
+        let fetch = fetch();
+        let mut got = received(&fetch);
+        assert!(
+            got.take(Packet::Data {
+                block: 1,
+                data: &[1, 1, 2, 1, 1, 1, 1, 1]
+            })
+            .is_err()
+        );
+        assert!(
+            got.take(Packet::Error {
+                code: super::ErrorCode(1),
+                text: b"no"
+            })
+            .is_err()
+        );
+    }
+
+    #[test]
+    fn dice_lose_the_share_they_are_asked_for() {
+        let mut dice = Dice(9);
+        let lost = (0..100_000).filter(|_| dice.says(0.003)).count();
+        assert!((200..400).contains(&lost), "{lost}");
+    }
+}
