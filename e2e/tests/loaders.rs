@@ -106,6 +106,14 @@ impl Run {
 #[test]
 fn k_secure_boot_gets_the_signed_chain() {
     let run = run("k-secure", &[]);
+    let chain = run.site.farrier(&["loader", "show"]).unwrap();
+    for words in [
+        "shim-x64 starts it",
+        "shim-x64 REFUSES it: it is not signed",
+        "trusts Debian Secure Boot CA",
+    ] {
+        assert!(chain.contains(words), "{words} in\n{chain}");
+    }
     let machine = Machine::new("secure", Firmware::SecurePxe4, 41).memory(768);
     let mut vm = run.start(&machine);
     vm.wait_for("Access Denied", BOOT).unwrap();
