@@ -26,7 +26,8 @@ struct Rations {
     networks: Buckets<IpAddr>,
     /// By our address there.
     interfaces: Buckets<IpAddr>,
-    agents: Buckets<IpAddr>,
+    /// Apart for machines that somebody confirmed: strangers behind the same address take nothing from them.
+    agents: Buckets<(IpAddr, bool)>,
 }
 
 impl Default for Admission {
@@ -49,10 +50,10 @@ impl Admission {
     }
 
     /// Lets this address start one more agent.
-    pub fn start_agent(&self, asker: Asker) -> Result<(), Reason> {
+    pub fn start_agent(&self, asker: Asker, confirmed: bool) -> Result<(), Reason> {
         let now = self.now();
         let mut rations = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        let agents = rations.agents.of(asker.ip, now);
+        let agents = rations.agents.of((asker.ip, confirmed), now);
         if agents.left(now) == 0 {
             return Err(Reason::TooManyBoots);
         }

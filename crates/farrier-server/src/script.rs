@@ -368,7 +368,8 @@ impl Page<'_> {
         let Some(agent) = agent.as_ref() else {
             return Ok(self.message(Reason::NoAgent)?);
         };
-        if let Err(reason) = self.core.admission.start_agent(self.asker) {
+        let confirmed = machine.registration == Registration::Approved;
+        if let Err(reason) = self.core.admission.start_agent(self.asker, confirmed) {
             self.core.counters.ignored(reason, now);
             self.core
                 .note_entry(Entry::refused(machine.id, now, "the script", reason));

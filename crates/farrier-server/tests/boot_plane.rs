@@ -253,6 +253,8 @@ async fn t10_invented_addresses_do_not_fill_the_database() {
     let (at, _stop) = http(&site, vec![LOOPBACK], LIMITS).await;
     let known = "52:54:00:00:00:01";
     site.script(known).await;
+    site.set_registration(site.machine_of(known), Registration::Approved)
+        .await;
     let usual = site.script(known).await;
     let start = Instant::now();
     let mut stream = TcpStream::connect(at).await.unwrap();
@@ -274,6 +276,10 @@ async fn t10_invented_addresses_do_not_fill_the_database() {
             assert!(asked.elapsed() < Duration::from_secs(1));
         }
     }
+    // Work for it starts its agent, from the very address where all the others asked.
+    site.order(site.machine_of(known), Work::Inventory).await;
+    let script = site.script(known).await;
+    assert!(script.contains("farrier.token="), "{script}");
     let seconds = usize::try_from(start.elapsed().as_secs()).unwrap() + 1;
     let machines = site.core.fleet.machine_count();
     println!(
