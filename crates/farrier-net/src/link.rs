@@ -9,6 +9,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use farrier_proto::MacAddr;
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 
+/// The EtherType of IPv4.
+const IPV4: u16 = 0x0800;
 const IPV4_HEADER: usize = 20;
 const UDP_HEADER: usize = 8;
 const TIME_TO_LIVE: u8 = 64;
@@ -44,8 +46,13 @@ impl LinkSender {
         payload: &[u8],
     ) -> io::Result<()> {
         let packet = udp_packet(source, target, payload)?;
+        self.send_frame(IPV4, mac, &packet)
+    }
+
+    /// Sends `payload` in a frame of this EtherType to `mac`.
+    pub fn send_frame(&self, ethertype: u16, mac: MacAddr, payload: &[u8]) -> io::Result<()> {
         self.socket
-            .send_to(&packet, &self.hardware_address(mac))
+            .send_to(payload, &self.hardware_address(ethertype, mac))
             .map(drop)
     }
 
@@ -53,13 +60,13 @@ impl LinkSender {
         unsafe_code,
         reason = "socket2 has no constructor for link-layer addresses"
     )]
-    fn hardware_address(&self, mac: MacAddr) -> SockAddr {
+    fn hardware_address(&self, ethertype: u16, mac: MacAddr) -> SockAddr {
         let mut storage = SockAddrStorage::zeroed();
         // SAFETY: sockaddr_ll is a plain C struct that fits into sockaddr_storage, which is zeroed and
         // aligned for every socket address; all bit patterns are valid for both.
         let link = unsafe { storage.view_as::<libc::sockaddr_ll>() };
         link.sll_family = libc::AF_PACKET as libc::sa_family_t;
-        link.sll_protocol = (libc::ETH_P_IP as u16).to_be();
+        link.sll_protocol = ethertype.to_be();
         link.sll_ifindex = self.interface_index;
         link.sll_halen = 6;
         link.sll_addr[..6].copy_from_slice(&mac.0);

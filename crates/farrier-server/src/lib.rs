@@ -37,6 +37,7 @@ pub mod packet_log;
 mod plane_thread;
 pub mod probe;
 pub mod relays;
+pub mod reservations;
 pub mod rounds;
 pub mod rules;
 pub mod run;

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use farrier_image::key::SigningKey;
 use farrier_image::store::{Access, Store, StoreKeys, StoreOptions};
 use farrier_server::agent_image::{Ingredients, KernelPackage, build};
@@ -14,6 +14,7 @@ use farrier_server::config::{Config, EXAMPLE};
 use farrier_server::loaders::{
     Loaders, read_loader, read_package, store as store_loaders, trust_report,
 };
+use farrier_server::reservations;
 use tracing_subscriber::EnvFilter;
 
 use crate::exit::Failure;
@@ -26,8 +27,31 @@ pub(crate) enum ConfigVerb {
         #[arg(default_value = "/etc/farrier/farrier.toml")]
         file: PathBuf,
     },
+    /// Print the reservations of another DHCP server's file as ours, to be put into the configuration.
+    /// All of them, or the faults with their lines.
+    Reservations {
+        file: PathBuf,
+        /// Whose file it is.
+        #[arg(long, value_enum)]
+        from: Source,
+        /// The configuration whose subnets they belong to.
+        #[arg(long, default_value = "/etc/farrier/farrier.toml")]
+        config: PathBuf,
+    },
     /// Print a commented example with every key and its default.
     Reference,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Source {
+    /// A table whose first line names the columns mac or uuid, address, name.
+    Csv,
+    /// ISC's dhcpd.conf.
+    Dhcpd,
+    /// dhcp-host lines.
+    Dnsmasq,
+    /// Kea's JSON.
+    Kea,
 }
 
 #[derive(Debug, Subcommand)]
@@ -68,6 +92,36 @@ pub(crate) fn config(verb: &ConfigVerb) -> anyhow::Result<()> {
             ))
         }
         ConfigVerb::Reference => output::data(EXAMPLE),
+        ConfigVerb::Reservations { file, from, config } => import(file, *from, config),
+    }
+}
+
+fn import(file: &Path, from: Source, config: &Path) -> anyhow::Result<()> {
+    let subnets = Config::load(config)?.subnets;
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("{} cannot be read", file.display()))?;
+    let format = match from {
+        Source::Csv => reservations::Format::Csv,
+        Source::Dhcpd => reservations::Format::Dhcpd,
+        Source::Dnsmasq => reservations::Format::Dnsmasq,
+        Source::Kea => reservations::Format::Kea,
+    };
+    match reservations::read(format, &text, &subnets) {
+        Ok(found) if found.is_empty() => {
+            anyhow::bail!(
+                "{} has no reservation with an address; is --from right?",
+                file.display()
+            )
+        }
+        Ok(found) => output::data(reservations::render(&found, &subnets).trim_end()),
+        Err(faults) => {
+            let told: Vec<String> = faults.iter().map(|fault| format!("\n  {fault}")).collect();
+            anyhow::bail!(
+                "nothing of {} is taken over; correct it and try again:{}",
+                file.display(),
+                told.concat()
+            )
+        }
     }
 }
 

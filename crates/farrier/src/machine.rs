@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::{Subcommand, ValueEnum};
 use farrier_api::admin::{
     BootComparison, MachineChange, MachineDetail, MachineQuery, MachineSummary, MenuEntry,
-    NewIntent, NewMachine, Page, Registration, TimelineEntry, TimelineQuery, Until,
+    NewIntent, NewMachine, Page, Registration, TimelineEntry, TimelineQuery, Until, Wake, Woken,
 };
 use farrier_server::service::describe_work;
 use farrier_server::ui::text::{bytes, shown};
@@ -65,6 +65,13 @@ pub(crate) enum Verb {
     },
     /// Let a machine in: its agent may enrol and work.
     Approve { machine: String },
+    /// Wake a machine by magic packets (Wake-on-LAN).
+    Wake {
+        machine: String,
+        /// The password its card wants: 00:11:22:33:44:55 or 1.2.3.4.
+        #[arg(long, value_name = "PASSWORD")]
+        secure_on: Option<String>,
+    },
     /// Tell a machine to leave the network boot alone.
     Disable { machine: String },
     /// Let a disabled machine in again.
@@ -185,6 +192,13 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> anyhow::Result<()> {
             )
         }
         Verb::Approve { machine } => register(session, &machine, "approve", "approved").await,
+        Verb::Wake { machine, secure_on } => {
+            let id = id_of(session, &machine).await?;
+            let woken = client
+                .post(&["machines", &id, "wake"], &Wake { secure_on })
+                .await?;
+            session.show(&woken, woken_text)
+        }
         Verb::Enable { machine } => register(session, &machine, "approve", "enabled").await,
         Verb::Disable { machine } => register(session, &machine, "disable", "disabled").await,
         Verb::Delete { machine, yes } => {
@@ -277,6 +291,12 @@ async fn id_of(session: &Session, machine: &str) -> anyhow::Result<String> {
 
 fn outcome(word: &'static str) -> impl FnOnce(&MachineDetail) -> String {
     move |machine| format!("{}: {word}", shown(&called(&machine.summary)))
+}
+
+fn woken_text(woken: &Woken) -> String {
+    let failed = woken.failed.iter().map(|what| format!("failed: {what}"));
+    let sent = woken.sent.iter().map(|what| format!("sent: {what}"));
+    sent.chain(failed).collect::<Vec<_>>().join("\n")
 }
 
 /// What people call it.

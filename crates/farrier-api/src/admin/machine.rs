@@ -100,6 +100,24 @@ pub struct MachineChange {
     pub group: Option<String>,
 }
 
+/// How to wake a machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Wake {
+    /// The password some network cards want: six hex bytes or four numbers with dots. It is not kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secure_on: Option<String>,
+}
+
+/// What went out. Whether the machine heard it, its next boot tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Woken {
+    /// Each packet: to which hardware address, by which way.
+    pub sent: Vec<String>,
+    /// Ways that failed, with the cause.
+    pub failed: Vec<String>,
+}
+
 /// One thing that happened to a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TimelineEntry {

@@ -4,7 +4,8 @@
 //! Reading order: [`dhcpv4`] is the message, [`dhcp_option`] its options in wire order, [`option`] the
 //! registry of their names, [`option_value`] the typed values read from them, [`pxe`] what hides in
 //! option 43, [`text`] the rendering for people, [`tftp`] the other protocol. [`dhcpv6`] and
-//! [`dhcpv6_option`] are the same for IPv6, [`ndp`] the hint that it is there.
+//! [`dhcpv6_option`] are the same for IPv6, [`ndp`] the hint that it is there, [`wake`] what starts a
+//! machine.
 
 pub mod dhcp_option;
 pub mod dhcpv4;
@@ -17,5 +18,6 @@ pub mod option_value;
 pub mod pxe;
 pub mod text;
 pub mod tftp;
+pub mod wake;
 
 pub use error::{DecodeError, MAX_ODDITIES, Oddity};

@@ -24,11 +24,12 @@ pub enum Action {
     ReleaseLease,
     SetPolicy,
     VerifyImage,
+    WakeMachine,
     WriteImage,
 }
 
 impl Action {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::ApproveMachine,
         Self::CancelTask,
         Self::CheckServer,
@@ -44,6 +45,7 @@ impl Action {
         Self::ReleaseLease,
         Self::SetPolicy,
         Self::VerifyImage,
+        Self::WakeMachine,
         Self::WriteImage,
     ];
 
@@ -60,6 +62,7 @@ impl Action {
             | Self::ReadImageContent
             | Self::ReleaseLease
             | Self::VerifyImage
+            | Self::WakeMachine
             | Self::WriteImage => Role::Operator,
             Self::DeleteImage
             | Self::DeleteMachine
@@ -89,6 +92,7 @@ impl Action {
             Self::ReleaseLease => "lease.release",
             Self::SetPolicy => "policy.set",
             Self::VerifyImage => "image.verify",
+            Self::WakeMachine => "machine.wake",
             Self::WriteImage => "image.write",
         }
     }
@@ -134,7 +138,7 @@ mod tests {
 
     /// Reviewed by hand: what each role may do. A change of the table must be repeated here.
     const VIEWER: [Action; 1] = [Action::Look];
-    const OPERATOR: [Action; 9] = [
+    const OPERATOR: [Action; 10] = [
         Action::ApproveMachine,
         Action::CancelTask,
         Action::CheckServer,
@@ -143,6 +147,7 @@ mod tests {
         Action::ReadImageContent,
         Action::ReleaseLease,
         Action::VerifyImage,
+        Action::WakeMachine,
         Action::WriteImage,
     ];
 

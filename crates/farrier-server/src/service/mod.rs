@@ -18,6 +18,7 @@ mod server;
 pub mod sign_in;
 mod stories;
 mod tasks;
+mod wake;
 
 use std::sync::Arc;
 

@@ -51,6 +51,7 @@ fn body(route: &Route, world: &World) -> Option<(&'static str, String)> {
             json(r#"{"token":"x","name":"y","password":"long enough for all"}"#.to_owned())
         }
         ("POST", "/api/v1/machines") => json(r#"{"macs":["52:54:00:00:09:09"]}"#.to_owned()),
+        ("POST", "/api/v1/machines/{id}/wake") => json("{}".to_owned()),
         ("PATCH", "/api/v1/machines/{id}") => json(r#"{"name":"lab-99"}"#.to_owned()),
         ("POST", "/api/v1/tasks" | "/api/v1/tasks/plan") => json(format!(
             r#"{{"machines":["{}"],"work":{{"kind":"inventory"}}}}"#,

@@ -167,6 +167,14 @@ pub(super) async fn approve_machine(
     desk.approve_machine(id).await.map(Json)
 }
 
+pub(super) async fn wake_machine(
+    desk: Desk,
+    Named(id): Named<Uuid>,
+    Body(wake): Body<words::Wake>,
+) -> Answer<words::Woken> {
+    desk.wake_machine(id, &wake).await.map(Json)
+}
+
 pub(super) async fn disable_machine(
     desk: Desk,
     Named(id): Named<Uuid>,

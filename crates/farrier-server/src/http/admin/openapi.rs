@@ -73,6 +73,8 @@ use super::routes::{self, Access};
     admin::UserChange,
     admin::Verdict,
     admin::Verified,
+    admin::Wake,
+    admin::Woken,
     agent::Bottleneck,
     agent::Cpu,
     agent::Disk,
@@ -239,6 +241,7 @@ docs! {
     GET "/api/v1/machines/{id}" "One machine, by id, name or address." [] Nothing => Json("MachineDetail");
     PATCH "/api/v1/machines/{id}" "Names a machine, or sets its settings." [] Json("MachineChange") => Json("MachineDetail");
     POST "/api/v1/machines/{id}/approve" "Lets a machine in." [] Nothing => Json("MachineDetail");
+    POST "/api/v1/machines/{id}/wake" "Sends a machine magic packets." [] Json("Wake") => Json("Woken");
     POST "/api/v1/machines/{id}/disable" "Keeps a machine out." [] Nothing => Json("MachineDetail");
     GET "/api/v1/machines/{id}/timeline" "What happened to a machine." ["after", "limit"] Nothing => Page("TimelineEntry");
     GET "/api/v1/machines/{id}/capture" "A machine's last packets, as a capture file." [] Nothing => Bytes;

@@ -39,7 +39,7 @@ fn api_routes() -> Vec<Route> {
     use Action::{
         ApproveMachine, CancelTask, CheckServer, CreateTask, DeleteImage, DeleteMachine,
         EditMachine, Look, ManageTokens, ManageUsers, ReadAudit, ReadImageContent, ReleaseLease,
-        SetPolicy, VerifyImage, WriteImage,
+        SetPolicy, VerifyImage, WakeMachine, WriteImage,
     };
     vec![
         route("GET", "/api/v1/health", Public, get(api::health)),
@@ -98,6 +98,12 @@ fn api_routes() -> Vec<Route> {
             "/api/v1/machines/{id}/approve",
             Needs(ApproveMachine),
             post(api::approve_machine),
+        ),
+        route(
+            "POST",
+            "/api/v1/machines/{id}/wake",
+            Needs(WakeMachine),
+            post(api::wake_machine),
         ),
         route(
             "POST",
