@@ -34,7 +34,9 @@ fn words(text: &str) -> Vec<Word<'_>> {
                 break;
             };
             let (text, after) = match first {
-                '"' => rest[1..].split_once('"').unwrap_or((&rest[1..], "")),
+                '"' => rest[1..]
+                    .split_once('"')
+                    .unwrap_or_else(|| (&rest[1..], "")),
                 '{' | '}' | ';' | ',' => rest.split_at(1),
                 _ => {
                     let stop = |c: char| c.is_whitespace() || "{};,\"#".contains(c);

@@ -82,7 +82,7 @@ pub fn read(
         }
         let subnet = subnets.iter().find(|s| s.subnet.contains(entry.address));
         let network = subnet.map(|subnet| subnet.subnet.network);
-        if let Some(line) = holders.insert((entry.holder.clone(), network), entry.line) {
+        if let Some(line) = holders.insert((entry.holder, network), entry.line) {
             add(format!("the machine has an address in line {line} too"));
         }
         let Some(subnet) = subnet else {
