@@ -77,7 +77,7 @@ impl Exchange {
         self.recorded
             .message
             .server_identifier()
-            .unwrap_or(*self.recorded.source.ip())
+            .unwrap_or_else(|| *self.recorded.source.ip())
     }
 
     fn lend(&self) -> Lend {
