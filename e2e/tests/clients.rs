@@ -234,3 +234,24 @@ fn perfdhcp_drives_leases_without_loss() {
         "{leases}"
     );
 }
+
+/// A Raspberry Pi 4 loses TFTP blocks above 1024 bytes and asks for larger ones all the same.
+#[test]
+fn quirk_devices_that_lose_large_blocks_get_small_ones() {
+    let run = run("clients-quirk");
+    let (name, bytes) = run.loader();
+    let target = run.folder.join("fetched");
+    run.client
+        .ip(["link", "set", "eth0", "address", "dc:a6:32:00:77:01"])
+        .unwrap();
+    let class = "PXEClient:Arch:00041:UNDI:003000";
+    clients::udhcpc(&run.client, &run.folder, &["-V", class, "-x", "0x5d:0029"]).unwrap();
+    let mut curl = run.client.command("curl");
+    curl.args(["--verbose", "--tftp-blksize", "1400", "--output"])
+        .arg(&target)
+        .arg(format!("tftp://{}/{name}", run.server()));
+    let output = curl.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("got option=(blksize) value=(1024)"), "{said}");
+    assert!(fs::read(&target).unwrap() == bytes);
+}

@@ -4,7 +4,8 @@
 //! A packet ends as an [`Outcome`]; there is no silence without a counted reason.
 //!
 //! OFFER and ACK are decided each by itself, since some firmware tells its architecture only in the second
-//! (`docs/concepts/booting.md`). The only wait is for a lease to become durable.
+//! (`docs/concepts/booting.md`). The only waits are for a lease to become durable, and for devices that hang when
+//! they are answered at once.
 
 mod lend;
 mod record;
@@ -111,6 +112,7 @@ impl BootPort {
         packets.keep(asked.facts.mac, asked.now, source, own, datagram);
         asked.record_request();
         let outcome = asked.answer().await;
+        asked.leave_in_peace(&outcome).await;
         asked.record(&outcome);
         asked.remember(&outcome);
         outcome
@@ -176,6 +178,19 @@ impl Asked<'_> {
             // Beside another server the rest of the exchange is between it and the client.
             (DHCP_PORT, Mode::Proxy, _) => Outcome::Ignore(Reason::ChoseOtherServer),
             _ => Outcome::Ignore(Reason::Malformed),
+        }
+    }
+
+    /// Some devices hang when they are answered at once (`quirk`). A flood in their name must not take every place,
+    /// so only so many answers wait at a time.
+    async fn leave_in_peace(&self, outcome: &Outcome) {
+        let Some(delay) = self.facts.reply_delay() else {
+            return;
+        };
+        if let Outcome::Reply { .. } = outcome
+            && let Ok(_place) = self.port.core.late_answers.try_acquire()
+        {
+            tokio::time::sleep(delay).await;
         }
     }
 

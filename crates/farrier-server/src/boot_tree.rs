@@ -394,6 +394,12 @@ impl BootTree {
         leased.or_else(|| self.card(ip))
     }
 
+    /// The largest TFTP block that the device at this address takes, if it is one of those with a limit.
+    #[must_use]
+    pub fn max_blksize(&self, ip: IpAddr) -> Option<u16> {
+        self.core.sightings.max_blksize(self.mac_of(ip)?)
+    }
+
     /// The hardware address behind an address: as the kernel learned it, or as the address itself tells.
     fn card(&self, ip: IpAddr) -> Option<MacAddr> {
         match ip {

@@ -14,7 +14,7 @@ use farrier_engine::task::Task;
 use farrier_engine::timeline::{Entry, Kind};
 use farrier_image::store::Store;
 use farrier_proto::MacAddr;
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 use uuid::Uuid;
 
 use crate::admission::Admission;
@@ -54,6 +54,8 @@ pub struct Core {
     pub snapshot: ArcSwap<Snapshot>,
     pub sightings: Sightings,
     pub exchanges: Exchanges,
+    /// Places for answers that wait because of a device's habits.
+    pub late_answers: Semaphore,
     pub admission: Admission,
     pub silences: Silences,
     pub relays: Relays,

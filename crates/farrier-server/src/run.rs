@@ -9,7 +9,7 @@ use farrier_db::Db;
 use farrier_image::store::{Store, StoreKeys, StoreOptions};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::task::JoinSet;
 
 use crate::admission::Admission;
@@ -113,6 +113,7 @@ pub async fn open(config: Config) -> anyhow::Result<(Arc<Core>, tokio::task::Joi
         site: ArcSwap::from_pointee(site),
         sightings: Sightings::default(),
         exchanges: Exchanges::default(),
+        late_answers: Semaphore::new(LATE_ANSWERS),
         admission: Admission::default(),
         silences: Silences::default(),
         relays: Relays::default(),
@@ -361,6 +362,8 @@ async fn close(core: Arc<Core>, storing: tokio::task::JoinHandle<()>) {
     }
 }
 
+/// A classroom of such devices; the next ones are answered at once, as everybody else.
+const LATE_ANSWERS: usize = 64;
 /// Ten thousand machines behind a few relays and NATs.
 const BOOT_LIMITS: Limits = Limits {
     total: 8192,

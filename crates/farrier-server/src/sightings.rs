@@ -31,7 +31,16 @@ struct Inner {
     /// Who did not run one, and when.
     refusing: HashMap<MacAddr, WallTime>,
     /// What firmware last said of itself by DHCP, and when.
-    kinds: HashMap<MacAddr, (Option<Arch>, Option<FirmwareKind>, WallTime)>,
+    kinds: HashMap<MacAddr, Said>,
+}
+
+/// What firmware says of itself only by DHCP.
+#[derive(Debug)]
+struct Said {
+    arch: Option<Arch>,
+    firmware: Option<FirmwareKind>,
+    max_blksize: Option<u16>,
+    at: WallTime,
 }
 
 impl Sightings {
@@ -78,10 +87,16 @@ impl Sightings {
         if inner.kinds.len() >= MAX_STRANGERS && !inner.kinds.contains_key(&mac) {
             inner
                 .kinds
-                .retain(|_, (.., at)| now.since(*at) < LOADS_KEPT);
+                .retain(|_, said| now.since(said.at) < LOADS_KEPT);
         }
         if inner.kinds.len() < MAX_STRANGERS {
-            inner.kinds.insert(mac, (facts.arch, facts.firmware, now));
+            let said = Said {
+                arch: facts.arch,
+                firmware: facts.firmware,
+                max_blksize: facts.max_blksize(),
+                at: now,
+            };
+            inner.kinds.insert(mac, said);
         }
     }
 
@@ -89,10 +104,14 @@ impl Sightings {
     #[must_use]
     pub fn kind(&self, mac: MacAddr) -> Option<(Option<Arch>, Option<FirmwareKind>)> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner
-            .kinds
-            .get(&mac)
-            .map(|(arch, firmware, _)| (*arch, *firmware))
+        inner.kinds.get(&mac).map(|said| (said.arch, said.firmware))
+    }
+
+    /// The largest TFTP block that firmware of this address takes, if it is one of those with a limit.
+    #[must_use]
+    pub fn max_blksize(&self, mac: MacAddr) -> Option<u16> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.kinds.get(&mac)?.max_blksize
     }
 
     /// A loader went out whole to this address.

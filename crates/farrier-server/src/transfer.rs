@@ -134,7 +134,7 @@ impl TftpServer {
         };
         let clock = place_clock();
         let length = served.content.len() as u64;
-        let mut transfer = TftpTransfer::new(clock(), &request, length, Limits::default());
+        let mut transfer = TftpTransfer::new(clock(), &request, length, self.limits(peer));
         if transfer.options().is_empty() && !client.tab.is_proven() {
             self.tree
                 .refused(self.asker(peer), Reason::AddressNotProven);
@@ -189,6 +189,16 @@ impl TftpServer {
         self.tree.answered(client.peer, self.own_port(), &packet);
         // The client asks again when this is lost.
         let _ = self.socket.send_to(&packet, client.peer).await;
+    }
+
+    /// Some devices lose large blocks (`quirk`).
+    fn limits(&self, peer: SocketAddr) -> Limits {
+        let usual = Limits::default();
+        let most = self.tree.max_blksize(peer.ip());
+        Limits {
+            max_blksize: most.unwrap_or(usual.max_blksize).min(usual.max_blksize),
+            ..usual
+        }
     }
 
     fn own_port(&self) -> SocketAddr {

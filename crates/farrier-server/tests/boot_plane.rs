@@ -1043,6 +1043,31 @@ async fn rfc3046_option_82_without_a_relay_is_answered_on_the_link() {
     );
 }
 
+/// raspberrypi/firmware#934: the boot ROM of a Raspberry Pi 3 hangs when it is answered at once.
+#[tokio::test]
+async fn quirk_a_hasty_rom_is_answered_late() {
+    use farrier_proto::wire::option;
+    let data = tempfile::tempdir().unwrap();
+    let site = Site::configured(data.path(), SUBNET).await;
+    let mut asked = Message::request(Xid(8), MacAddr([0xb8, 0x27, 0xeb, 0, 0, 1]));
+    asked.options.set(option::DHCP_MESSAGE_TYPE, vec![1]);
+    let class = b"PXEClient:Arch:00000:UNDI:002001".to_vec();
+    asked.options.set(option::VENDOR_CLASS_IDENTIFIER, class);
+    asked
+        .options
+        .set(option::CLIENT_SYSTEM_ARCHITECTURE, vec![0, 0]);
+    let began = Instant::now();
+    let said = port(&site, 67, Mode::Dhcp)
+        .await
+        .handle(
+            &asked.encode(),
+            SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68),
+        )
+        .await;
+    assert!(matches!(said, Outcome::Reply { .. }), "{said:?}");
+    assert!(began.elapsed() >= Duration::from_millis(1500));
+}
+
 /// A hundred thousand DISCOVERs of invented addresses: a known machine is offered its address all the while,
 /// in time, and gets it; nothing grows; and a minute later strangers are offered addresses again.
 #[tokio::test]

@@ -14,6 +14,7 @@ mod name;
 mod tests;
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use farrier_proto::MacAddr;
 use farrier_proto::reply::BootStyle;
@@ -204,5 +205,25 @@ impl BootFacts {
         self.quirks
             .iter()
             .flat_map(|quirk| quirk.effects.iter().copied())
+    }
+
+    /// The largest TFTP block the device takes, where that is less than others do.
+    #[must_use]
+    pub fn max_blksize(&self) -> Option<u16> {
+        let most = |effect| match effect {
+            Effect::MaxBlksize(most) => Some(most),
+            _ => None,
+        };
+        self.effects().filter_map(most).min()
+    }
+
+    /// How long the device has to be left in peace after it asked.
+    #[must_use]
+    pub fn reply_delay(&self) -> Option<Duration> {
+        let delay = |effect| match effect {
+            Effect::ReplyDelay(delay) => Some(delay),
+            _ => None,
+        };
+        self.effects().filter_map(delay).max()
     }
 }
