@@ -10,7 +10,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout)]
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
@@ -163,8 +163,9 @@ impl Bench {
     ) -> Result<(), Failure> {
         warm_up();
         let clock = Clock::start();
-        let ids: BTreeSet<ChunkId> = manifest.chunk_ids().collect();
-        let ids: Vec<ChunkId> = ids.into_iter().collect();
+        // In the order of the disk, as a deployment asks.
+        let mut seen = HashSet::new();
+        let ids: Vec<ChunkId> = manifest.chunk_ids().filter(|id| seen.insert(*id)).collect();
         let (mut content, mut len, mut damaged) = (vec![], 0, 0);
         source.fetch(&ids, &mut |chunk| {
             damaged += u64::from(chunk.open(&mut content).is_err());
