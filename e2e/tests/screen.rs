@@ -116,4 +116,18 @@ fn z13_the_menu_shows_on_the_screen_and_keys_choose() {
         "{}",
         vm.tail()
     );
+    vm.power_off().unwrap();
+
+    run.site.put("policy", &always).unwrap();
+    let mut vm = run.start(&machine);
+    vm.wait_for("Show what the server decides", BOOT).unwrap();
+    vm.press("d").unwrap();
+    for shown in [
+        "what the server decides for this machine",
+        machine.mac(),
+        "=> menu",
+        "Press a key to start the local disk",
+    ] {
+        vm.wait_for(shown, BOOT).unwrap();
+    }
 }

@@ -22,6 +22,7 @@ mod backup;
 mod boot_token;
 mod column;
 mod db;
+mod document;
 mod error;
 mod lease;
 mod lease_queue;

@@ -3,7 +3,8 @@
 use farrier_engine::policy::Settings;
 use uuid::Uuid;
 
-use crate::column::{damaged, from_doc, signed, to_doc, unsigned};
+use crate::column::damaged;
+use crate::document::Document;
 use crate::{Db, DbError};
 
 /// The site's settings with the revision to hand back on a change.
@@ -22,23 +23,21 @@ pub struct Identity {
     pub epoch: u64,
 }
 
-const SETTINGS: &str = "set of site settings";
+static SETTINGS: Document = Document {
+    what: "set of site settings",
+    reading: "read the site settings",
+    storing: "store the site settings",
+    select: "SELECT doc, revision FROM site WHERE one = 1",
+    replace: "INSERT INTO site (one, revision, doc) SELECT 1, ?1, ?2
+              WHERE ?3 = (SELECT coalesce(max(revision), 0) FROM site)
+              ON CONFLICT (one) DO UPDATE SET revision = excluded.revision, doc = excluded.doc",
+};
 const IDENTITY: &str = "server identity";
 
 impl Db {
     pub async fn site_settings(&self) -> Result<SiteSettings, DbError> {
-        let row: Option<(String, i64)> =
-            sqlx::query_as("SELECT doc, revision FROM site WHERE one = 1")
-                .fetch_optional(&self.readers)
-                .await
-                .map_err(DbError::storage("read the site settings"))?;
-        let Some((doc, revision)) = row else {
-            return Ok(SiteSettings::default());
-        };
-        Ok(SiteSettings {
-            revision: unsigned(SETTINGS, revision)?,
-            settings: from_doc(SETTINGS, &doc)?,
-        })
+        let (revision, settings) = self.document(&SETTINGS).await?;
+        Ok(SiteSettings { revision, settings })
     }
 
     /// Stores settings in place of those that were read with `revision`, and returns them with the next
@@ -48,31 +47,9 @@ impl Db {
         settings: &Settings,
         revision: u64,
     ) -> Result<SiteSettings, DbError> {
-        let changed = SiteSettings {
-            revision: revision.saturating_add(1),
-            settings: settings.clone(),
-        };
-        let doc = to_doc(SETTINGS, settings)?;
-        self.write(move |conn| {
-            Box::pin(async move {
-                let done = sqlx::query(
-                    "INSERT INTO site (one, revision, doc) SELECT 1, ?1, ?2
-                     WHERE ?3 = (SELECT coalesce(max(revision), 0) FROM site)
-                     ON CONFLICT (one) DO UPDATE SET revision = excluded.revision, doc = excluded.doc",
-                )
-                .bind(signed(changed.revision))
-                .bind(doc)
-                .bind(signed(revision))
-                .execute(conn)
-                .await
-                .map_err(DbError::storage("store the site settings"))?;
-                if done.rows_affected() == 0 {
-                    return Err(DbError::Conflict { what: SETTINGS, id: format!("of revision {revision}") });
-                }
-                Ok(changed)
-            })
-        })
-        .await
+        let revision = self.set_document(&SETTINGS, settings, revision).await?;
+        let settings = settings.clone();
+        Ok(SiteSettings { revision, settings })
     }
 
     /// The identity of this server; `fresh` becomes it when there is none yet.
