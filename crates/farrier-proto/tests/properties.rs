@@ -1,7 +1,7 @@
 //! decode(encode(m)) = m for every message we can build; no bytes make a decoder panic; and another
 //! decoder reads the same in what we write.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use dhcproto::Decodable as _;
 use dhcproto::v4::{DhcpOption, OptionCode};
@@ -10,7 +10,7 @@ use farrier_proto::wire::pxe::{
     BootItem, BootMenuItem, BootServer, BootServerType, DiscoveryControl, MenuPrompt,
     PxeVendorOptions,
 };
-use farrier_proto::wire::tftp::{ErrorCode, Mode, Packet, ReadRequest, TransferOptions};
+use farrier_proto::wire::tftp::{ErrorCode, Mode, Multicast, Packet, ReadRequest, TransferOptions};
 use farrier_testkit::fuzz;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -72,8 +72,14 @@ prop_compose! {
         tsize in proptest::option::of(any::<u64>()),
         timeout in proptest::option::of(1_u8..),
         windowsize in proptest::option::of(1_u16..),
+        multicast in proptest::option::of(proptest::option::of((any::<u32>(), any::<u16>(), any::<bool>()))),
     ) -> TransferOptions {
-        TransferOptions { blksize, tsize, timeout, windowsize }
+        let multicast = multicast.map(|joined| joined.map_or(Multicast::Asked, |(addr, port, master)| {
+            let addr = Ipv4Addr::from(addr & 0x0fff_ffff | 0xe000_0000);
+            let group = (port != 0).then(|| SocketAddrV4::new(addr, port));
+            Multicast::Joined { group, master }
+        }));
+        TransferOptions { blksize, tsize, timeout, windowsize, multicast }
     }
 }
 

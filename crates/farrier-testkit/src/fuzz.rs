@@ -4,10 +4,12 @@
 //! input, so that the promises are also kept where no fuzzer runs.
 
 mod dhcpv6;
+mod multicast;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 pub use dhcpv6::dhcpv6_decode;
+pub use multicast::multicast_stream;
 
 use farrier_engine::facts::{BootName, Whose, without_board_folder};
 use farrier_proto::Instant;
@@ -26,6 +28,7 @@ pub const TARGETS: &[Target] = &[
     ("boot_name", boot_name),
     ("dhcpv4_decode", dhcpv4_decode),
     ("dhcpv6_decode", dhcpv6_decode),
+    ("multicast_stream", multicast_stream),
     ("option43_decode", option43_decode),
     ("reply_builder", reply_builder),
     ("tftp_packet", tftp_packet),
@@ -202,6 +205,7 @@ pub fn tftp_session(bytes: &[u8]) {
         tsize: (setup[3] & 2 != 0).then_some(0),
         timeout: (setup[3] & 4 != 0).then_some(setup[5].max(1)),
         windowsize: (setup[3] & 8 != 0).then(|| u16::from(setup[6]).max(1)),
+        multicast: None,
     };
     let request = ReadRequest {
         name: b"x".to_vec(),

@@ -1,4 +1,6 @@
-//! TFTP packets (RFC 1350, 2347, 2348, 2349, 7440), and the cleaning of the names in them.
+//! TFTP packets (RFC 1350, 2090, 2347, 2348, 2349, 7440), and the cleaning of the names in them.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::DecodeError;
 
@@ -38,7 +40,7 @@ pub enum Mode {
     Unsupported,
 }
 
-/// The options of RFC 2348, 2349 and 7440, in a request or in an OACK. Unknown ones are ignored
+/// The options of RFC 2090, 2348, 2349 and 7440, in a request or in an OACK. Unknown ones are ignored
 /// (RFC 2347), as are values outside what their RFC allows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TransferOptions {
@@ -50,6 +52,21 @@ pub struct TransferOptions {
     pub timeout: Option<u8>,
     /// Blocks, from 1.
     pub windowsize: Option<u16>,
+    pub multicast: Option<Multicast>,
+}
+
+/// The option of RFC 2090.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Multicast {
+    /// In a request, where its value is empty.
+    Asked,
+    /// In an OACK.
+    Joined {
+        /// Where the blocks go to; none in an OACK that only changes who acknowledges.
+        group: Option<SocketAddrV4>,
+        /// This client acknowledges, and thereby chooses the blocks.
+        master: bool,
+    },
 }
 
 /// The number in an ERROR packet.
@@ -258,8 +275,11 @@ fn decode_request(body: &[u8]) -> ReadRequest {
 fn decode_options(mut strings: Strings<'_>) -> TransferOptions {
     let mut options = TransferOptions::default();
     while let (Some(name), Some(value)) = (strings.next(), strings.next()) {
-        let Some(value) = number(value) else { continue };
         let is = |keyword: &str| name.eq_ignore_ascii_case(keyword.as_bytes());
+        if is("multicast") {
+            options.multicast = options.multicast.or_else(|| decode_multicast(value));
+        }
+        let Some(value) = number(value) else { continue };
         if is("blksize") {
             let blksize = u16::try_from(value)
                 .ok()
@@ -276,6 +296,42 @@ fn decode_options(mut strings: Strings<'_>) -> TransferOptions {
         }
     }
     options
+}
+
+/// `addr,port,mc`, of which the first two may be empty; or nothing at all, in a request.
+fn decode_multicast(value: &[u8]) -> Option<Multicast> {
+    if value.is_empty() {
+        return Some(Multicast::Asked);
+    }
+    let text = std::str::from_utf8(value).ok()?;
+    let (addr, rest) = text.split_once(',')?;
+    let (port, mc) = rest.split_once(',')?;
+    let master = match mc {
+        "0" => false,
+        "1" => true,
+        _ => return None,
+    };
+    let group = if addr.is_empty() && port.is_empty() {
+        None
+    } else {
+        let addr = addr.parse().ok().filter(Ipv4Addr::is_multicast)?;
+        let port = number(port.as_bytes())?;
+        Some(SocketAddrV4::new(addr, u16::try_from(port).ok()?))
+    };
+    Some(Multicast::Joined { group, master })
+}
+
+fn encode_multicast(multicast: Multicast) -> String {
+    match multicast {
+        Multicast::Asked => String::new(),
+        Multicast::Joined { group, master } => {
+            let mc = u8::from(master);
+            match group {
+                Some(group) => format!("{},{},{mc}", group.ip(), group.port()),
+                None => format!(",,{mc}"),
+            }
+        }
+    }
 }
 
 fn number(digits: &[u8]) -> Option<u64> {
@@ -312,6 +368,10 @@ fn encode_options(options: &TransferOptions, bytes: &mut Vec<u8>) {
             put_string(bytes, value.to_string().as_bytes());
         }
     }
+    if let Some(multicast) = options.multicast {
+        put_string(bytes, b"multicast");
+        put_string(bytes, encode_multicast(multicast).as_bytes());
+    }
 }
 
 fn put_string(bytes: &mut Vec<u8>, text: &[u8]) {
@@ -329,6 +389,7 @@ mod tests {
             tsize: (tsize < u64::MAX).then_some(tsize),
             timeout: (timeout > 0).then_some(timeout),
             windowsize: (windowsize > 0).then_some(windowsize),
+            multicast: None,
         }
     }
 
@@ -373,7 +434,10 @@ mod tests {
                 b"x\0octet\0multicast\0\0blksize\x00512\0odd\0",
                 b"x",
                 Mode::Octet,
-                options(512, NONE, 0, 0),
+                TransferOptions {
+                    multicast: Some(Multicast::Asked),
+                    ..options(512, NONE, 0, 0)
+                },
             ),
         ];
         for (body, name, mode, options) in rows {
@@ -419,6 +483,32 @@ mod tests {
             Packet::OptionAck(options(65464, u64::MAX - 1, 0, 65535)),
         ] {
             assert_eq!(Packet::decode(&packet.encode()), Ok(packet));
+        }
+    }
+
+    #[test]
+    fn rfc2090_what_the_oack_says_of_the_group() {
+        let group = SocketAddrV4::new(Ipv4Addr::new(239, 255, 67, 1), 1758);
+        let joined = |group, master| Some(Multicast::Joined { group, master });
+        for (value, expected) in [
+            ("", Some(Multicast::Asked)),
+            ("239.255.67.1,1758,1", joined(Some(group), true)),
+            ("239.255.67.1,1758,0", joined(Some(group), false)),
+            (",,1", joined(None, true)),
+            ("10.0.0.1,1758,1", None),
+            ("239.255.67.1,65536,1", None),
+            ("239.255.67.1,1758,2", None),
+            ("239.255.67.1", None),
+        ] {
+            let bytes = [b"\0\x06Multicast\0", value.as_bytes(), b"\0"].concat();
+            let Ok(Packet::OptionAck(options)) = Packet::decode(&bytes) else {
+                panic!("{value}");
+            };
+            assert_eq!(options.multicast, expected, "{value}");
+            let again = Packet::OptionAck(options).encode();
+            let written = if expected.is_some() { value } else { continue };
+            let expected = [b"\0\x06multicast\0", written.as_bytes(), b"\0"].concat();
+            assert_eq!(again, expected, "{value}");
         }
     }
 

@@ -193,6 +193,7 @@ const fn tftp(
         tsize,
         timeout,
         windowsize,
+        multicast: None,
     }
 }
 

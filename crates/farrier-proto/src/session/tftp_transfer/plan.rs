@@ -32,6 +32,8 @@ impl Plan {
             windowsize: offered
                 .windowsize
                 .map(|blocks| blocks.clamp(1, max_windowsize)),
+            // One client, one copy: whoever wants more is told to ask again, or not answered on it.
+            multicast: None,
         };
         Self {
             content_len,

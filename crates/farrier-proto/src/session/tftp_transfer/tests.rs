@@ -65,6 +65,7 @@ fn wait(transfer: &mut TftpTransfer, end: u64) -> Vec<u64> {
 #[test]
 fn rfc2347_only_what_was_offered_is_answered_and_never_more() {
     let all = |blksize, tsize, timeout, windowsize| TransferOptions {
+        multicast: None,
         blksize: Some(blksize),
         tsize: Some(tsize),
         timeout: Some(timeout),
