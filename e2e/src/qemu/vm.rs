@@ -1,0 +1,295 @@
+//! A machine that is powered on.
+
+use std::{
+    fs,
+    io::{self, BufRead, BufReader, Write},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::Child,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use super::{console::plain, sockets::Sockets};
+use crate::{command::last_lines, lab::patience};
+
+const POLL: Duration = Duration::from_millis(100);
+
+/// Words on the console behind which nothing more will come.
+const DEAD_ENDS: &[&str] = &[
+    "No bootable device",
+    "Kernel panic",
+    "grub rescue>",
+    "grub>",
+    "iPXE>",
+    "Shell>",
+    "UEFI Interactive Shell",
+    "You are in emergency mode",
+    "(initramfs)",
+];
+
+/// A machine that is powered on; dropping it cuts the power.
+#[derive(Debug)]
+pub struct Vm {
+    pub(super) name: String,
+    pub(super) child: Child,
+    pub(super) console: PathBuf,
+    pub(super) errors: PathBuf,
+    pub(super) sockets: Sockets,
+    pub(super) started: Instant,
+    /// How much of the console text was passed by [`Vm::wait_for`].
+    pub(super) read: usize,
+    pub(super) keyboard: Option<UnixStream>,
+}
+
+impl Vm {
+    /// Waits until `marker` shows on the console, behind what an earlier wait found, and returns the seconds since power-on.
+    ///
+    /// # Errors
+    /// When the machine stops at a known prompt, ends, or the time is up; the error shows the end of the console.
+    pub fn wait_for(&mut self, marker: &str, timeout: Duration) -> Result<f64> {
+        self.wait_for_any(&[marker], timeout)
+            .map(|_| self.started.elapsed().as_secs_f64())
+    }
+
+    /// Waits for the first of several markers and returns which one it was.
+    ///
+    /// # Errors
+    /// As [`Vm::wait_for`].
+    pub fn wait_for_any(&mut self, markers: &[&str], timeout: Duration) -> Result<usize> {
+        let started = Instant::now();
+        loop {
+            let text = self.console();
+            let new = text.get(self.read..).unwrap_or_default();
+            let found = |word: &str| new.find(word).map(|at| at + word.len());
+            let first = (0..markers.len())
+                .filter_map(|n| Some((found(markers[n])?, n)))
+                .min();
+            if let Some((end, number)) = first {
+                self.read += end;
+                return Ok(number);
+            }
+            if let Some(stop) = DEAD_ENDS.iter().find(|word| new.contains(**word)) {
+                bail!(
+                    "{} stopped at `{stop}` instead of {markers:?}:\n{}",
+                    self.name,
+                    self.tail()
+                );
+            }
+            if let Ok(Some(status)) = self.child.try_wait() {
+                bail!(
+                    "{} ended with {status} before {markers:?}:\n{}\n{}",
+                    self.name,
+                    self.complaints(),
+                    self.tail()
+                );
+            }
+            if started.elapsed() > patience(timeout) {
+                bail!(
+                    "{} did not show {markers:?} within {timeout:?}:\n{}",
+                    self.name,
+                    self.tail()
+                );
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    /// The console so far, without its colours and cursor movements.
+    #[must_use]
+    pub fn console(&self) -> String {
+        plain(&fs::read(&self.console).unwrap_or_default())
+    }
+
+    /// The end of the console.
+    #[must_use]
+    pub fn tail(&self) -> String {
+        last_lines(&self.console(), 25)
+    }
+
+    /// Types a line on the console.
+    ///
+    /// # Errors
+    /// When the console's socket does not take it.
+    pub fn type_line(&mut self, line: &str) -> Result<()> {
+        if self.keyboard.is_none() {
+            self.keyboard = Some(self.plug_keyboard()?);
+        }
+        let keyboard = self
+            .keyboard
+            .as_mut()
+            .context("the console has no keyboard")?;
+        keyboard
+            .write_all(format!("{line}\n").as_bytes())
+            .context("cannot type on the console")
+    }
+
+    /// Presses one key of the machine's own keyboard, by QEMU's name for it, such as `m` or `ret`.
+    ///
+    /// # Errors
+    /// When the emulator does not know the key.
+    pub fn press(&self, key: &str) -> Result<()> {
+        let keys = json!({ "keys": [{ "type": "qcode", "data": key }] });
+        self.control("send-key", &keys).map(drop)
+    }
+
+    /// Presses the reset button.
+    ///
+    /// # Errors
+    /// When the emulator does not answer.
+    pub fn reset(&self) -> Result<()> {
+        self.control("system_reset", &json!({})).map(drop)
+    }
+
+    /// Takes a picture of the screen as a PPM file.
+    ///
+    /// # Errors
+    /// When the emulator does not answer, or the machine has no screen.
+    pub fn screenshot(&self, file: &Path) -> Result<()> {
+        self.control("screendump", &json!({ "filename": file }))
+            .map(drop)
+    }
+
+    /// Lets the cable of the network card be plugged or not.
+    ///
+    /// # Errors
+    /// When the emulator does not answer.
+    pub fn set_link(&self, up: bool) -> Result<()> {
+        self.control("set_link", &json!({ "name": "n0", "up": up }))
+            .map(drop)
+    }
+
+    /// Cuts the power, keeping all that was written to the disks.
+    ///
+    /// # Errors
+    /// When the emulator does not end.
+    pub fn power_off(mut self) -> Result<()> {
+        self.control("quit", &json!({}))?;
+        self.child.wait().context("cannot wait for QEMU").map(drop)
+    }
+
+    /// Waits until the machine has turned itself off.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub fn wait_for_power_off(&mut self, timeout: Duration) -> Result<()> {
+        let started = Instant::now();
+        while self
+            .child
+            .try_wait()
+            .context("cannot wait for QEMU")?
+            .is_none()
+        {
+            if started.elapsed() > patience(timeout) {
+                bail!(
+                    "{} did not turn itself off within {timeout:?}:\n{}",
+                    self.name,
+                    self.tail()
+                );
+            }
+            thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    /// Seconds since power-on.
+    #[must_use]
+    pub fn elapsed(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+
+    /// CPU seconds that the emulator has used, which a busy machine does not falsify.
+    #[must_use]
+    pub fn cpu_seconds(&self) -> f64 {
+        let stat =
+            fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect();
+        let ticks = |field: usize| {
+            fields
+                .get(field)
+                .and_then(|word| word.parse::<u32>().ok())
+                .unwrap_or(0)
+        };
+        // Linux counts in hundredths here on every architecture.
+        f64::from(ticks(11) + ticks(12)) / 100.0
+    }
+
+    fn control(&self, name: &str, arguments: &Value) -> Result<Value> {
+        let socket =
+            UnixStream::connect(&self.sockets.control).context("cannot reach the emulator")?;
+        socket
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .context("cannot limit the wait for the emulator")?;
+        let mut lines = BufReader::new(
+            socket
+                .try_clone()
+                .context("cannot read from the emulator")?,
+        )
+        .lines();
+        let say =
+            |value: &Value| writeln!(&socket, "{value}").context("cannot write to the emulator");
+        say(&json!({ "execute": "qmp_capabilities" }))?;
+        say(&json!({ "execute": name, "arguments": arguments }))?;
+        let mut answers = 0;
+        for line in lines.by_ref() {
+            let line = line.context("the emulator does not answer")?;
+            let answer: Value = serde_json::from_str(&line)
+                .context("the emulator answers in an unknown language")?;
+            if let Some(error) = answer.get("error") {
+                bail!("the emulator refuses `{name}`: {error}");
+            }
+            if let Some(result) = answer.get("return") {
+                answers += 1;
+                if answers == 2 {
+                    return Ok(result.clone());
+                }
+            }
+        }
+        // `quit` may close the line before its answer.
+        Ok(Value::Null)
+    }
+
+    /// Connects to the console and stays: the serial port takes 16 bytes at a time, and what it has not taken when the
+    /// connection closes is lost. What the console says arrives here too and is thrown away; it is in the log file.
+    fn plug_keyboard(&self) -> Result<UnixStream> {
+        let keyboard =
+            UnixStream::connect(&self.sockets.console).context("cannot reach the console")?;
+        let mut screen = keyboard.try_clone().context("cannot read the console")?;
+        thread::spawn(move || io::copy(&mut screen, &mut io::sink()));
+        Ok(keyboard)
+    }
+
+    pub(super) fn wait_until_controllable(&mut self) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !self.sockets.control.exists() {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                bail!("QEMU ended at once with {status}: {}", self.complaints());
+            }
+            if Instant::now() > deadline {
+                bail!("QEMU does not come up: {}", self.complaints());
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    fn complaints(&self) -> String {
+        fs::read_to_string(&self.errors).unwrap_or_default()
+    }
+}
+
+impl Drop for Vm {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.sockets.remove();
+    }
+}
