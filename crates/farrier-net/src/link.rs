@@ -1,4 +1,4 @@
-//! UDP to a hardware address, without ARP.
+//! UDP to a hardware address, without ARP; and frames of an EtherType of their own.
 //!
 //! A client that asked for a unicast answer has no address yet and answers no ARP (RFC 2131 4.1;
 //! iPXE, U-Boot, SLOF and s390x do this, `firmware.md` T16). So the frame is addressed by hand.
@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use farrier_proto::MacAddr;
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
+use tokio::net::UdpSocket;
 
 /// The EtherType of IPv4.
 const IPV4: u16 = 0x0800;
@@ -28,12 +29,9 @@ impl LinkSender {
         // Protocol 0: this socket never receives, so it costs nothing per frame that arrives.
         let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(0)))?;
         socket.set_nonblocking(true)?;
-        let interface_index = i32::try_from(interface_index).map_err(|_| {
-            io::Error::new(io::ErrorKind::InvalidInput, "interface index out of range")
-        })?;
         Ok(Self {
             socket,
-            interface_index,
+            interface_index: kernel_index(interface_index)?,
         })
     }
 
@@ -52,28 +50,63 @@ impl LinkSender {
     /// Sends `payload` in a frame of this EtherType to `mac`.
     pub fn send_frame(&self, ethertype: u16, mac: MacAddr, payload: &[u8]) -> io::Result<()> {
         self.socket
-            .send_to(payload, &self.hardware_address(ethertype, mac))
+            .send_to(
+                payload,
+                &hardware_address(self.interface_index, ethertype, mac),
+            )
             .map(drop)
     }
+}
 
-    #[allow(
-        unsafe_code,
-        reason = "socket2 has no constructor for link-layer addresses"
-    )]
-    fn hardware_address(&self, ethertype: u16, mac: MacAddr) -> SockAddr {
-        let mut storage = SockAddrStorage::zeroed();
-        // SAFETY: sockaddr_ll is a plain C struct that fits into sockaddr_storage, which is zeroed and
-        // aligned for every socket address; all bit patterns are valid for both.
-        let link = unsafe { storage.view_as::<libc::sockaddr_ll>() };
-        link.sll_family = libc::AF_PACKET as libc::sa_family_t;
-        link.sll_protocol = ethertype.to_be();
-        link.sll_ifindex = self.interface_index;
-        link.sll_halen = 6;
-        link.sll_addr[..6].copy_from_slice(&mac.0);
-        let len = libc::socklen_t::try_from(size_of::<libc::sockaddr_ll>()).expect("20 bytes");
-        // SAFETY: the storage holds a whole sockaddr_ll of `len` bytes, filled in above.
-        unsafe { SockAddr::new(storage, len) }
+/// Hears frames of one EtherType on one interface.
+#[derive(Debug)]
+pub struct LinkListener {
+    /// Not UDP: the type is taken for its waiting and receiving, which are the same for every datagram.
+    socket: UdpSocket,
+}
+
+impl LinkListener {
+    /// Needs CAP_NET_RAW, and a runtime to wait in.
+    pub fn open(interface_index: u32, ethertype: u16) -> io::Result<Self> {
+        // Protocol 0 until it is bound, so that no frame of another interface is in the queue.
+        let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(0)))?;
+        socket.set_nonblocking(true)?;
+        let index = kernel_index(interface_index)?;
+        socket.bind(&hardware_address(index, ethertype, MacAddr([0; 6])))?;
+        Ok(Self {
+            socket: UdpSocket::from_std(socket.into())?,
+        })
     }
+
+    /// Waits for a frame and returns the length of what follows its header, padding included. Safe to give up at
+    /// any time.
+    pub async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.socket.recv(buffer).await
+    }
+}
+
+fn kernel_index(interface_index: u32) -> io::Result<i32> {
+    i32::try_from(interface_index)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "interface index out of range"))
+}
+
+#[allow(
+    unsafe_code,
+    reason = "socket2 has no constructor for link-layer addresses"
+)]
+fn hardware_address(interface_index: i32, ethertype: u16, mac: MacAddr) -> SockAddr {
+    let mut storage = SockAddrStorage::zeroed();
+    // SAFETY: sockaddr_ll is a plain C struct that fits into sockaddr_storage, which is zeroed and
+    // aligned for every socket address; all bit patterns are valid for both.
+    let link = unsafe { storage.view_as::<libc::sockaddr_ll>() };
+    link.sll_family = libc::AF_PACKET as libc::sa_family_t;
+    link.sll_protocol = ethertype.to_be();
+    link.sll_ifindex = interface_index;
+    link.sll_halen = 6;
+    link.sll_addr[..6].copy_from_slice(&mac.0);
+    let len = libc::socklen_t::try_from(size_of::<libc::sockaddr_ll>()).expect("20 bytes");
+    // SAFETY: the storage holds a whole sockaddr_ll of `len` bytes, filled in above.
+    unsafe { SockAddr::new(storage, len) }
 }
 
 /// An IPv4 packet (RFC 791) with one UDP datagram (RFC 768), both checksums filled in.

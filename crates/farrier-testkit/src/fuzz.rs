@@ -16,8 +16,10 @@ use farrier_proto::Instant;
 use farrier_proto::reply::{self, BootFile, BootStyle, Lend};
 use farrier_proto::session::tftp_transfer::{Limits, TftpTransfer, Transmit};
 use farrier_proto::wire::dhcpv4::{MIN_LEN, Message};
+use farrier_proto::wire::onc_rpc::Call;
 use farrier_proto::wire::option;
 use farrier_proto::wire::pxe::PxeVendorOptions;
+use farrier_proto::wire::rarp::{self, Rarp};
 use farrier_proto::wire::tftp::{self, Packet, ReadRequest};
 
 /// A target: its name in `fuzz/` and its body.
@@ -29,7 +31,9 @@ pub const TARGETS: &[Target] = &[
     ("dhcpv4_decode", dhcpv4_decode),
     ("dhcpv6_decode", dhcpv6_decode),
     ("multicast_stream", multicast_stream),
+    ("onc_rpc_call", onc_rpc_call),
     ("option43_decode", option43_decode),
+    ("rarp_decode", rarp_decode),
     ("reply_builder", reply_builder),
     ("tftp_packet", tftp_packet),
     ("tftp_session", tftp_session),
@@ -47,6 +51,27 @@ pub fn boot_name(bytes: &[u8]) {
     {
         assert!(!mac.is_unusable());
     }
+}
+
+/// A refusal is short and goes to who called, by its own number.
+pub fn onc_rpc_call(bytes: &[u8]) {
+    let Ok(call) = Call::decode(bytes) else {
+        return;
+    };
+    if let Some(refusal) = call.refusal() {
+        assert!(refusal.len() <= 28 && refusal.len() <= bytes.len());
+        assert_eq!(refusal[..4], bytes[..4]);
+    }
+}
+
+/// What is read is written the same, and an answer is a whole packet for who asked.
+pub fn rarp_decode(bytes: &[u8]) {
+    let Ok(asked) = Rarp::decode(bytes) else {
+        return;
+    };
+    assert_eq!(asked.encode()[..], bytes[..rarp::LEN]);
+    let answer = asked.answer(Ipv4Addr::LOCALHOST, asked.target_mac, Ipv4Addr::LOCALHOST);
+    assert_eq!(Rarp::decode(&answer.encode()), Ok(answer));
 }
 
 /// What is decoded and written again reads the same, whatever was odd about it.

@@ -5,7 +5,7 @@
 //! registry of their names, [`option_value`] the typed values read from them, [`pxe`] what hides in
 //! option 43, [`text`] the rendering for people, [`tftp`] the other protocol. [`dhcpv6`] and
 //! [`dhcpv6_option`] are the same for IPv6, [`ndp`] the hint that it is there, [`wake`] what starts a
-//! machine.
+//! machine. [`rarp`] and [`onc_rpc`] are what diskless machines spoke before BOOTP.
 
 pub mod dhcp_option;
 pub mod dhcpv4;
@@ -13,9 +13,11 @@ pub mod dhcpv6;
 pub mod dhcpv6_option;
 mod error;
 pub mod ndp;
+pub mod onc_rpc;
 pub mod option;
 pub mod option_value;
 pub mod pxe;
+pub mod rarp;
 pub mod text;
 pub mod tftp;
 pub mod wake;
