@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::facts::BootFacts;
 use crate::model::{Arch, FirmwareKind};
 use crate::policy::{IpxeVariant, Policy};
+use crate::quirk::Effect;
 
 /// One boot program file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +93,8 @@ pub struct NoLoader {
     pub firmware: Option<FirmwareKind>,
     /// Only signed ones were looked at.
     pub signed: bool,
+    /// Those of iPXE were left out, since the firmware stops in them.
+    pub without_ipxe: bool,
 }
 
 impl fmt::Display for NoLoader {
@@ -104,6 +107,9 @@ impl fmt::Display for NoLoader {
         write!(f, "no {signed}loader for {arch} on {firmware}: ")?;
         match self.package() {
             Some(package) => write!(f, "import one, for example from Debian's package {package}"),
+            None if firmware == FirmwareKind::OpenFirmware => f.write_str(
+                "import the core.elf that grub-mknetdir makes of Debian's package grub-ieee1275-bin",
+            ),
             None => f.write_str("import one that was built for it"),
         }
     }
@@ -114,6 +120,9 @@ impl std::error::Error for NoLoader {}
 impl NoLoader {
     /// The Debian package that holds a fitting loader.
     fn package(&self) -> Option<&'static str> {
+        if self.without_ipxe {
+            return (self.arch? == Arch::Arm64).then_some("grub-efi-arm64-bin");
+        }
         match (self.arch?, self.firmware?, self.signed) {
             (Arch::X86_64 | Arch::Arm64, FirmwareKind::Uefi, true) => Some("shim-signed"),
             (Arch::X86_64, FirmwareKind::Bios | FirmwareKind::Uefi, false) => Some("ipxe"),
@@ -166,6 +175,7 @@ impl Catalogue {
             arch: facts.arch,
             firmware: facts.firmware,
             signed,
+            without_ipxe: facts.effects().any(|effect| effect == Effect::StopsInIpxe),
         };
         let (Some(arch), Some(firmware)) = (facts.arch, facts.firmware) else {
             return Err(none);
@@ -173,6 +183,7 @@ impl Catalogue {
         self.fitting(arch, firmware)
             .filter(|loader| !signed || loader.signer.is_some())
             .filter(|loader| self.is_complete(loader))
+            .filter(|loader| !(none.without_ipxe && matches!(loader.kind, LoaderKind::Ipxe { .. })))
             .filter_map(|loader| Some((rank(loader.kind, policy, signed)?, loader)))
             .min_by_key(|(rank, loader)| (*rank, Reverse(version_key(&loader.version)), &loader.id))
             .map(|(_, loader)| loader)
@@ -361,6 +372,35 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn firmware_that_stops_in_ipxe_gets_grub_or_nothing() {
+        let full = LoaderKind::Ipxe {
+            variant: IpxeVariant::Full,
+        };
+        let (arch, uefi) = (Arch::Arm64, FirmwareKind::Uefi);
+        let mut u_boot = facts(arch, uefi);
+        u_boot.quirks = crate::quirk::QUIRKS
+            .iter()
+            .filter(|quirk| quirk.name == "uboot-efi-sleep")
+            .collect();
+        let ipxe = loader("ipxe-arm64", arch, uefi, full);
+        let alone = Catalogue::new([ipxe.clone()]);
+        let error = alone.choose(&u_boot, &Policy::DEFAULT).unwrap_err();
+        assert!(error.to_string().contains("grub-efi-arm64-bin"), "{error}");
+        assert_eq!(
+            alone
+                .choose(&facts(arch, uefi), &Policy::DEFAULT)
+                .unwrap()
+                .id,
+            "ipxe-arm64"
+        );
+        let both = Catalogue::new([ipxe, loader("grub-arm64", arch, uefi, LoaderKind::Grub)]);
+        assert_eq!(
+            both.choose(&u_boot, &Policy::DEFAULT).unwrap().id,
+            "grub-arm64"
+        );
+    }
+
+    #[test]
     fn the_newer_version_wins() {
         let of = |id: &str, version: &str| Loader {
             version: version.into(),
@@ -399,6 +439,12 @@ pub(crate) mod tests {
                 "package ipxe",
             ),
             (
+                Some(Arch::Ppc64),
+                Some(FirmwareKind::OpenFirmware),
+                false,
+                "core.elf that grub-mknetdir makes",
+            ),
+            (
                 Some(Arch::Arm64),
                 Some(FirmwareKind::Uefi),
                 true,
@@ -416,6 +462,7 @@ pub(crate) mod tests {
                 arch,
                 firmware,
                 signed,
+                without_ipxe: false,
             }
             .to_string();
             assert!(text.contains(words), "{text}");

@@ -159,6 +159,8 @@ pub enum Arch {
     #[serde(rename = "riscv64")]
     RiscV64,
     S390x,
+    /// UltraSPARC: OpenBoot's `SUN4U` and `SUN4V`.
+    Sparc64,
     /// PCs: BIOS machines of either width, and 64-bit UEFI.
     X86_64,
 }
@@ -173,6 +175,7 @@ impl fmt::Display for Arch {
             Self::Ppc64 => "ppc64",
             Self::RiscV64 => "riscv64",
             Self::S390x => "s390x",
+            Self::Sparc64 => "sparc64",
             Self::X86_64 => "x86_64",
         })
     }

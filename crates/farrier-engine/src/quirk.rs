@@ -26,7 +26,11 @@ pub struct Quirk {
 pub enum Matcher {
     /// Option 93 holds this code.
     ArchCode(u16),
+    /// Option 93 holds one of these.
+    ArchCodes(&'static [u16]),
     Mac([u8; 6]),
+    /// It does not send option 97.
+    NoMachineIdentifier,
     /// The hardware address begins with one of these.
     Oui(&'static [[u8; 3]]),
     VendorClassStarts(&'static str),
@@ -41,6 +45,8 @@ pub enum Effect {
     RaspberryPiMenu,
     /// Answer no sooner than this after the request.
     ReplyDelay(Duration),
+    /// iPXE starts and does not come back, so it gets another loader.
+    StopsInIpxe,
     /// Many machines have this hardware address: it is no evidence of anything.
     SharedMac,
 }
@@ -72,7 +78,9 @@ impl Matcher {
     fn fits(self, facts: &BootFacts) -> bool {
         match self {
             Self::ArchCode(code) => facts.arch_codes.contains(&code),
+            Self::ArchCodes(list) => facts.arch_codes.iter().any(|code| list.contains(code)),
             Self::Mac(mac) => facts.mac.0 == mac,
+            Self::NoMachineIdentifier => facts.uuid.is_none(),
             Self::Oui(list) => has_oui(facts.mac, list),
             Self::VendorClassStarts(start) => facts
                 .vendor_class
@@ -144,6 +152,19 @@ pub const QUIRKS: &[Quirk] = &[
         source: "measured under QEMU 7.2",
         when: &[Matcher::Mac([0x52; 6])],
         effects: &[Effect::SharedMac],
+    },
+    Quirk {
+        name: "uboot-efi-sleep",
+        device: "U-Boot that starts EFI programs, on Arm and RISC-V",
+        symptom: "iPXE stops at its first wait: it sleeps until an interrupt, and U-Boot has none",
+        remedy: "start GRUB; or an iPXE built without NAP_EFIARM",
+        source: "measured with iPXE 2.0; sidero#806",
+        when: &[
+            Matcher::VendorClassStarts("PXEClient:Arch:"),
+            Matcher::ArchCodes(&[10, 11, 27]),
+            Matcher::NoMachineIdentifier,
+        ],
+        effects: &[Effect::StopsInIpxe],
     },
 ];
 

@@ -25,6 +25,8 @@ pub enum Reason {
     Malformed,
     /// There is no agent for this architecture.
     NoAgent,
+    /// There cannot be one: it is not made for such machines.
+    NoAgentForMachine,
     NoLeaseOnRecord,
     NoLoader,
     NoMemoryTest,
@@ -58,7 +60,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for the list of counters.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::AddressNotProven,
         Self::AnswerBudget,
         Self::AgentLoop,
@@ -71,6 +73,7 @@ impl Reason {
         Self::MachineDisabled,
         Self::Malformed,
         Self::NoAgent,
+        Self::NoAgentForMachine,
         Self::NoLeaseOnRecord,
         Self::NoLoader,
         Self::NoMemoryTest,
@@ -110,6 +113,7 @@ impl Reason {
             Self::MachineDisabled => "machine_disabled",
             Self::Malformed => "malformed",
             Self::NoAgent => "no_agent",
+            Self::NoAgentForMachine => "no_agent_for_machine",
             Self::NoLeaseOnRecord => "no_lease_on_record",
             Self::NoLoader => "no_loader",
             Self::NoMemoryTest => "no_memory_test",
@@ -167,7 +171,7 @@ impl Reason {
                 "It has not told its architecture yet, so there is no boot file to name."
             }
             Self::BootpNeedsReservation => {
-                "A BOOTP client keeps its address for ever: reserve one for it, or register the machine."
+                "A BOOTP or RARP client keeps its address for ever: reserve one for it, or register the machine."
             }
             Self::ChoseOtherServer => "It accepted the offer of another DHCP server.",
             Self::IdentityConflict => {
@@ -182,6 +186,9 @@ impl Reason {
             }
             Self::Malformed => "The request makes no sense by RFC 2131.",
             Self::NoAgent => "There is no agent for its architecture: build or import one.",
+            Self::NoAgentForMachine => {
+                "Network boot works, but the agent is for x86_64 PCs only: there is none for this machine."
+            }
             Self::NoLeaseOnRecord => "It asks to keep an address that we have no record of.",
             Self::NoLoader => "There is no loader for its architecture and firmware: import one.",
             Self::NoMemoryTest => {

@@ -370,3 +370,17 @@ fn rfc1534_bootp_reply() {
         "64 bytes of vendor area hold no more"
     );
 }
+
+/// SLOF and s390x ask a server that is named for files that are not.
+#[test]
+fn firmware_that_looks_for_itself_is_told_the_server_and_no_file() {
+    let request = request(MessageType::Discover, &[ASKS_66_67]);
+    let alone = BootFile {
+        name: String::new(),
+        ..boot(BootStyle::Plain)
+    };
+    let reply = dhcp::offer(&request, &lend(), Some(&alone));
+    assert_eq!(reply.siaddr, NEXT);
+    assert!(reply.file.is_empty());
+    assert!(codes(&reply).contains(&66) && !codes(&reply).contains(&67));
+}

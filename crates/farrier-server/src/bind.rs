@@ -5,11 +5,13 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 
 use farrier_net::datagram;
 use farrier_net::interface::{self, Interface};
-use farrier_net::link::LinkSender;
+use farrier_net::link::{LinkListener, LinkSender};
+use farrier_proto::wire::{onc_rpc, rarp};
 use tokio::net::{TcpListener, UdpSocket};
 
 use crate::bind6::{self, Link6};
-use crate::config::{Config, Fault, Mode, Subnet6Config};
+use crate::config::{self, Config, Fault, Mode, Subnet6Config};
+use crate::rarp::RarpSockets;
 
 /// Everything the server listens on.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub struct Link {
     pub agent: TcpListener,
     /// For answers to clients that have no address yet.
     pub sender: LinkSender,
+    /// RARP, if it is on.
+    pub rarp: Option<RarpSockets>,
     /// IPv6, if the interface has an address in a `[[subnet6]]`.
     pub six: Option<Link6>,
 }
@@ -51,7 +55,7 @@ pub async fn bind(config: &Config) -> Result<Bound, Vec<Fault>> {
         let Some((interface, address)) = look_up(config, i, &key, &mut faults) else {
             continue;
         };
-        links.extend(bind_link(config, &key, interface, address, wanted.mode, &mut faults).await);
+        links.extend(bind_link(config, &key, interface, address, wanted, &mut faults).await);
     }
     two_servers_on_one_network(&links, &mut faults);
     let admin = TcpListener::bind(config.admin).await;
@@ -144,9 +148,14 @@ async fn bind_link(
     key: &str,
     interface: Interface,
     address: Ipv4Addr,
-    mode: Mode,
+    wanted: &config::Interface,
     faults: &mut Vec<Fault>,
 ) -> Option<Link> {
+    let mode = wanted.mode;
+    let rarp = match wanted.rarp {
+        true => Some(bind_rarp(key, &interface, faults)?),
+        false => None,
+    };
     let name = interface.name.clone();
     let mut udp = |port: u16| {
         let remedy = match port {
@@ -205,8 +214,26 @@ async fn bind_link(
         http: http?,
         agent: agent?,
         sender: sender?,
+        rarp,
         six,
     })
+}
+
+/// RARP frames, and the port mapper's port where it is free: whoever has it says as well that it knows no
+/// `bootparam`.
+fn bind_rarp(key: &str, interface: &Interface, faults: &mut Vec<Fault>) -> Option<RarpSockets> {
+    let key = format!("{key}.rarp");
+    if interface.mac.is_none() {
+        let what = format!("{} has no Ethernet address", interface.name);
+        faults.push(fault(&key, what, "Take the key out."));
+        return None;
+    }
+    let listener = LinkListener::open(interface.index, rarp::ETHERTYPE);
+    let listener = note(listener, &key, "Run as root or with CAP_NET_RAW.", faults)?;
+    let rpc = datagram::listen(&interface.name, onc_rpc::PORT_MAPPER)
+        .inspect_err(|error| tracing::info!(%error, "the port mapper's port is not ours"))
+        .ok();
+    Some(RarpSockets { listener, rpc })
 }
 
 /// Our first address in a network that we boot over IPv6.

@@ -272,7 +272,16 @@ impl Asked<'_> {
     /// The same as a boot file, told on the timeline.
     fn boot(&self, service: Service) -> Result<BootFile, Reason> {
         let core = &self.port.core;
-        let boot = self.decide(service)?;
+        let boot = match self.decide(service) {
+            Err(reason) if service == Service::Dhcp && self.facts.looks_for_itself(reason) => {
+                return Ok(BootFile {
+                    next_server: self.port.address,
+                    name: String::new(),
+                    style: BootStyle::Plain,
+                });
+            }
+            decided => decided?,
+        };
         let style = match (service, self.port.mode) {
             // So that firmware takes this offer rather than the other server's (edk2 ranks them so).
             (Service::Dhcp, Mode::Proxy) => BootStyle::PxeFinal,

@@ -36,6 +36,7 @@ pub mod outside;
 pub mod packet_log;
 mod plane_thread;
 pub mod probe;
+pub mod rarp;
 pub mod relays;
 pub mod reservations;
 pub mod rounds;

@@ -31,6 +31,7 @@ use crate::leases::Leases;
 use crate::loaders::{self, Loaders};
 use crate::packet_log::PacketLog;
 use crate::plane_thread::{self, Moved};
+use crate::rarp::RarpPort;
 use crate::relays::Relays;
 use crate::rounds::Rounds;
 use crate::rules::Rules;
@@ -168,6 +169,7 @@ fn start(
             http,
             agent,
             sender,
+            rarp,
             six,
         } = link;
         let sender = Arc::new(sender);
@@ -208,6 +210,16 @@ fn start(
             agent_tls: Arc::clone(&agent_tls),
         };
         let mac = interface.mac;
+        if let (Some(sockets), Some(mac)) = (rarp, mac) {
+            let port = RarpPort {
+                core: Arc::clone(core),
+                sockets,
+                sender: Arc::clone(&sender),
+                mac,
+                address,
+            };
+            tasks.spawn(port.run(stop.clone()));
+        }
         let files = Files {
             interface: interface.name.clone(),
             address: IpAddr::V4(address),

@@ -38,7 +38,9 @@ impl BootFacts {
         let mut facts = Self {
             mac,
             arch: architecture.map(|a| a.arch),
-            firmware: architecture.and_then(|a| a.firmware),
+            firmware: architecture
+                .and_then(|a| a.firmware)
+                .or_else(|| says_u_boot(message)),
             arch_codes,
             stage,
             protocol: protocol_of(message, architecture),
@@ -57,6 +59,15 @@ impl BootFacts {
         facts.quirks = quirk::matching(&facts);
         Ok(facts)
     }
+}
+
+/// Some builds of U-Boot have no code for their processor, and say their name only.
+fn says_u_boot(message: &Message) -> Option<FirmwareKind> {
+    let class = message.vendor_class()?;
+    class
+        .0
+        .starts_with(b"U-Boot")
+        .then_some(FirmwareKind::UBoot)
 }
 
 /// Option 93 first, then the decimal of option 60, else unknown. A PXE ROM that says neither is a

@@ -25,6 +25,7 @@ pub use http::ScriptFactsError;
 pub use machine_uuid::{MachineUuid, is_constant};
 pub use name::{BootName, ScriptName, Whose, without_board_folder};
 
+use crate::Reason;
 use crate::model::{Arch, FirmwareKind};
 use crate::quirk::{Effect, Quirk};
 
@@ -166,6 +167,16 @@ impl BootFacts {
             .as_ref()
             .filter(|id| !id.constant)
             .map(|id| id.canonical)
+    }
+
+    /// Whether it is firmware that we have no program for, and that asks the server for names of its own making:
+    /// `pxelinux.cfg`, or its address in hex digits. It must be told who the server is: s390x takes no offer that
+    /// leaves it out (`firmware.md` 4).
+    #[must_use]
+    pub fn looks_for_itself(&self, reason: Reason) -> bool {
+        self.stage == Stage::Firmware
+            && matches!(self.protocol, Protocol::PlainDhcp | Protocol::Bootp)
+            && matches!(reason, Reason::ArchitectureUnknown | Reason::NoLoader)
     }
 
     /// Whether a DHCPNAK would end the network boot (`protocols.md` 2, "never NAK").

@@ -19,6 +19,11 @@ pub enum BootName {
     GrubFirst,
     /// One machine's script.
     Script(ScriptName),
+    /// The boot program of the machine with this address: `C0A80007`, or `C0A80007.SUN4U` of OpenBoot.
+    Program {
+        address: Ipv4Addr,
+        arch: Option<Arch>,
+    },
     /// Loaders try it on the way to something else; missing is the right answer, and no news.
     Expected,
     /// Perhaps a file.
@@ -65,6 +70,7 @@ impl BootName {
             }
             [.., file] if *file == "grub.cfg" => Self::GrubFirst,
             [.., file] if let Some(tail) = file.strip_prefix("grub.cfg-") => grub_config(tail),
+            [file] | ["tftpboot", file] if let Some(program) = program(file) => program,
             [.., file] if EXPECTED.iter().any(|end| file.ends_with(end)) => Self::Expected,
             _ => Self::Other,
         }
@@ -79,6 +85,21 @@ pub fn without_board_folder(name: &str) -> Option<&str> {
     let is_serial = folder.len() == 8 && folder.bytes().all(|b| b.is_ascii_hexdigit());
     let is_mac = folder.len() == 17 && folder.parse::<MacAddr>().is_ok();
     (is_serial || is_mac).then_some(rest)
+}
+
+/// OpenBoot asks for its address in hex digits, on later machines with the kind of the machine behind it, and some
+/// old loaders do the same without.
+fn program(file: &str) -> Option<BootName> {
+    let (digits, kind) = file.split_once('.').unwrap_or((file, ""));
+    let arch = match kind.to_ascii_uppercase().as_str() {
+        "SUN4U" | "SUN4US" | "SUN4V" => Some(Arch::Sparc64),
+        "" | "SUN3" | "SUN4" | "SUN4C" | "SUN4D" | "SUN4M" | "PREP" => None,
+        _ => return None,
+    };
+    Some(BootName::Program {
+        address: address(digits)?,
+        arch,
+    })
 }
 
 /// GRUB shortens the address digit by digit; only the whole one names a machine.
@@ -205,6 +226,7 @@ const EXPECTED: &[&str] = &[
     "revocations_sbat.efi",
     "shim_certificate_0.efi",
     "bootsig.bin",
+    script::NO_KERNEL,
     "autoboot.txt",
     "boot.scr.uimg",
     "boot.scr",
@@ -333,6 +355,30 @@ mod tests {
             "boot/script/grub/x86_64-efi/x",
             "boot/script/pxelinux/525400770b0b/rm",
         ] {
+            assert_eq!(BootName::of(name), BootName::Other, "{name}");
+        }
+    }
+
+    #[test]
+    fn t3_open_boot_asks_by_its_address_in_hex() {
+        let address = Ipv4Addr::new(192, 168, 0, 7);
+        for (name, arch) in [
+            ("C0A80007", None),
+            ("c0a80007", None),
+            ("tftpboot/C0A80007", None),
+            ("C0A80007.SUN4U", Some(Arch::Sparc64)),
+            ("C0A80007.SUN4V", Some(Arch::Sparc64)),
+            ("C0A80007.SUN4M", None),
+            ("C0A80007.PREP", None),
+        ] {
+            assert_eq!(
+                BootName::of(name),
+                BootName::Program { address, arch },
+                "{name}"
+            );
+        }
+        // U-Boot's last guess, which is no program of a known kind.
+        for name in ["C0A80007.img", "C0A8000", "C0A800071", "other/C0A80007"] {
             assert_eq!(BootName::of(name), BootName::Other, "{name}");
         }
     }

@@ -8,6 +8,7 @@ use farrier_proto::wire::dhcpv4::{Message, MessageType, Op, Xid};
 use proptest::prelude::*;
 
 use super::*;
+use crate::Reason;
 use crate::quirk::Effect;
 
 const MAC: MacAddr = MacAddr([0x52, 0x54, 0, 0x77, 0, 1]);
@@ -114,7 +115,7 @@ fn what_real_firmware_sends() {
             "U-Boot x86",
             vec![class("U-Boot")],
             None,
-            None,
+            Some(UBoot),
             Protocol::PlainDhcp,
             "firmware",
         ),
@@ -333,15 +334,23 @@ fn the_raspberry_pi_is_told_by_its_address() {
             .effects()
             .any(|effect| effect == Effect::MaxBlksize(1024))
     );
-    let uefi = of(
-        pi4,
-        &[(60, b"PXEClient:Arch:00011:UNDI:003000"), (93, &[0, 11])],
-    );
+    let said: [(u8, &[u8]); 3] = [
+        (60, b"PXEClient:Arch:00011:UNDI:003000"),
+        (93, &[0, 11]),
+        (
+            97,
+            &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16],
+        ),
+    ];
+    let uefi = of(pi4, &said);
     assert_eq!(
         (uefi.arch, uefi.firmware),
         (Some(Arch::Arm64), Some(FirmwareKind::Uefi))
     );
     assert!(uefi.quirks.is_empty());
+    // U-Boot says the same of itself, but sends no machine identifier.
+    let u_boot = of(pi4, &said[..2]);
+    assert!(u_boot.effects().any(|effect| effect == Effect::StopsInIpxe));
     let pc = of(MAC, &[(60, class), (93, &[0, 0])]);
     assert_eq!((pc.arch, pc.quirks.len()), (Some(Arch::X86_64), 0));
 }
@@ -544,4 +553,17 @@ proptest! {
             .chain(parameters.iter().map(|(n, v)| (n.as_str(), v.as_str())));
         prop_assert!(BootFacts::from_http(all).is_ok());
     }
+}
+
+/// SLOF and s390x tell their architecture in DHCPREQUEST only, and want the server named before.
+#[test]
+fn firmware_that_looks_for_itself_is_told_the_server() {
+    let prl_slof = hex(PRL_SLOF);
+    let slof = facts(&[(55, prl_slof.as_slice())]);
+    assert!(slof.looks_for_itself(Reason::ArchitectureUnknown));
+    assert!(!slof.looks_for_itself(Reason::MachineDisabled));
+    let uefi = facts(&[(93, &[0, 7]), (60, b"PXEClient:Arch:00007:UNDI:003000")]);
+    assert!(!uefi.looks_for_itself(Reason::NoLoader));
+    let system = facts(&[(60, b"MSFT 5.0")]);
+    assert!(!system.looks_for_itself(Reason::ArchitectureUnknown));
 }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::catalogue::{LoaderFile, LoaderKind};
 use crate::facts::{BootFacts, Stage};
-use crate::model::{FirmwareKind, Registration, TaskId};
+use crate::model::{Arch, FirmwareKind, Registration, TaskId};
 use crate::task::Work;
 use crate::{Reason, WallTime};
 
@@ -298,7 +298,17 @@ impl Asked<'_> {
         {
             return ScriptAction::Agent(purpose);
         }
-        self.message("agent", Reason::NoAgent)
+        let is_pc = matches!(self.facts.arch, Some(Arch::X86_64) | None)
+            && matches!(
+                self.facts.firmware,
+                Some(FirmwareKind::Bios | FirmwareKind::Uefi) | None
+            );
+        let reason = if is_pc {
+            Reason::NoAgent
+        } else {
+            Reason::NoAgentForMachine
+        };
+        self.message("agent", reason)
     }
 
     fn message(&mut self, rule: &'static str, reason: Reason) -> ScriptAction {

@@ -587,7 +587,7 @@ fn what_we_do_not_have_is_said() {
     };
     let facts = script("efi", "arm64", "1.21.1");
     for (choice, expected) in [
-        (MenuEntry::Register, Reason::NoAgent),
+        (MenuEntry::Register, Reason::NoAgentForMachine),
         (MenuEntry::MemoryTest, Reason::NoMemoryTest),
     ] {
         let decision = decide_script(&facts, Some(choice), &known, &snapshot(), NOW);
@@ -596,6 +596,14 @@ fn what_we_do_not_have_is_said() {
             "{decision:?}"
         );
     }
+    // A PC could have an agent, so something is to be done.
+    let bare = Snapshot::default();
+    let pc = script("pcbios", "i386", "1.21.1");
+    let decision = decide_script(&pc, Some(MenuEntry::Register), &known, &bare, NOW);
+    assert!(
+        matches!(decision.action, ScriptAction::Message { reason, .. } if reason == Reason::NoAgent),
+        "{decision:?}"
+    );
 }
 
 #[test]

@@ -8,6 +8,9 @@ mod grub;
 #[cfg(test)]
 mod grub_tests;
 mod ipxe;
+mod label_menu;
+#[cfg(test)]
+mod label_menu_tests;
 mod page;
 #[cfg(test)]
 mod parser;
@@ -21,6 +24,7 @@ mod value;
 use std::time::Duration;
 
 use ipxe::{Ipxe, Part};
+pub(crate) use label_menu::NO_KERNEL;
 pub use page::{ITEMS, Item, Language, Page};
 pub use value::{Argument, NotRepresentable, Text, Url};
 

@@ -1,6 +1,8 @@
 //! What a machine's loader is to do, in no loader's language.
 
-use super::{AgentScript, LocalDisk, MenuScript, NotRepresentable, Text, Url, grub, pxelinux};
+use super::{
+    AgentScript, LocalDisk, MenuScript, NotRepresentable, Text, Url, grub, label_menu, pxelinux,
+};
 use crate::Reason;
 use crate::policy::MenuEntry;
 
@@ -9,8 +11,11 @@ use crate::policy::MenuEntry;
 pub enum Language {
     Grub,
     Ipxe,
-    /// PXELINUX's own, and what U-Boot, SLOF and s390x took over from it.
     Pxelinux,
+    /// What the network loader of s390x took over from PXELINUX: labels with a kernel.
+    S390,
+    /// What U-Boot took over from PXELINUX: a menu of labels.
+    UBoot,
 }
 
 impl Language {
@@ -21,6 +26,8 @@ impl Language {
             Self::Grub => "GRUB",
             Self::Ipxe => "iPXE",
             Self::Pxelinux => "PXELINUX",
+            Self::S390 => "s390x",
+            Self::UBoot => "U-Boot",
         }
     }
 }
@@ -58,6 +65,8 @@ impl Page<'_> {
             Language::Grub => grub::render(self),
             Language::Ipxe => Ok(self.render_ipxe()),
             Language::Pxelinux => pxelinux::render(self),
+            Language::S390 => label_menu::s390(self),
+            Language::UBoot => label_menu::u_boot(self),
         }
     }
 

@@ -12,7 +12,8 @@ use crate::wire::pxe::PxeVendorOptions;
 pub struct BootFile {
     /// Where the program is fetched from.
     pub next_server: Ipv4Addr,
-    /// A path for TFTP or an absolute URL.
+    /// A path for TFTP or an absolute URL. Empty for firmware that is told the server only, and asks it for names
+    /// of its own making.
     pub name: String,
     pub style: BootStyle,
 }
@@ -102,6 +103,9 @@ impl BootFile {
 
     /// Option 67 where asked, for every URL of HTTP Boot, and where the file field is too short.
     pub(super) fn fill_name(&self, request: &Message, reply: &mut Message, style: BootStyle) {
+        if self.name.is_empty() {
+            return;
+        }
         let asked = request
             .parameter_request_list()
             .contains(&option::BOOTFILE_NAME);

@@ -1,11 +1,13 @@
 //! Names that are not files: each loader's search for its own script ends in one rendered for its machine.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use farrier_engine::Reason;
+use farrier_engine::catalogue::LoaderKind;
 use farrier_engine::facts::{BootFacts, BootName, MachineUuid, ScriptName, Whose};
-use farrier_engine::model::{Arch, FirmwareKind};
+use farrier_engine::model::{Arch, FirmwareKind, Machine};
 use farrier_engine::script::{self, Language, Url};
 use farrier_proto::MacAddr;
 use uuid::Uuid;
@@ -30,9 +32,38 @@ impl BootTree {
             ))),
             BootName::GrubFirst => Some(self.grub_first(asker)),
             BootName::Script(name) => Some(self.own_script(name, asker).await),
+            BootName::Program { address, arch } => Some(self.program_of(address, arch, asker)),
             BootName::Expected => Some(Err(Missing::Expected)),
             BootName::Other => None,
         }
+    }
+
+    /// The boot program of a machine that knows no name but its address. Nothing tells what it is but its name's
+    /// ending, what it said by DHCP, and what is known of the machine.
+    fn program_of(
+        &self,
+        address: Ipv4Addr,
+        arch: Option<Arch>,
+        asker: Asker,
+    ) -> Result<Served, Missing> {
+        if asker.ip != IpAddr::V4(address) {
+            return Err(Missing::Expected);
+        }
+        let mac = self.mac_of(asker.ip).ok_or(Missing::Expected)?;
+        let machines = self.core.fleet.candidates(&[mac], None);
+        let machine = machines.first().filter(|_| machines.len() == 1);
+        let (said_arch, said_firmware) = self.core.sightings.kind(mac).unwrap_or_default();
+        let known = |machine: &Arc<Machine>| (machine.arch, machine.firmware);
+        let (known_arch, known_firmware) = machine.map(known).unwrap_or_default();
+        let found = arch.or(said_arch).or(known_arch).and_then(|arch| {
+            // Who asks so without saying more is OpenBoot.
+            let firmware = said_firmware.or(known_firmware);
+            let firmware = firmware.unwrap_or(FirmwareKind::OpenFirmware);
+            let catalogue = self.core.loaders.catalogue();
+            let loader = catalogue.of_kind(LoaderKind::Grub, arch, firmware);
+            loader.map(|loader| self.loader(loader))
+        });
+        found.unwrap_or(Err(Missing::Refused(Reason::NoLoader)))
     }
 
     fn grub_first(&self, asker: Asker) -> Result<Served, Missing> {
@@ -47,23 +78,25 @@ impl BootTree {
     async fn own_script(&self, name: ScriptName, asker: Asker) -> Result<Served, Missing> {
         let mac = self.whose(name.whose, asker).ok_or(Missing::Expected)?;
         let seen = self.core.sightings.kind(mac);
-        let (arch, firmware) = kind(&name, seen)?;
+        let (language, arch, firmware) = kind(&name, seen)?;
         let uuid = match name.whose {
             Whose::Uuid(uuid) => Some(self.in_known_order(uuid)),
             _ => None,
         };
-        let facts = BootFacts::from_loader(mac, name.language, arch, firmware, uuid);
+        let facts = BootFacts::from_loader(mac, language, arch, firmware, uuid);
         let http = name.http || asker.by == Channel::Http;
         let reader = Reader {
-            language: name.language,
+            language,
             http,
             script: self.script_url(&name, mac, http, asker),
         };
         let script = render_for(&self.core, asker, &facts, name.choice, &reader).await;
-        let shown = match name.language {
+        let shown = match language {
             Language::Grub => "its GRUB script",
             Language::Ipxe => "its iPXE script",
             Language::Pxelinux => "its PXELINUX configuration",
+            Language::S390 => "its s390x configuration",
+            Language::UBoot => "its U-Boot menu",
         };
         Ok(text(shown, script))
     }
@@ -99,7 +132,7 @@ impl BootTree {
             }
             (Language::Pxelinux, true) => format!("{SCRIPT}/lpxelinux/{mac}"),
             (Language::Pxelinux, false) => format!("{SCRIPT}/pxelinux/{mac}"),
-            (Language::Ipxe, _) => FIRST_SCRIPT.to_owned(),
+            (Language::Ipxe | Language::S390 | Language::UBoot, _) => FIRST_SCRIPT.to_owned(),
         };
         if http {
             self.urls(asker).url(&path)
@@ -116,23 +149,34 @@ impl BootTree {
     }
 }
 
-/// What the loader runs on. PXELINUX itself is for PCs with a BIOS; who else reads its configurations said so by
-/// DHCP, and must not get a PC's kernel (`firmware.md` T6). There is no agent for those, and no way to the local
-/// disk that all of them know.
+/// What the loader runs on, and which language it reads. PXELINUX itself is for PCs with a BIOS; who else reads its
+/// configurations said so by DHCP, and must not get a PC's kernel (`firmware.md` T6).
 fn kind(
     name: &ScriptName,
     seen: Option<(Option<Arch>, Option<FirmwareKind>)>,
-) -> Result<(Option<Arch>, Option<FirmwareKind>), Missing> {
+) -> Result<(Language, Option<Arch>, Option<FirmwareKind>), Missing> {
+    let (seen_arch, seen_firmware) = seen.unwrap_or_default();
+    let (arch, firmware) = (name.arch.or(seen_arch), name.firmware.or(seen_firmware));
     if name.language != Language::Pxelinux {
-        let (arch, firmware) = seen.unwrap_or_default();
-        return Ok((name.arch.or(arch), name.firmware.or(firmware)));
+        return Ok((name.language, arch, firmware));
     }
-    let firmware = name
-        .firmware
-        .or_else(|| seen.and_then(|(_, firmware)| firmware));
-    match firmware {
-        None | Some(FirmwareKind::Bios) => Ok((Some(Arch::X86_64), Some(FirmwareKind::Bios))),
-        Some(_) => Err(Missing::Refused(Reason::NoAgent)),
+    match (firmware, arch) {
+        (None | Some(FirmwareKind::Bios), _) => Ok((
+            Language::Pxelinux,
+            Some(Arch::X86_64),
+            Some(FirmwareKind::Bios),
+        )),
+        (Some(FirmwareKind::S390), _) => Ok((Language::S390, arch, firmware)),
+        // SLOF asks for a configuration when it was told no program, and has no words for anything but a kernel.
+        (Some(FirmwareKind::OpenFirmware), _) => Err(Missing::Refused(Reason::NoLoader)),
+        // Some PXELINUX for UEFI, which is none of ours.
+        (Some(FirmwareKind::Uefi), Some(Arch::X86_64 | Arch::Ia32)) => {
+            Err(Missing::Refused(Reason::NoAgent))
+        }
+        // Where it boots by UEFI, U-Boot calls itself that.
+        (Some(FirmwareKind::UBoot | FirmwareKind::Uefi), _) => {
+            Ok((Language::UBoot, arch, firmware))
+        }
     }
 }
 
@@ -149,6 +193,7 @@ fn platform(arch: Option<Arch>, firmware: Option<FirmwareKind>) -> String {
         Some(Arch::LoongArch64) => "loongarch64",
         Some(Arch::Ppc64) => "powerpc",
         Some(Arch::RiscV64) => "riscv64",
+        Some(Arch::Sparc64) => "sparc64",
         Some(Arch::S390x | Arch::X86_64) | None => "x86_64",
     };
     format!("{cpu}-{platform}")

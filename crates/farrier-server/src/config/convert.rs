@@ -146,9 +146,25 @@ fn interfaces(written: &[file::Interface], faults: &mut Collector<'_>) -> Vec<In
             name,
             mode,
             address,
+            rarp: wants_rarp(i, one, mode, faults),
         });
     }
     interfaces
+}
+
+fn wants_rarp(i: usize, one: &file::Interface, mode: Mode, faults: &mut Collector<'_>) -> bool {
+    let Some(written) = one.rarp.as_ref().filter(|written| *written.get_ref()) else {
+        return false;
+    };
+    if mode != Mode::Dhcp {
+        faults.add(
+            &format!("interface[{i}].rarp"),
+            Some(written.span()),
+            "RARP tells addresses, and here another server lends them",
+            "Use mode \"dhcp\", or take the key out.",
+        );
+    }
+    true
 }
 
 fn parse_mode(i: usize, written: &Spanned<String>, faults: &mut Collector<'_>) -> Mode {

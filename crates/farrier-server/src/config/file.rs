@@ -61,6 +61,8 @@ pub struct Interface {
     pub mode: Option<Spanned<String>>,
     /// Our address there, if it has several. Default: its first.
     pub address: Option<Spanned<String>>,
+    /// Answer RARP, for known machines and reserved addresses. Only in mode `dhcp`. Default false.
+    pub rarp: Option<Spanned<bool>>,
 }
 
 /// One network to give addresses in.

@@ -31,6 +31,8 @@ pub struct Interface {
     pub mode: Mode,
     /// None: its first address, found when the server starts.
     pub address: Option<Ipv4Addr>,
+    /// Whether RARP is answered there.
+    pub rarp: bool,
 }
 
 /// What the server is on an interface.

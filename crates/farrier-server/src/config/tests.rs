@@ -134,3 +134,20 @@ fn ipv6_networks_and_their_faults() {
         ("subnet6[1].network", Some(6))
     );
 }
+
+#[test]
+fn rarp_is_for_who_lends_addresses() {
+    let with = |mode: &str| {
+        Config::parse(&format!(
+            "[[interface]]\nname = \"eth0\"\nmode = \"{mode}\"\nrarp = true\n"
+        ))
+    };
+    assert!(with("dhcp").unwrap().interfaces[0].rarp);
+    for mode in ["proxy", "port4011"] {
+        let faults = with(mode).unwrap_err();
+        assert_eq!(
+            (faults[0].key.as_str(), faults[0].line),
+            ("interface[0].rarp", Some(4))
+        );
+    }
+}

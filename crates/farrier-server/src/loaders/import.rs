@@ -181,6 +181,40 @@ const KNOWN: &[Known] = &[
         LoaderKind::Grub,
     ),
     known(
+        "i386-efi/monolithic/grubnetia32.efi",
+        "grub-net-ia32",
+        "grubia32.efi",
+        Arch::Ia32,
+        FirmwareKind::Uefi,
+        LoaderKind::Grub,
+    ),
+    known(
+        "arm64-efi/monolithic/grubnetaa64.efi",
+        "grub-plain-arm64",
+        "grubnetaa64.efi",
+        Arch::Arm64,
+        FirmwareKind::Uefi,
+        LoaderKind::Grub,
+    ),
+    // As `grub-mknetdir` names it; no package has it ready.
+    known(
+        "powerpc-ieee1275/core.elf",
+        "grub-net-ppc64",
+        "core.elf",
+        Arch::Ppc64,
+        FirmwareKind::OpenFirmware,
+        LoaderKind::Grub,
+    ),
+    // The same for UltraSPARC.
+    known(
+        "sparc64-ieee1275/core.img",
+        "grub-net-sparc64",
+        "core.img",
+        Arch::Sparc64,
+        FirmwareKind::OpenFirmware,
+        LoaderKind::Grub,
+    ),
+    known(
         "boot/memtest86+x64.bin",
         "memtest-bios",
         "memtest86+x64.bin",

@@ -23,7 +23,7 @@ pub fn default_name(arch: Arch) -> Option<&'static str> {
         Arch::LoongArch64 => "BOOTLOONGARCH64.EFI",
         Arch::RiscV64 => "BOOTRISCV64.EFI",
         Arch::X86_64 => "BOOTX64.EFI",
-        Arch::Ppc64 | Arch::S390x => return None,
+        Arch::Ppc64 | Arch::S390x | Arch::Sparc64 => return None,
     })
 }
 

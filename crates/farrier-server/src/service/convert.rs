@@ -112,6 +112,7 @@ pub(crate) fn arch_name(arch: model::Arch) -> &'static str {
         model::Arch::Ia32 => "ia32",
         model::Arch::LoongArch64 => "loongarch64",
         model::Arch::Ppc64 => "ppc64",
+        model::Arch::Sparc64 => "sparc64",
         model::Arch::RiscV64 => "riscv64",
         model::Arch::S390x => "s390x",
         model::Arch::X86_64 => "x86-64",
