@@ -1,7 +1,8 @@
 //! Single packages, fetched and unpacked but never installed.
 //!
 //! Loaders are better new than stable, so they come from `sid`. It gets a package index of its own in the lab folder,
-//! made from the machine's own sources: same mirror, same keyring, other suite. The machine's sources stay as they are.
+//! made from the machine's own sources: same mirror, same keyring, other suite. Packages for another processor get
+//! theirs in the same way. The machine's sources stay as they are.
 
 use std::{
     fs,
@@ -24,6 +25,8 @@ pub enum Suite {
     Installed,
     /// `sid`, falling back to the installed release when it cannot be read.
     Unstable,
+    /// The installed release for another processor, by Debian's name for it.
+    Foreign(&'static str),
 }
 
 /// A package file.
@@ -42,6 +45,7 @@ pub const LOADERS: &[(&str, Suite)] = &[
     ("syslinux-common", Suite::Installed),
     ("shim-signed", Suite::Installed),
     ("grub-efi-amd64-signed", Suite::Installed),
+    ("grub-efi-ia32-bin", Suite::Installed),
     ("memtest86+", Suite::Installed),
 ];
 
@@ -113,10 +117,18 @@ impl Debs {
     /// # Errors
     /// When neither the suite nor, for `sid`, the installed release has it.
     pub fn fetch(&self, package: &str, suite: Suite) -> Result<Deb> {
+        self.fetch_as(package, package, suite)
+    }
+
+    /// The same, kept under another name: one package for several processors.
+    ///
+    /// # Errors
+    /// As [`Debs::fetch`].
+    pub fn fetch_as(&self, name: &str, package: &str, suite: Suite) -> Result<Deb> {
         let _lock = self.lab.lock("debs")?;
-        let path = match self.fetched(package)? {
+        let path = match self.fetched(name)? {
             Some(path) => path,
-            None => self.download_or_fall_back(package, suite)?,
+            None => self.download_or_fall_back(name, package, suite)?,
         };
         Ok(Deb {
             package: package.to_owned(),
@@ -161,13 +173,13 @@ impl Debs {
         only_deb(&folder)
     }
 
-    fn download_or_fall_back(&self, package: &str, suite: Suite) -> Result<PathBuf> {
-        match self.download(package, package, suite) {
+    fn download_or_fall_back(&self, name: &str, package: &str, suite: Suite) -> Result<PathBuf> {
+        match self.download(name, package, suite) {
             Err(error) if suite == Suite::Unstable => {
                 say(&format!(
                     "      {package} is not to be had from sid ({error:#}); taking the installed release's"
                 ));
-                self.download(package, package, Suite::Installed)
+                self.download(name, package, Suite::Installed)
             }
             result => result,
         }
@@ -181,7 +193,8 @@ impl Debs {
         fs::create_dir_all(&half).with_context(|| format!("cannot make {}", half.display()))?;
         let options = match suite {
             Suite::Installed => Vec::new(),
-            Suite::Unstable => self.unstable_index()?,
+            Suite::Unstable => self.index("sid", None)?,
+            Suite::Foreign(arch) => self.index(&Source::of_this_machine()?.suite, Some(arch))?,
         };
         // Without its sandbox apt writes as root, which is who owns the lab folder.
         run(Command::new("apt-get")
@@ -202,19 +215,23 @@ impl Debs {
             .with_context(|| format!("fetching {package} left no file in {}", target.display()))
     }
 
-    /// The options that make apt use an index of `sid` of our own, which is fetched the first time.
-    fn unstable_index(&self) -> Result<Vec<String>> {
-        let index = self.folder.join("index-sid");
+    /// The options that make apt use an index of our own, which is fetched the first time.
+    fn index(&self, suite: &str, arch: Option<&str>) -> Result<Vec<String>> {
+        let name = arch.map_or_else(|| suite.to_owned(), |arch| format!("{suite}-{arch}"));
+        let index = self.folder.join(format!("index-{name}"));
         for folder in ["state/lists/partial", "cache/archives/partial", "sources"] {
             fs::create_dir_all(index.join(folder))
                 .with_context(|| format!("cannot make {}", index.display()))?;
         }
         fs::write(index.join("status"), "").context("cannot write the empty package state")?;
         let source = Source::of_this_machine()?;
-        fs::write(index.join("sources/sid.sources"), source.render("sid"))
-            .context("cannot write the source of sid")?;
+        fs::write(
+            index.join(format!("sources/{suite}.sources")),
+            source.render(suite),
+        )
+        .with_context(|| format!("cannot write the source of {suite}"))?;
         let at = |name: &str| index.join(name).display().to_string();
-        let options: Vec<String> = [
+        let mut options = vec![
             format!("Dir::State={}", at("state")),
             format!("Dir::State::status={}", at("status")),
             format!("Dir::Cache={}", at("cache")),
@@ -223,12 +240,19 @@ impl Debs {
             "Acquire::Languages=none".to_owned(),
             "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
             "APT::Sandbox::User=root".to_owned(),
-        ]
-        .into_iter()
-        .flat_map(|option| ["-o".to_owned(), option])
-        .collect();
+        ];
+        if let Some(arch) = arch {
+            options.push(format!("APT::Architecture={arch}"));
+            options.push(format!("APT::Architectures={arch}"));
+        }
+        let options: Vec<String> = options
+            .into_iter()
+            .flat_map(|option| ["-o".to_owned(), option])
+            .collect();
         if !index.join("updated").exists() {
-            say("      fetching the package index of sid into the lab folder");
+            say(&format!(
+                "      fetching the package index of {name} into the lab folder"
+            ));
             run(command("apt-get", ["-q"]).args(&options).arg("update"))?;
             fs::write(index.join("updated"), "").context("cannot mark the index as fetched")?;
         }

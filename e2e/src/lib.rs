@@ -9,6 +9,7 @@
 //! - [`qemu`]: a machine with SeaBIOS or OVMF, its disks and its serial console.
 //! - [`golden`]: a Debian disk that boots on both firmwares, made without mounting anything.
 //! - [`damage`]: breaking a disk on purpose.
+//! - [`matrix`]: every firmware against the real server, row by row.
 //! - [`server`], [`clients`]: foreign programs that run on a host of the LAN; [`site`]: Farrier itself.
 //!
 //! Whatever is started is ended when its value is dropped, by process id and namespace name.
@@ -20,6 +21,7 @@ pub mod damage;
 pub mod debs;
 pub mod golden;
 pub mod lab;
+pub mod matrix;
 pub mod net;
 pub mod packages;
 pub mod qemu;

@@ -17,6 +17,7 @@ pub const LAB: &[&str] = &[
     "qemu-system-x86",
     "qemu-utils",
     "ovmf",
+    "ovmf-ia32",
     "seabios",
     "ipxe-qemu",
     // The LAN, foreign servers and foreign clients.
@@ -30,6 +31,7 @@ pub const LAB: &[&str] = &[
     "curl",
     "kea-admin",
     "nftables",
+    "socat",
     // The golden disk.
     "debootstrap",
     "kmod",

@@ -6,6 +6,7 @@
 mod bench;
 mod build;
 mod checks;
+mod firmware;
 mod fuzz;
 mod layers;
 mod prepare;
@@ -50,6 +51,11 @@ enum Task {
         #[command(subcommand)]
         what: Bench,
     },
+    /// Parts of the end-to-end tests that are too long for every run.
+    E2e {
+        #[command(subcommand)]
+        what: EndToEnd,
+    },
     /// The virtual LAN by itself.
     Lab {
         #[command(subcommand)]
@@ -65,6 +71,12 @@ enum Bench {
     Boot(bench::boot::Options),
     /// Start, memory and cost of a packet with 10 to 100,000 known machines.
     Known(bench::boot::Options),
+}
+
+#[derive(Debug, Subcommand)]
+enum EndToEnd {
+    /// Every firmware that can be emulated, with a table of what was seen.
+    Firmware(firmware::Options),
 }
 
 #[derive(Debug, Subcommand)]
@@ -112,6 +124,9 @@ fn run(task: Task) -> Result<()> {
         Task::Bench {
             what: Bench::Known(options),
         } => bench::boot::known::run_all(&options),
+        Task::E2e {
+            what: EndToEnd::Firmware(options),
+        } => firmware::run(&options),
         Task::Lab { what: Lab::Prepare } => prepare::run().map(drop),
         Task::Lab { what: Lab::Clean } => farrier_e2e::net::clean()
             .map(|count| say(&format!("removed {count} namespaces of ended labs"))),

@@ -1,0 +1,109 @@
+//! Every firmware that can be emulated against the real server: one [`Row`] is one machine that is powered on, and
+//! what has to show on its serial line and on its timeline.
+//!
+//! `cargo xtask e2e firmware` runs all of them and fills the table of `docs/hardware.md`; `cargo xtask test` runs
+//! those that are marked as fast.
+
+mod core_image;
+mod rows;
+mod stage;
+mod table;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+pub use rows::{ROWS, Role, Row};
+use stage::Stage;
+pub use table::{Table, write_into};
+
+use crate::{Lab, Machine, packages};
+
+/// Firmware that tries IPv4 in vain first needs 72 s for it.
+const BOOT: Duration = Duration::from_secs(150);
+/// What is on the screen is on the timeline soon after.
+const TOLD: Duration = Duration::from_secs(15);
+
+/// What came of a row.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Which row.
+    pub row: Row,
+    /// Firmware and emulator, by their packages' versions.
+    pub versions: String,
+    /// Seconds from power-on to the marker, and the processor's share of them; or what went wrong.
+    pub seen: Result<Seen>,
+}
+
+/// How long it took.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen {
+    /// By the clock.
+    pub seconds: f64,
+    /// What the emulator used.
+    pub cpu: f64,
+}
+
+/// Those of a row's packages that are not installed.
+///
+/// # Errors
+/// When this is no Debian.
+pub fn missing(row: &Row) -> Result<Vec<&'static str>> {
+    packages::missing(row.firmware.packages())
+}
+
+/// Runs one row. `number` tells its machine from those of other rows.
+#[must_use]
+pub fn run(lab: &Lab, row: Row, number: u8) -> Outcome {
+    let seen = boot(lab, row, number).with_context(|| row.name);
+    Outcome {
+        row,
+        versions: versions(row.firmware.packages()),
+        seen,
+    }
+}
+
+fn boot(lab: &Lab, row: Row, number: u8) -> Result<Seen> {
+    let stage = Stage::set_up(lab, &row)?;
+    let mut machine = Machine::new(row.name, row.firmware, number);
+    if let Some(card) = row.card {
+        machine = machine.card(card);
+    }
+    if let Some(memory) = row.memory {
+        machine = machine.memory(memory);
+    }
+    let mut vm = machine.start(stage.lan(), stage.folder())?;
+    if let Some(line) = row.typed {
+        // A key that comes before the prompt is read stops the countdown.
+        vm.wait_for("Hit any key to stop autoboot", BOOT)?;
+        vm.type_line("")?;
+        vm.wait_for("=> ", BOOT)?;
+        vm.type_line(line)?;
+    }
+    let seconds = vm.wait_for(row.marker, BOOT)?;
+    let cpu = vm.cpu_seconds();
+    for words in row.told {
+        stage
+            .site()
+            .wait_for(machine.mac(), words, TOLD)
+            .with_context(|| vm.tail())?;
+    }
+    Ok(Seen { seconds, cpu })
+}
+
+/// `ovmf 2022.11, QEMU 7.2`: the upstream parts of the versions.
+fn versions(packages: &[&str]) -> String {
+    let of = |package: &&str| {
+        let mut query = crate::command::command("dpkg-query", ["-W", "-f", "${Version}"]);
+        let told = crate::command::run(query.arg(package)).ok()?;
+        let upstream = told.rsplit(':').next()?.split(['-', '+']).next()?;
+        Some(match package.strip_prefix("qemu-system") {
+            Some(_) => format!("QEMU {upstream}"),
+            None => format!("{package} {upstream}"),
+        })
+    };
+    let mut told: Vec<String> = packages.iter().filter_map(of).collect();
+    told.sort();
+    told.dedup();
+    told.join(", ")
+}

@@ -1,0 +1,177 @@
+//! The network that a row's machine boots in: the server, and who else is on it.
+
+use std::{
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+use serde_json::json;
+
+use super::{Role, Row, core_image};
+use crate::{
+    Debs, Firmware, Host, Lab, Lan, Mode, Program, Site, Suite, net::Router, server::Dnsmasq,
+};
+
+/// Networks and programs of a row, until dropped.
+#[derive(Debug)]
+pub(super) struct Stage {
+    folder: PathBuf,
+    site: Site,
+    /// Ended before the networks that they run on.
+    _others: Vec<Program>,
+    _router: Option<Router>,
+    near: Lan,
+    /// Behind the relay.
+    far: Option<Lan>,
+}
+
+impl Stage {
+    pub(super) fn set_up(lab: &Lab, row: &Row) -> Result<Self> {
+        let folder = lab.scratch(&format!("matrix-{}", row.name))?;
+        let near = Lan::new()?;
+        let host = near.server()?;
+        let mut others = Vec::new();
+        let mut far = None;
+        // Without announcements iPXE waits for IPv6 on each boot.
+        let router = match row.role {
+            Role::Dhcp | Role::Proxy => Some(near.router(&folder)?),
+            Role::Relay | Role::Named(_) | Role::Ipv6 => None,
+        };
+        let mut mode = Mode::Dhcp;
+        match row.role {
+            Role::Dhcp => {}
+            Role::Proxy => {
+                mode = Mode::Proxy;
+                others.push(lends().start(&near.other()?, &folder)?);
+            }
+            Role::Named(file) => {
+                mode = Mode::Port4011;
+                let named = lends().with(&format!(
+                    "--dhcp-boot={file},farrier,{}",
+                    crate::net::SERVER
+                ));
+                others.push(named.start(&near.other()?, &folder)?);
+            }
+            Role::Relay => {
+                let (lan, relay) = behind_relay(lab, &near, &host, &folder)?;
+                far = Some(lan);
+                others.push(relay);
+            }
+            Role::Ipv6 => drop(host.ip(["addr", "add", "fd77::1/64", "dev", "eth0", "nodad"])?),
+        }
+        let site = match row.role {
+            Role::Relay => Site::serving(lab, host, &folder, RELAYED)?,
+            Role::Ipv6 => Site::serving(lab, host, &folder, OVER_IPV6)?,
+            _ => Site::start_without(lab, host, &folder, mode, row.without)?,
+        };
+        if row.firmware.is_secure() {
+            let policy = json!({ "enrolment": "automatic", "secure_boot": true });
+            site.put("policy", &policy)?;
+        }
+        match row.firmware {
+            Firmware::Slof => import(&site, &core_image::build(lab, &folder)?, "grub-net-ppc64")?,
+            Firmware::UBootArm64 => {
+                let suite = Suite::Foreign("arm64");
+                let grub = Debs::open(lab)?.fetch("grub-efi-arm64-bin", suite)?;
+                import(&site, &grub.path, "grub-plain-arm64")?;
+            }
+            _ => {}
+        }
+        Ok(Self {
+            folder,
+            site,
+            _others: others,
+            _router: router,
+            near,
+            far,
+        })
+    }
+
+    /// Where the machine is plugged in.
+    pub(super) fn lan(&self) -> &Lan {
+        self.far.as_ref().unwrap_or(&self.near)
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(super) fn site(&self) -> &Site {
+        &self.site
+    }
+}
+
+/// A foreign DHCP server.
+fn lends() -> Dnsmasq {
+    Dnsmasq::addresses(Ipv4Addr::new(10, 77, 0, 100), Ipv4Addr::new(10, 77, 0, 199))
+}
+
+/// A second network, and Debian's relay agent between it and the server's.
+fn behind_relay(lab: &Lab, near: &Lan, server: &Host, folder: &Path) -> Result<(Lan, Program)> {
+    let far = Lan::new()?;
+    let relay = near.host("relay", Some(Ipv4Addr::new(10, 77, 0, 3)))?;
+    far.also(&relay, "eth1", Ipv4Addr::new(10, 78, 0, 1))?;
+    relay.forward()?;
+    server.ip(["route", "add", "10.78.0.0/24", "via", "10.77.0.3"])?;
+    let program = Debs::open(lab)?.program("isc-dhcp-relay", "usr/sbin/dhcrelay")?;
+    let mut dhcrelay = relay.command(&program.to_string_lossy());
+    dhcrelay.args([
+        "-4",
+        "-d",
+        "-a",
+        "--no-pid",
+        "-id",
+        "eth1",
+        "-iu",
+        "eth0",
+        "10.77.0.1",
+    ]);
+    let program = Program::start("dhcrelay", dhcrelay, folder)?;
+    program.wait_for("Sending on", Duration::from_secs(10))?;
+    Ok((far, program))
+}
+
+/// Adds a loader, and waits until the running server has it.
+fn import(site: &Site, loader: &Path, id: &str) -> Result<()> {
+    site.farrier(&["loader", "import", &loader.to_string_lossy()])?;
+    let started = Instant::now();
+    while !site.farrier(&["loader", "list"])?.contains(id) {
+        if started.elapsed() > Duration::from_secs(20) {
+            bail!("the server does not notice an imported loader");
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+    Ok(())
+}
+
+const RELAYED: &str = r#"
+[[interface]]
+name = "eth0"
+mode = "dhcp"
+
+[[subnet]]
+network = "10.77.0.0/24"
+pools = ["10.77.0.100-10.77.0.199"]
+
+[[subnet]]
+network = "10.78.0.0/24"
+pools = ["10.78.0.100-10.78.0.199"]
+routers = ["10.78.0.1"]
+"#;
+
+const OVER_IPV6: &str = r#"
+[[interface]]
+name = "eth0"
+mode = "dhcp"
+address = "10.77.0.1"
+
+[[subnet]]
+network = "10.77.0.0/24"
+
+[[subnet6]]
+network = "fd77::/64"
+router_advertisement = true
+"#;

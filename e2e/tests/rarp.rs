@@ -1,0 +1,162 @@
+//! T3, L9: a machine from before BOOTP, scripted as OpenBoot does it: RARP, TFTP by its address in hex digits, and a
+//! call for `bootparam`.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, UdpSocket},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use farrier_e2e::{Host, Lab, Lan, Program, Site, clients};
+use serde_json::json;
+
+const SERVED: &str = r#"
+[[interface]]
+name = "eth0"
+mode = "dhcp"
+rarp = true
+
+[[subnet]]
+network = "10.77.0.0/24"
+pools = ["10.77.0.100-10.77.0.199"]
+
+[[subnet.reservation]]
+address = "10.77.0.7"
+mac = "MAC"
+"#;
+
+#[test]
+fn t3_a_sparc_gets_its_address_by_rarp_and_its_program_by_hex_name() {
+    let lab = Lab::open().unwrap();
+    let folder = lab.scratch("rarp").unwrap();
+    let lan = Lan::new().unwrap();
+    let client = lan.host("sparc", None).unwrap();
+    let mac = mac(&client);
+    let served = SERVED.replace("MAC", &mac);
+    let site = Site::serving(&lab, lan.server().unwrap(), &folder, &served).unwrap();
+    site.post("machines", &json!({ "macs": [mac] })).unwrap();
+    let program = folder.join("core.img");
+    let content: Vec<u8> = (0..5000_u32).map(|n| n.to_le_bytes()[0]).collect();
+    fs::write(&program, &content).unwrap();
+    let import = ["loader", "import", program.to_str().unwrap()];
+    site.farrier(&import).unwrap();
+    until(|| {
+        site.farrier(&["loader", "list"])
+            .unwrap()
+            .contains("grub-net-sparc64")
+    });
+
+    // Nobody knows this one, and RARP has no word for no.
+    let heard = listening(&client, &folder);
+    request(&client, &[8, 0, 0x20, 9, 9, 9]).unwrap();
+    until(|| site.get("status").unwrap()["boot"]["bootp_needs_reservation"] == 1);
+    request(&client, &bytes(&mac)).unwrap();
+    heard
+        .wait_for(
+            &format!("Reverse Reply {mac} at 10.77.0.7"),
+            Duration::from_secs(5),
+        )
+        .unwrap();
+    assert!(
+        !heard.log().contains("08:00:20:09:09:09 at"),
+        "{}",
+        heard.log()
+    );
+
+    client
+        .ip(["addr", "add", "10.77.0.7/24", "dev", "eth0"])
+        .unwrap();
+    let server = Ipv4Addr::new(10, 77, 0, 1);
+    let got = folder.join("got");
+    clients::tftp_hpa(&client, server, "0A4D0007.SUN4U", &got).unwrap();
+    assert_eq!(fs::read(&got).unwrap(), content);
+    for (name, why) in [
+        // What kind of machine this is, nobody said.
+        ("0A4D0007", "There is no loader"),
+        ("0A4D0007.SUN4M", "There is no loader"),
+        // Another machine's.
+        ("0A4D0008.SUN4U", "There is no such file"),
+    ] {
+        let error = clients::atftp(&client, server, name, &folder.join("none"), &[]);
+        let error = format!("{:#}", error.unwrap_err());
+        assert!(error.contains(why), "{name}: {error}");
+    }
+
+    let answer = bootparam_port(&client, server).unwrap();
+    assert_eq!(answer[..8], [0, 0, 0, 7, 0, 0, 0, 1], "a reply to the call");
+    assert_eq!(
+        answer[answer.len() - 4..],
+        [0; 4],
+        "port 0: no such program"
+    );
+    let told = site.timeline(&mac).unwrap().join("\n");
+    for words in ["has the address 10.77.0.7", "core.img", "by bootparam"] {
+        assert!(told.contains(words), "{words} in\n{told}");
+    }
+}
+
+/// Prints every RARP packet that passes the client.
+fn listening(client: &Host, folder: &std::path::Path) -> Program {
+    let mut tcpdump = client.command("tcpdump");
+    tcpdump.args(["-i", "eth0", "-l", "-n", "-Z", "root", "rarp"]);
+    let program = Program::start("tcpdump", tcpdump, folder).unwrap();
+    program
+        .wait_for("listening on", Duration::from_secs(10))
+        .unwrap();
+    program
+}
+
+/// RFC 903: "what is my address?", to everybody.
+fn request(client: &Host, mac: &[u8; 6]) -> Result<()> {
+    let mut frame = vec![0xff; 6];
+    frame.extend(mac);
+    frame.extend([0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3]);
+    frame.extend([&mac[..], &[0; 4], mac, &[0; 4]].concat());
+    frame.resize(60, 0);
+    let mut socat = client.command("socat");
+    socat.args(["-u", "STDIN", "INTERFACE:eth0"]);
+    farrier_e2e::command::run_with_input(&mut socat, &frame).map(drop)
+}
+
+/// The port mapper's answer to "at which port is bootparam?" (RFC 1833).
+fn bootparam_port(client: &Host, server: Ipv4Addr) -> Result<Vec<u8>> {
+    const WORDS: [u32; 14] = [7, 0, 2, 100_000, 2, 3, 0, 0, 0, 0, 100_026, 1, 17, 0];
+    let call: Vec<u8> = WORDS.iter().flat_map(|word| word.to_be_bytes()).collect();
+    client.run(|| {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("bind")?;
+        socket
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .context("limit the wait")?;
+        socket.send_to(&call, (server, 111)).context("call")?;
+        let mut answer = vec![0; 500];
+        let len = socket.recv(&mut answer).context("no answer")?;
+        answer.truncate(len);
+        Ok(answer)
+    })
+}
+
+fn until(done: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !done() {
+        assert!(
+            started.elapsed() < Duration::from_secs(20),
+            "it never happens"
+        );
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
+fn mac(host: &Host) -> String {
+    let told = host.ip(["-o", "link", "show", "eth0"]).unwrap();
+    let at = told.split("link/ether ").nth(1).unwrap();
+    at.split(' ').next().unwrap().to_owned()
+}
+
+fn bytes(mac: &str) -> [u8; 6] {
+    let bytes = mac
+        .split(':')
+        .map(|two| u8::from_str_radix(two, 16).unwrap());
+    bytes.collect::<Vec<_>>().try_into().unwrap()
+}
