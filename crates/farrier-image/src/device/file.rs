@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{Advice, FallocateFlags, OFlags};
 
+use super::direct::Direct;
 use super::{BlockDevice, check_range, write_plain_zeroes};
 
 /// Below this, asking the disk to zero a range costs more than writing zeros.
@@ -20,10 +21,12 @@ pub enum Access {
     ReadWrite,
 }
 
-/// A block device or a regular file, through the page cache.
+/// A block device or a regular file. Large parts of a block device are read and written past the page cache,
+/// everything else goes through it.
 #[derive(Debug)]
 pub struct FileDevice {
     file: File,
+    direct: Option<Direct>,
     size: u64,
     logical_sector: u32,
     /// Cleared when the disk once refused to zero a range itself.
@@ -41,7 +44,17 @@ impl FileDevice {
         if is_disk && access == Access::ReadWrite {
             options.custom_flags(OFlags::EXCL.bits().cast_signed());
         }
-        Self::from_file(options.open(path)?)
+        let device = Self::from_file(options.open(path)?)?;
+        Ok(if is_disk {
+            device.past_the_cache(path, access)
+        } else {
+            device
+        })
+    }
+
+    fn past_the_cache(mut self, path: &Path, access: Access) -> Self {
+        self.direct = Direct::open(path, access == Access::ReadWrite);
+        self
     }
 
     /// Makes a new sparse file that stands for a blank disk.
@@ -66,6 +79,7 @@ impl FileDevice {
         };
         Ok(Self {
             file,
+            direct: None,
             size,
             logical_sector,
             can_zero: AtomicBool::new(true),
@@ -90,12 +104,30 @@ impl BlockDevice for FileDevice {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        if let Some(direct) = &self.direct {
+            let part = direct.part(offset, buf.len());
+            if !part.is_empty()
+                && direct.read(offset + part.start as u64, &mut buf[part.clone()])?
+            {
+                self.file.read_exact_at(&mut buf[..part.start], offset)?;
+                let rest = offset + part.end as u64;
+                return self.file.read_exact_at(&mut buf[part.end..], rest);
+            }
+        }
         self.file.read_exact_at(buf, offset)
     }
 
     fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
         // A regular file would grow silently where a disk ends.
         check_range(self.size, offset, buf.len() as u64)?;
+        if let Some(direct) = &self.direct {
+            let part = direct.part(offset, buf.len());
+            if !part.is_empty() && direct.write(offset + part.start as u64, &buf[part.clone()])? {
+                self.file.write_all_at(&buf[..part.start], offset)?;
+                let rest = offset + part.end as u64;
+                return self.file.write_all_at(&buf[part.end..], rest);
+            }
+        }
         self.file.write_all_at(buf, offset)
     }
 
@@ -119,5 +151,76 @@ impl BlockDevice for FileDevice {
         // file systems that live in memory.
         let _ = rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: usize = 2 << 20;
+
+    /// Lengths and places around pages, and around the size from which the cache is passed by.
+    fn places() -> impl Iterator<Item = (usize, usize)> {
+        let starts = [0, 1, 511, 4096, 4097, 300_000, SIZE - 70_000];
+        let lens = [1, 4096, 65_535, 65_536, 73_727, 262_144, 1_048_576];
+        starts.into_iter().flat_map(move |start| {
+            lens.into_iter()
+                .map(move |len| (start, len.min(SIZE - start)))
+        })
+    }
+
+    #[test]
+    fn both_ways_to_a_disk_hold_the_same_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk");
+        drop(FileDevice::create(&path, SIZE as u64).unwrap());
+        let device = FileDevice::open(&path, Access::ReadWrite).unwrap();
+        let device = device.past_the_cache(&path, Access::ReadWrite);
+        let mut expected = vec![0; SIZE];
+        for (number, (start, len)) in places().enumerate() {
+            let content: Vec<u8> = (0..len).map(|at| (at * 31 + number) as u8).collect();
+            device.write_at(start as u64, &content).unwrap();
+            expected[start..start + len].copy_from_slice(&content);
+            let mut read = vec![1; len];
+            device.read_at(start as u64, &mut read).unwrap();
+            assert!(read == content, "{len} bytes at {start}");
+        }
+        device.sync().unwrap();
+        for (start, len) in places() {
+            let mut read = vec![1; len];
+            device.read_at(start as u64, &mut read).unwrap();
+            assert!(
+                read == expected[start..start + len],
+                "{len} bytes at {start}"
+            );
+        }
+        assert!(std::fs::read(&path).unwrap() == expected);
+    }
+
+    #[test]
+    fn a_disk_ends_where_it_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk");
+        drop(FileDevice::create(&path, SIZE as u64).unwrap());
+        let device = FileDevice::open(&path, Access::ReadWrite).unwrap();
+        let device = device.past_the_cache(&path, Access::ReadWrite);
+        let beyond = SIZE as u64 - 65_536;
+        assert!(device.write_at(beyond, &[1; 131_072]).is_err());
+        assert!(device.read_at(beyond, &mut [1; 131_072]).is_err());
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), SIZE as u64);
+    }
+
+    #[test]
+    fn files_in_memory_are_read_through_the_cache() {
+        let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+        let path = folder.path().join("disk");
+        drop(FileDevice::create(&path, SIZE as u64).unwrap());
+        let device = FileDevice::open(&path, Access::ReadWrite).unwrap();
+        let device = device.past_the_cache(&path, Access::ReadWrite);
+        device.write_at(0, &[7; 131_072]).unwrap();
+        let mut read = vec![1; 131_072];
+        device.read_at(0, &mut read).unwrap();
+        assert!(read.iter().all(|byte| *byte == 7));
     }
 }

@@ -1,5 +1,6 @@
 //! What a disk is to the image engine.
 
+mod direct;
 mod file;
 mod memory;
 
