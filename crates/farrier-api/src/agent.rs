@@ -261,6 +261,21 @@ pub fn write_frame(out: &mut BytesMut, id: &[u8; 32], frame: &[u8]) {
     out.put_slice(frame);
 }
 
+/// The same as pieces for a request's body, so that no chunk is copied on its way out; and their length.
+#[must_use]
+pub fn frames_in_pieces(chunks: &[([u8; 32], Bytes)]) -> (Vec<Bytes>, usize) {
+    let mut pieces = Vec::with_capacity(2 * chunks.len());
+    let mut heads = BytesMut::with_capacity(36 * chunks.len());
+    for (id, frame) in chunks {
+        heads.put_slice(id);
+        heads.put_u32(u32::try_from(frame.len()).unwrap_or(u32::MAX));
+        pieces.push(heads.split().freeze());
+        pieces.push(frame.clone());
+    }
+    let len = pieces.iter().map(Bytes::len).sum();
+    (pieces, len)
+}
+
 /// A stream of frames was cut short or claims a chunk larger than a chunk may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a chunk of {0} bytes was announced, more than a chunk may have")]
@@ -289,9 +304,9 @@ pub fn read_frame(
 
 #[cfg(test)]
 mod tests {
-    use bytes::BytesMut;
+    use bytes::{Bytes, BytesMut};
 
-    use super::{FrameTooLarge, read_frame, write_frame};
+    use super::{FrameTooLarge, frames_in_pieces, read_frame, write_frame};
 
     #[test]
     fn frames_come_back_whole_whatever_the_pieces() {
@@ -308,6 +323,21 @@ mod tests {
         }
         assert_eq!(seen, [(1, b"one".to_vec()), (2, Vec::new())]);
         assert!(buffer.is_empty());
+    }
+
+    #[test]
+    fn pieces_are_the_frames() {
+        let chunks = [
+            ([1; 32], Bytes::from_static(b"one")),
+            ([2; 32], Bytes::new()),
+        ];
+        let mut wire = BytesMut::new();
+        for (id, frame) in &chunks {
+            write_frame(&mut wire, id, frame);
+        }
+        let (pieces, len) = frames_in_pieces(&chunks);
+        assert_eq!(pieces.concat(), wire);
+        assert_eq!(len, wire.len());
     }
 
     #[test]

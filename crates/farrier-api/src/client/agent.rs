@@ -1,11 +1,13 @@
 //! The agent's side of the agent plane: one method per route, no retries. Whoever calls knows what waiting means.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures::stream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -13,7 +15,7 @@ use uuid::Uuid;
 use super::pin::{CaPin, Identity, client_config};
 use crate::agent::{
     ChangedChunk, EnrolAnswer, EnrolRequest, HeldChunk, Inventory, LogLines, Order, ProgressAnswer,
-    ProgressReport, ResultReport, read_changed, read_frame, write_frame, write_held,
+    ProgressReport, ResultReport, frames_in_pieces, read_changed, read_frame, write_held,
 };
 use crate::error::ErrorBody;
 
@@ -214,14 +216,8 @@ impl AgentClient {
 
     /// Stores chunks; they are durable when this returns.
     pub async fn put_chunks(&self, chunks: &[([u8; 32], Bytes)]) -> Result<(), AgentClientError> {
-        let size = chunks.iter().map(|(_, frame)| 36 + frame.len()).sum();
-        let mut body = BytesMut::with_capacity(size);
-        for (id, frame) in chunks {
-            write_frame(&mut body, id, frame);
-        }
-        self.send(self.http.post(self.url("store/chunks")).body(body.freeze()))
-            .await
-            .map(drop)
+        let request = self.http.post(self.url("store/chunks"));
+        self.send(with_frames(request, chunks)).await.map(drop)
     }
 
     /// Publishes an image; the answer is the signed manifest.
@@ -392,6 +388,18 @@ impl Frames {
             }
         }
     }
+}
+
+/// Gives `request` a body of frames that says how long it is.
+pub(super) fn with_frames(
+    request: reqwest::RequestBuilder,
+    chunks: &[([u8; 32], Bytes)],
+) -> reqwest::RequestBuilder {
+    let (pieces, len) = frames_in_pieces(chunks);
+    let pieces = stream::iter(pieces.into_iter().map(Ok::<_, Infallible>));
+    request
+        .header(reqwest::header::CONTENT_LENGTH, len)
+        .body(reqwest::Body::wrap_stream(pieces))
 }
 
 async fn json<T: DeserializeOwned>(response: reqwest::Response) -> Result<T, AgentClientError> {

@@ -3,7 +3,8 @@
 use bytes::{Bytes, BytesMut};
 
 use super::admin::{AdminClient, AdminClientError, whole};
-use crate::agent::{read_frame, write_frame};
+use super::agent::with_frames;
+use crate::agent::read_frame;
 
 impl AdminClient {
     /// For each id, whether the store lacks it.
@@ -22,18 +23,8 @@ impl AdminClient {
 
     /// Stores chunks; they are durable when this returns.
     pub async fn put_chunks(&self, chunks: &[([u8; 32], Bytes)]) -> Result<(), AdminClientError> {
-        let size = chunks.iter().map(|(_, frame)| 36 + frame.len()).sum();
-        let mut body = BytesMut::with_capacity(size);
-        for (id, frame) in chunks {
-            write_frame(&mut body, id, frame);
-        }
-        self.send(
-            self.http
-                .post(self.url(&["store", "chunks"]))
-                .body(body.freeze()),
-        )
-        .await
-        .map(drop)
+        let request = self.http.post(self.url(&["store", "chunks"]));
+        self.send(with_frames(request, chunks)).await.map(drop)
     }
 
     /// Publishes an image; the answer is the signed manifest.
