@@ -1,9 +1,10 @@
 //! `cargo xtask bench image`: what our image engine costs, next to the pipes of Clonezilla and FOG on the same
 //! disks. The rounds are interleaved, so that a busy machine is unfair to all alike; CPU-seconds are what is
-//! compared, since time on the wall says little on a machine that does other things. Everything lies in memory
-//! that was touched before. Never part of a test.
+//! compared, since time on the wall says little on a machine that does other things. Disks are block devices whose
+//! content lies in memory that was touched before. Never part of a test.
 
 pub(crate) mod boot;
+mod disk;
 mod memory;
 mod network;
 mod peers;
@@ -17,6 +18,7 @@ use farrier_e2e::{Lab, command::command, command::run, report::say};
 use serde_json::Value;
 
 use crate::build;
+use disk::Disk;
 use memory::Memory;
 use network::Networked;
 use peers::Cost;
@@ -46,12 +48,12 @@ struct Round {
 
 /// What is measured, in memory.
 struct Subjects {
-    memory: Memory,
-    disks: [PathBuf; 2],
+    disks: [Disk; 2],
     /// The ext4 of each, which is all that partclone sees.
-    partitions: [PathBuf; 2],
-    target: PathBuf,
-    target_len: u64,
+    partitions: [Disk; 2],
+    target: Disk,
+    /// Last, since disks lie in it.
+    memory: Memory,
 }
 
 /// Our programs.
@@ -100,32 +102,27 @@ pub(crate) fn image(options: &Options) -> Result<()> {
 
 fn in_memory(folder: &Path, disks: [&Path; 2]) -> Result<Subjects> {
     let memory = Memory::mount(folder)?;
-    let place = |name: &str| memory.folder.join(name);
-    let names = ["first", "second"];
-    let subjects = Subjects {
-        disks: names.map(|name| place(&format!("{name}.raw"))),
-        partitions: names.map(|name| place(&format!("{name}.ext4"))),
-        target: place("target.raw"),
-        target_len: fs::metadata(disks[0])?
-            .len()
-            .max(fs::metadata(disks[1])?.len()),
-        memory,
-    };
-    for (from, (disk, partition)) in disks
-        .iter()
-        .zip(subjects.disks.iter().zip(&subjects.partitions))
-    {
+    let files = ["first", "second"].map(|name| memory.folder.join(format!("{name}.raw")));
+    for (from, to) in disks.iter().zip(&files) {
         run(&mut command(
             "cp",
-            [
-                "--sparse=always".as_ref(),
-                from.as_os_str(),
-                disk.as_os_str(),
-            ],
+            ["--sparse=always".as_ref(), from.as_os_str(), to.as_os_str()],
         ))?;
-        peers::partition(disk, partition)?;
     }
-    Ok(subjects)
+    let partition = |file: &Path| {
+        let (start, len) = peers::largest_partition(file)?;
+        Disk::part(file, start, len)
+    };
+    let [first, second] = &files;
+    let target = memory.folder.join("target.raw");
+    let longest = fs::metadata(first)?.len().max(fs::metadata(second)?.len());
+    fs::File::create(&target)?.set_len(longest)?;
+    Ok(Subjects {
+        disks: [Disk::whole(first)?, Disk::whole(second)?],
+        partitions: [partition(first)?, partition(second)?],
+        target: Disk::whole(&target)?,
+        memory,
+    })
 }
 
 fn round(ours: &Ours, subjects: &Subjects) -> Result<Round> {
@@ -141,10 +138,10 @@ fn round(ours: &Ours, subjects: &Subjects) -> Result<Round> {
     fs::remove_file(&fog)?;
     let measured = measure_ours(&ours.image_bench, subjects)?;
     let restore = [
-        restore(subjects, first, &packed[0])?,
-        restore(subjects, second, &packed[1])?,
+        peers::restore(&packed[0], &subjects.target)?,
+        peers::restore(&packed[1], &subjects.target)?,
     ];
-    memory::blank(&subjects.target, subjects.target_len)?;
+    subjects.target.blank()?;
     let site = folder.join("site");
     fs::create_dir_all(&site)?;
     let networked = network::measure(&ours.agent, &subjects.disks, &subjects.target, &site)?;
@@ -158,26 +155,24 @@ fn round(ours: &Ours, subjects: &Subjects) -> Result<Round> {
     })
 }
 
-/// To a blank disk of the partition's size.
-fn restore(subjects: &Subjects, partition: &Path, packed: &Path) -> Result<Cost> {
-    memory::blank(&subjects.target, fs::metadata(partition)?.len())?;
-    peers::restore(packed, &subjects.target)
-}
-
 /// Runs our engine over both disks, its two ends in one process; one JSON object per job.
 fn measure_ours(program: &Path, subjects: &Subjects) -> Result<Vec<Value>> {
     let store = subjects.memory.folder.join("store");
     let _ = fs::remove_dir_all(&store);
-    memory::blank(&subjects.target, subjects.target_len)?;
+    subjects.target.blank()?;
+    for disk in &subjects.disks {
+        disk.forget()?;
+    }
+    let [first, second] = &subjects.disks;
     let mut bench = command(
         &program.display().to_string(),
-        [subjects.disks[0].as_os_str(), store.as_os_str()],
+        [first.device.as_os_str(), store.as_os_str()],
     );
     bench
         .arg("--second")
-        .arg(&subjects.disks[1])
+        .arg(&second.device)
         .arg("--target")
-        .arg(&subjects.target)
+        .arg(&subjects.target.device)
         .arg("--json");
     let printed = run(&mut bench)?;
     let jobs: Result<Vec<Value>, _> = printed.lines().map(serde_json::from_str).collect();

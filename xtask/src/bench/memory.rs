@@ -1,8 +1,6 @@
-//! Where the figures are made: a file system in memory, so that no disk, no page cache and no kernel thread that
-//! writes behind makes one side pay for the other.
+//! Where the figures are made: a file system in memory, so that no disk makes one side wait for the other.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -47,24 +45,6 @@ impl Drop for Memory {
 pub(super) fn warm_up() {
     let memory = vec![1_u8; 1 << 30];
     std::hint::black_box(&memory);
-}
-
-/// Makes `file` a blank disk whose pages are all there: a real disk does not grow while it is written.
-pub(super) fn blank(file: &Path, len: u64) -> Result<()> {
-    let mut out = fs::File::options()
-        .create(true)
-        .write(true)
-        .truncate(false)
-        .open(file)?;
-    let zeros = vec![0; 1 << 20];
-    let mut left = len;
-    while left > 0 {
-        let some = left.min(1 << 20);
-        out.write_all(&zeros[..usize::try_from(some)?])?;
-        left -= some;
-    }
-    out.set_len(len)?;
-    Ok(())
 }
 
 fn available() -> Result<u64> {

@@ -1,5 +1,5 @@
 //! The same jobs the way they are done: a server, a wire, an agent. The agent is the real one but for the machine
-//! around it (`agent_on_files`); its disks are files.
+//! around it (`agent_on_files`).
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -11,6 +11,7 @@ use farrier_e2e::command::{last_lines, run};
 use farrier_e2e::{Host, Lab, Lan, Mode, Site, clients};
 use serde_json::{Value, json};
 
+use super::disk::Disk;
 use super::memory;
 use super::peers::{children_cpu_s, cpu_s_of};
 
@@ -44,8 +45,8 @@ struct Setting {
 /// Captures both disks, deploys the first to `target`, which is blank, and brings that to the second.
 pub(super) fn measure(
     agent: &Path,
-    disks: &[PathBuf; 2],
-    target: &Path,
+    disks: &[Disk; 2],
+    target: &Disk,
     folder: &Path,
 ) -> Result<Networked> {
     let lan = Lan::new()?;
@@ -56,8 +57,9 @@ pub(super) fn measure(
         root: folder.join("machine"),
         _lan: lan,
     };
-    for (name, file) in [("ONE", &disks[0]), ("TWO", &disks[1])] {
-        plug(&setting.root, name, file)?;
+    for (name, disk) in [("ONE", &disks[0]), ("TWO", &disks[1])] {
+        disk.forget()?;
+        plug(&setting.root, name, disk)?;
     }
     plug(&setting.root, "TARGET", target)?;
     setting
@@ -127,16 +129,13 @@ impl Setting {
     }
 }
 
-/// Describes a file as the kernel describes a disk.
-fn plug(root: &Path, name: &str, file: &Path) -> Result<()> {
+/// Describes a disk as the kernel would in a machine that has it.
+fn plug(root: &Path, name: &str, disk: &Disk) -> Result<()> {
     let block = root.join("sys/block").join(name);
     fs::create_dir_all(block.join("queue"))?;
     fs::create_dir_all(root.join("dev"))?;
-    fs::write(
-        block.join("size"),
-        (fs::metadata(file)?.len() / 512).to_string(),
-    )?;
+    fs::write(block.join("size"), (disk.len / 512).to_string())?;
     fs::write(block.join("serial"), name)?;
-    symlink(file, root.join("dev").join(name))?;
+    symlink(&disk.device, root.join("dev").join(name))?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The pipes that others use, run on files in memory, and what they cost.
+//! The pipes that others use, and what they cost.
 
 use std::fs;
 use std::path::Path;
@@ -7,27 +7,13 @@ use anyhow::{Context, Result, bail};
 use farrier_e2e::command::{command, is_installed, run};
 use serde_json::Value;
 
+use super::disk::Disk;
 use super::memory;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cost {
     pub(super) cpu_s: f64,
     pub(super) bytes: u64,
-}
-
-/// The largest partition of a raw disk, copied to a file, so that no kernel thread of a loop device does a part of
-/// the work that nobody counts.
-pub(super) fn partition(disk: &Path, to: &Path) -> Result<()> {
-    let (start, len) = largest_partition(disk)?;
-    let mut dd = command("dd", ["bs=1M", "conv=sparse", "status=none"]);
-    dd.arg("iflag=skip_bytes,count_bytes")
-        .arg(format!("skip={start}"))
-        .arg(format!("count={len}"))
-        .arg(format!("if={}", disk.display()))
-        .arg(format!("of={}", to.display()));
-    run(&mut dd)?;
-    fs::File::options().write(true).open(to)?.set_len(len)?;
-    Ok(())
 }
 
 /// Where it starts and how long it is, in bytes.
@@ -55,9 +41,9 @@ pub(super) fn check_installed() -> Result<()> {
         "zstd",
         "zstdmt",
         "sfdisk",
-        "dd",
         "debugfs",
         "losetup",
+        "blockdev",
     ] {
         if !is_installed(program) {
             bail!("{program} is missing: apt-get install partclone zstd fdisk e2fsprogs mount");
@@ -67,32 +53,35 @@ pub(super) fn check_installed() -> Result<()> {
 }
 
 /// As Clonezilla calls them.
-pub(super) fn clonezilla(partition: &Path, to: &Path) -> Result<Cost> {
+pub(super) fn clonezilla(partition: &Disk, to: &Path) -> Result<Cost> {
+    partition.forget()?;
     let pipe = format!(
         "partclone.ext4 -q -c -a0 -s '{}' -o - | zstd -q -3 -T2 > '{}'",
-        partition.display(),
+        partition.device.display(),
         to.display()
     );
     measured(&pipe, to)
 }
 
 /// As FOG's init calls them.
-pub(super) fn fog(partition: &Path, to: &Path) -> Result<Cost> {
+pub(super) fn fog(partition: &Disk, to: &Path) -> Result<Cost> {
+    partition.forget()?;
     let flags = "--rsyncable --ultra -q -3";
     let pipe = format!(
         "partclone.ext4 -N -f1 -c -a0 -s '{}' -o - | zstdmt {flags} > '{}'",
-        partition.display(),
+        partition.device.display(),
         to.display()
     );
     measured(&pipe, to)
 }
 
 /// To a blank disk: `target`, which is zeros.
-pub(super) fn restore(from: &Path, target: &Path) -> Result<Cost> {
+pub(super) fn restore(from: &Path, target: &Disk) -> Result<Cost> {
+    target.blank()?;
     let pipe = format!(
         "zstd -q -dc '{}' | partclone.restore -q -C --ignore_crc -s - -O '{}'",
         from.display(),
-        target.display()
+        target.device.display()
     );
     measured(&pipe, from)
 }
