@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::facts::BootFacts;
 use crate::model::{Arch, FirmwareKind};
-use crate::policy::{IpxeVariant, Policy};
+use crate::policy::{FirstLoader, IpxeVariant, Policy};
 use crate::quirk::Effect;
 
 /// One boot program file.
@@ -223,6 +223,19 @@ impl Catalogue {
 
 /// Smaller is better; none is never a first program.
 fn rank(kind: LoaderKind, policy: &Policy, signed: bool) -> Option<u8> {
+    let wanted = match policy.first_loader {
+        FirstLoader::Ipxe => matches!(kind, LoaderKind::Ipxe { .. }),
+        FirstLoader::Grub => matches!(kind, LoaderKind::Grub),
+        FirstLoader::Pxelinux => matches!(kind, LoaderKind::Pxelinux),
+    };
+    let rank = usual_rank(kind, policy, signed)?;
+    Some(if wanted { rank } else { rank + LAST_RANK })
+}
+
+/// Larger than every usual rank.
+const LAST_RANK: u8 = 10;
+
+fn usual_rank(kind: LoaderKind, policy: &Policy, signed: bool) -> Option<u8> {
     match kind {
         LoaderKind::Ipxe { variant } if variant == policy.ipxe_variant => Some(0),
         LoaderKind::Ipxe { .. } => Some(1),
@@ -285,11 +298,19 @@ pub(crate) mod tests {
             signer: Some("Microsoft".into()),
             ..loader
         };
+        let named = |file_name: &str, loader: Loader| Loader {
+            file_name: file_name.into(),
+            ..loader
+        };
         let catalogue = Catalogue::new([
             ipxe("undionly", Bios, IpxeVariant::SnpOnly),
             ipxe("ipxe-efi", Uefi, IpxeVariant::Full),
             ipxe("snponly", Uefi, IpxeVariant::SnpOnly),
             loader("pxelinux", Arch::X86_64, Bios, LoaderKind::Pxelinux),
+            named(
+                "ldlinux.c32",
+                loader("ldlinux", Arch::X86_64, Bios, LoaderKind::Part),
+            ),
             loader("memtest", Arch::X86_64, Uefi, LoaderKind::MemoryTest),
             loader("memtest-ia32", Arch::Ia32, Uefi, LoaderKind::MemoryTest),
             signed(loader("shim", Arch::X86_64, Uefi, LoaderKind::Shim)),
@@ -303,6 +324,10 @@ pub(crate) mod tests {
         };
         let secure = Policy {
             secure_boot: true,
+            ..Policy::DEFAULT
+        };
+        let first = |first_loader| Policy {
+            first_loader,
             ..Policy::DEFAULT
         };
         for (name, facts, policy, expected) in [
@@ -329,6 +354,33 @@ pub(crate) mod tests {
                 facts(Arch::X86_64, Bios),
                 full,
                 Some("undionly"),
+            ),
+            (
+                "UEFI, GRUB first",
+                facts(Arch::X86_64, Uefi),
+                first(FirstLoader::Grub),
+                Some("grub"),
+            ),
+            (
+                "BIOS, PXELINUX first",
+                facts(Arch::X86_64, Bios),
+                first(FirstLoader::Pxelinux),
+                Some("pxelinux"),
+            ),
+            (
+                "UEFI has no PXELINUX here",
+                facts(Arch::X86_64, Uefi),
+                first(FirstLoader::Pxelinux),
+                Some("snponly"),
+            ),
+            (
+                "GRUB first, Secure Boot",
+                facts(Arch::X86_64, Uefi),
+                Policy {
+                    secure_boot: true,
+                    ..first(FirstLoader::Grub)
+                },
+                Some("shim"),
             ),
             (
                 "BIOS has no Secure Boot",

@@ -19,6 +19,9 @@ pub struct Settings {
     pub unknown_machine: Option<UnknownMachine>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enrolment: Option<Enrolment>,
+    /// What firmware is given first, where there is one of the kind that fits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_loader: Option<FirstLoader>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ipxe_variant: Option<IpxeVariant>,
     /// Give signed loaders only; found out by the agent where nobody says so.
@@ -57,6 +60,14 @@ pub enum UnknownMachine {
 pub enum Enrolment {
     Approve,
     Automatic,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FirstLoader {
+    Ipxe,
+    Grub,
+    Pxelinux,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

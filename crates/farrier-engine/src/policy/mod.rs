@@ -45,6 +45,8 @@ pub struct Settings {
     pub default_entry: Option<MenuEntry>,
     pub unknown_machine: Option<UnknownMachine>,
     pub enrolment: Option<Enrolment>,
+    /// What starts first, where there is one of the kind that fits.
+    pub first_loader: Option<FirstLoader>,
     /// Loader variant to prefer on UEFI: `snponly` (default) or `full`.
     pub ipxe_variant: Option<IpxeVariant>,
     /// The firmware starts signed loaders only. Taken from the inventory where there is one.
@@ -98,6 +100,15 @@ pub enum IpxeVariant {
     SnpOnly,
 }
 
+/// The program that firmware is given. Under Secure Boot it is shim with GRUB, whatever is set here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FirstLoader {
+    Ipxe,
+    Grub,
+    Pxelinux,
+}
+
 /// Settings with every value decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -106,6 +117,7 @@ pub struct Policy {
     pub default_entry: MenuEntry,
     pub unknown_machine: UnknownMachine,
     pub enrolment: Enrolment,
+    pub first_loader: FirstLoader,
     pub ipxe_variant: IpxeVariant,
     pub secure_boot: bool,
 }
@@ -118,6 +130,7 @@ impl Policy {
         default_entry: MenuEntry::LocalDisk,
         unknown_machine: UnknownMachine::Register,
         enrolment: Enrolment::Approve,
+        first_loader: FirstLoader::Ipxe,
         ipxe_variant: IpxeVariant::SnpOnly,
         secure_boot: false,
     };

@@ -40,6 +40,7 @@ pub struct Origins {
     pub default_entry: Origin,
     pub unknown_machine: Origin,
     pub enrolment: Origin,
+    pub first_loader: Origin,
     pub ipxe_variant: Origin,
     pub secure_boot: Origin,
 }
@@ -71,6 +72,7 @@ pub fn resolve(snapshot: &Snapshot, machine: Option<&Machine>, rules: &[Judged<'
     let (unknown_machine, unknown_machine_origin) =
         layers.pick(|s| s.unknown_machine, default.unknown_machine);
     let (enrolment, enrolment_origin) = layers.pick(|s| s.enrolment, default.enrolment);
+    let (first_loader, first_loader_origin) = layers.pick(|s| s.first_loader, default.first_loader);
     let (ipxe_variant, ipxe_variant_origin) = layers.pick(|s| s.ipxe_variant, default.ipxe_variant);
     // What the machine's agent found is known better than what anybody assumes from afar.
     let own = machine
@@ -87,6 +89,7 @@ pub fn resolve(snapshot: &Snapshot, machine: Option<&Machine>, rules: &[Judged<'
             default_entry,
             unknown_machine,
             enrolment,
+            first_loader,
             ipxe_variant,
             secure_boot,
         },
@@ -96,6 +99,7 @@ pub fn resolve(snapshot: &Snapshot, machine: Option<&Machine>, rules: &[Judged<'
             default_entry: default_entry_origin,
             unknown_machine: unknown_machine_origin,
             enrolment: enrolment_origin,
+            first_loader: first_loader_origin,
             ipxe_variant: ipxe_variant_origin,
             secure_boot: secure_boot_origin,
         },

@@ -37,6 +37,7 @@ same! {
     policy::MenuEntry, api::MenuEntry { LocalDisk, Register, MemoryTest, Diagnostics }
     policy::UnknownMachine, api::UnknownMachine { Ignore, Menu, Register }
     policy::Enrolment, api::Enrolment { Approve, Automatic }
+    policy::FirstLoader, api::FirstLoader { Ipxe, Grub, Pxelinux }
     policy::IpxeVariant, api::IpxeVariant { Full, SnpOnly }
     policy::Until, api::Until { Used, Approved, Inventoried }
 }
@@ -48,6 +49,7 @@ pub(crate) fn settings(s: &policy::Settings) -> api::Settings {
         default_entry: s.default_entry.map(Like::like),
         unknown_machine: s.unknown_machine.map(Like::like),
         enrolment: s.enrolment.map(Like::like),
+        first_loader: s.first_loader.map(Like::like),
         ipxe_variant: s.ipxe_variant.map(Like::like),
         secure_boot: s.secure_boot,
     }
@@ -60,6 +62,7 @@ pub(crate) fn settings_back(s: &api::Settings) -> policy::Settings {
         default_entry: s.default_entry.map(Like::like),
         unknown_machine: s.unknown_machine.map(Like::like),
         enrolment: s.enrolment.map(Like::like),
+        first_loader: s.first_loader.map(Like::like),
         ipxe_variant: s.ipxe_variant.map(Like::like),
         secure_boot: s.secure_boot,
     }

@@ -52,6 +52,7 @@ pub(super) fn effective(
             &o.unknown_machine,
         ),
         ("enrolment", word(&p.enrolment), &o.enrolment),
+        ("first_loader", word(&p.first_loader), &o.first_loader),
         ("ipxe_variant", word(&p.ipxe_variant), &o.ipxe_variant),
         ("secure_boot", p.secure_boot.to_string(), &o.secure_boot),
     ]

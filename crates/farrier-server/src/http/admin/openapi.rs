@@ -29,6 +29,7 @@ use super::routes::{self, Access};
     admin::ImageVolume,
     admin::Intent,
     admin::Images,
+    admin::FirstLoader,
     admin::IpxeVariant,
     admin::Lease,
     admin::Loader,
