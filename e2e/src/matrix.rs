@@ -12,12 +12,13 @@ mod table;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use serde_json::json;
 
-pub use rows::{ROWS, Role, Row};
+pub use rows::{Foreign, ROWS, Role, Row};
 use stage::Stage;
 pub use table::{Table, write_into};
 
-use crate::{Lab, Machine, packages};
+use crate::{Debs, Lab, Machine, packages};
 
 /// Firmware that tries IPv4 in vain first needs 72 s for it.
 const BOOT: Duration = Duration::from_secs(150);
@@ -44,12 +45,18 @@ pub struct Seen {
     pub cpu: f64,
 }
 
-/// Those of a row's packages that are not installed.
+/// What a row needs and this machine does not have yet: packages that are not installed, or not fetched.
 ///
 /// # Errors
 /// When this is no Debian.
-pub fn missing(row: &Row) -> Result<Vec<&'static str>> {
-    packages::missing(row.firmware.packages())
+pub fn missing(lab: &Lab, row: &Row) -> Result<Vec<&'static str>> {
+    let mut missing = packages::missing(row.firmware.packages())?;
+    if let Some(foreign) = row.foreign_loader()
+        && !Debs::open(lab)?.has(foreign.name)
+    {
+        missing.push(foreign.name);
+    }
+    Ok(missing)
 }
 
 /// Runs one row. `number` tells its machine from those of other rows.
@@ -71,6 +78,11 @@ fn boot(lab: &Lab, row: Row, number: u8) -> Result<Seen> {
     }
     if let Some(memory) = row.memory {
         machine = machine.memory(memory);
+    }
+    if !row.asks_for_script {
+        // Strangers get a timeline when they ask for their script.
+        let known = json!({ "macs": [machine.mac()] });
+        stage.site().post("machines", &known)?;
     }
     let mut vm = machine.start(stage.lan(), stage.folder())?;
     if let Some(line) = row.typed {

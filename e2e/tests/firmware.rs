@@ -13,10 +13,10 @@ fn t3_firmware_of_other_processors_boots_and_says_what_is_missing() {
     let fast = matrix::ROWS.iter().filter(|row| row.fast);
     let (mut ran, mut failures) = (0, Vec::new());
     for (number, row) in (NUMBER..).zip(fast) {
-        let missing = matrix::missing(row).unwrap();
+        let missing = matrix::missing(&lab, row).unwrap();
         if !missing.is_empty() {
             say(&format!(
-                "{} is left out: {} not installed; `cargo xtask e2e firmware` installs and runs it",
+                "{} is left out without {}; `cargo xtask e2e firmware` fetches what it needs and runs it",
                 row.name,
                 missing.join(", ")
             ));

@@ -5,10 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::{
-    Debs, Lab, Suite,
-    command::{command, run},
-};
+use crate::command::{command, run};
 
 /// What our scripts need, and what makes GRUB find its first script by itself.
 const MODULES: &[&str] = &[
@@ -25,14 +22,8 @@ const MODULES: &[&str] = &[
     "tftp",
 ];
 
-pub(super) fn build(lab: &Lab, folder: &Path) -> Result<PathBuf> {
-    let debs = Debs::open(lab)?;
-    let deb = debs.fetch_as(
-        "grub-ieee1275-bin-ppc64el",
-        "grub-ieee1275-bin",
-        Suite::Foreign("ppc64el"),
-    )?;
-    let modules = debs.unpack(&deb)?.join("usr/lib/grub/powerpc-ieee1275");
+pub(super) fn build(package: &Path, folder: &Path) -> Result<PathBuf> {
+    let modules = package.join("usr/lib/grub/powerpc-ieee1275");
     let image = folder.join("core.elf");
     run(command(
         "grub-mkimage",

@@ -50,6 +50,8 @@ pub struct Row {
     pub typed: Option<&'static str>,
     /// MiB, where it needs more than others of its kind.
     pub memory: Option<u32>,
+    /// It comes as far as to ask the server for its script.
+    pub asks_for_script: bool,
     /// What is seen, for the table.
     pub seen: &'static str,
     /// What shows on the serial line.
@@ -60,7 +62,46 @@ pub struct Row {
     pub fast: bool,
 }
 
+/// A loader out of a package for another processor.
+#[derive(Debug, Clone, Copy)]
+pub struct Foreign {
+    /// Kept under this name.
+    pub name: &'static str,
+    /// The package.
+    pub package: &'static str,
+    /// The processor, by Debian's name.
+    pub arch: &'static str,
+    /// The loader's id in our catalogue.
+    pub loader: &'static str,
+}
+
+impl Row {
+    /// What the server's ordinary loaders do not have for it.
+    #[must_use]
+    pub fn foreign_loader(&self) -> Option<Foreign> {
+        match (self.firmware, self.typed) {
+            (Firmware::Slof, _) => Some(Foreign {
+                name: "grub-ieee1275-bin-ppc64el",
+                package: "grub-ieee1275-bin",
+                arch: "ppc64el",
+                loader: "grub-net-ppc64",
+            }),
+            // Typed at its prompt, it needs no loader.
+            (Firmware::UBootArm64, None) => Some(Foreign {
+                name: "grub-efi-arm64-bin",
+                package: "grub-efi-arm64-bin",
+                arch: "arm64",
+                loader: "grub-plain-arm64",
+            }),
+            _ => None,
+        }
+    }
+}
+
 const AGENT: &str = "farrier-agent: inventory sent";
+/// The agent itself speaks IPv4 only, which these networks have not.
+const V6_MARKER: &str = "farrier-agent: asking DHCP for an address";
+const V6_SEEN: &str = "agent, which then asks for IPv4";
 /// The beginning of what machines without an agent show.
 const NOTICE: &str = "Farrier: Network boot works, but the agent is for x86_64";
 const NO_AGENT: &str = "the agent is for x86_64 PCs only";
@@ -74,6 +115,7 @@ const PC: Row = Row {
     without: &[],
     typed: None,
     memory: None,
+    asks_for_script: true,
     seen: "agent",
     marker: AGENT,
     told: &["fetched the agent by HTTP"],
@@ -202,6 +244,8 @@ pub const ROWS: &[Row] = &[
         way: "PXE, IPv6",
         role: Role::Ipv6,
         told: &["has the address fd77::", "fetched snponly.efi"],
+        seen: V6_SEEN,
+        marker: V6_MARKER,
         ..UEFI
     },
     Row {
@@ -210,6 +254,8 @@ pub const ROWS: &[Row] = &[
         way: "HTTP Boot, IPv6",
         role: Role::Ipv6,
         told: &["has the address fd77::", "fetched snponly.efi"],
+        seen: V6_SEEN,
+        marker: V6_MARKER,
         ..UEFI
     },
     Row {
@@ -275,6 +321,7 @@ pub const ROWS: &[Row] = &[
         name: "slof-virtio",
         firmware: Firmware::Slof,
         way: "GRUB by TFTP",
+        asks_for_script: false,
         seen: "GRUB's banner",
         marker: "Welcome to GRUB!",
         told: &["fetched core.elf"],

@@ -71,14 +71,15 @@ impl Stage {
             let policy = json!({ "enrolment": "automatic", "secure_boot": true });
             site.put("policy", &policy)?;
         }
-        match row.firmware {
-            Firmware::Slof => import(&site, &core_image::build(lab, &folder)?, "grub-net-ppc64")?,
-            Firmware::UBootArm64 => {
-                let suite = Suite::Foreign("arm64");
-                let grub = Debs::open(lab)?.fetch("grub-efi-arm64-bin", suite)?;
-                import(&site, &grub.path, "grub-plain-arm64")?;
-            }
-            _ => {}
+        if let Some(foreign) = row.foreign_loader() {
+            let debs = Debs::open(lab)?;
+            let suite = Suite::Foreign(foreign.arch);
+            let deb = debs.fetch_as(foreign.name, foreign.package, suite)?;
+            let file = match row.firmware {
+                Firmware::Slof => core_image::build(&debs.unpack(&deb)?, &folder)?,
+                _ => deb.path,
+            };
+            import(&site, &file, foreign.loader)?;
         }
         Ok(Self {
             folder,
