@@ -64,6 +64,7 @@ pub(super) async fn run(options: Options) -> anyhow::Result<Vec<Report>> {
             tsize: Some(0),
             timeout: None,
             windowsize: (options.window > 1).then_some(options.window),
+            multicast: None,
         },
         expected: expected.map(Arc::from),
         loss: options.loss,
