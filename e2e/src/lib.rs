@@ -10,7 +10,8 @@
 //! - [`golden`]: a Debian disk that boots on both firmwares, made without mounting anything.
 //! - [`damage`]: breaking a disk on purpose.
 //! - [`matrix`]: every firmware against the real server, row by row.
-//! - [`server`], [`clients`]: foreign programs that run on a host of the LAN; [`site`]: Farrier itself.
+//! - [`server`], [`clients`]: foreign programs that run on a host of the LAN; [`mtftp`]: a scripted old boot ROM;
+//!   [`site`]: Farrier itself.
 //!
 //! Whatever is started is ended when its value is dropped, by process id and namespace name.
 #![forbid(unsafe_code)]
@@ -22,6 +23,7 @@ pub mod debs;
 pub mod golden;
 pub mod lab;
 pub mod matrix;
+pub mod mtftp;
 pub mod net;
 pub mod packages;
 pub mod qemu;

@@ -102,6 +102,7 @@ impl Exchange {
             "boot/x"
         };
         BootFile {
+            mtftp: None,
             next_server: self.server(),
             name: name.to_owned(),
             style,

@@ -54,6 +54,17 @@ pub fn connected(interface: &str, local: IpAddr, peer: SocketAddr) -> io::Result
     Ok(socket)
 }
 
+/// A socket that talks to many: it sends to multicast groups on one interface, and hears what comes to `port` of
+/// `local` there; 0 takes a free one. Packets go no further than the next router.
+pub fn cast(interface: &str, local: Ipv4Addr, port: u16) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.bind_device(Some(interface.as_bytes()))?;
+    socket.set_multicast_if_v4(&local)?;
+    socket.set_multicast_ttl_v4(1)?;
+    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    finish(socket, SocketAddrV4::new(local, port).into())
+}
+
 fn finish(socket: Socket, local: SocketAddr) -> io::Result<UdpSocket> {
     socket.set_nonblocking(true)?;
     socket.bind(&local.into())?;

@@ -6,7 +6,9 @@ use std::path::Path;
 use farrier_proto::MacAddr;
 use farrier_proto::reply::{BootFile, BootStyle, boot_server, proxy_dhcp};
 use farrier_proto::wire::dhcpv4::{Message, MessageType, Op, Xid};
-use farrier_proto::wire::pxe::{BootItem, BootServerType, PxeVendorOptions};
+use farrier_proto::wire::pxe::{
+    BootItem, BootServerType, DiscoveryControl, Mtftp, PxeVendorOptions,
+};
 use farrier_testkit::capture::{self, Payload};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
@@ -14,6 +16,7 @@ const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 149);
 
 fn boot(name: &str, style: BootStyle) -> BootFile {
     BootFile {
+        mtftp: None,
         next_server: SERVER,
         name: name.to_owned(),
         style,
@@ -33,6 +36,46 @@ const PXE: (u8, &[u8]) = (60, b"PXEClient:Arch:00000:UNDI:002001");
 
 fn codes(message: &Message) -> Vec<u8> {
     message.options.iter().map(|(code, _)| code).collect()
+}
+
+#[test]
+fn z6_mtftp_is_told_beside_the_boot_file_and_by_the_boot_server() {
+    let mtftp = Mtftp {
+        address: Ipv4Addr::new(239, 255, 67, 65),
+        client_port: 1758,
+        server_port: 1759,
+        timeout: 2,
+        delay: 3,
+    };
+    let told = BootFile {
+        mtftp: Some(mtftp),
+        ..boot("undionly.kpxe", BootStyle::PxeFinal)
+    };
+    let vendor = |reply: &Message| {
+        let value = reply.options.get(43)?;
+        Some(PxeVendorOptions::decode(value).unwrap())
+    };
+    let offer = vendor(&proxy_dhcp::offer(
+        &request(&[DISCOVER, PXE]),
+        SERVER,
+        &told,
+    ))
+    .unwrap();
+    assert_eq!(offer.mtftp, Some(mtftp));
+    assert_eq!(
+        offer.discovery_control,
+        Some(DiscoveryControl::BOOT_FILE_IS_FINAL)
+    );
+    let asking = request(&[(53, &[3]), PXE]);
+    let ack = vendor(&boot_server::ack(&asking, SERVER, &told)).unwrap();
+    assert_eq!((ack.mtftp, ack.boot_item), (Some(mtftp), None));
+    // edk2 throws away what has all five; the style that UEFI gets has none.
+    let uefi = BootFile {
+        style: BootStyle::AskPort4011,
+        ..told
+    };
+    let offer = proxy_dhcp::offer(&request(&[DISCOVER, PXE]), SERVER, &uefi);
+    assert_eq!(vendor(&offer), None);
 }
 
 #[test]

@@ -28,6 +28,7 @@ fn lend() -> Lend {
 
 fn boot(style: BootStyle) -> BootFile {
     BootFile {
+        mtftp: None,
         next_server: NEXT,
         name: "ipxe.efi".to_owned(),
         style,
@@ -251,6 +252,7 @@ fn http_boot_gets_the_whole_url_and_long_names_only_option_67() {
     for length in [20, 127, 128, 300] {
         let url = format!("http://10.0.0.1/{}", "x".repeat(length - 16));
         let boot = BootFile {
+            mtftp: None,
             next_server: NEXT,
             name: url.clone(),
             style: BootStyle::HttpUrl,

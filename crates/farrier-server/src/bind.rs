@@ -32,6 +32,8 @@ pub struct Link {
     /// Port 4011.
     pub boot_server: UdpSocket,
     pub tftp: UdpSocket,
+    /// The MTFTP server port, if it is on.
+    pub mtftp: Option<UdpSocket>,
     pub http: TcpListener,
     pub agent: TcpListener,
     /// For answers to clients that have no address yet.
@@ -173,6 +175,14 @@ async fn bind_link(
     let dhcp = (mode != Mode::Port4011).then(|| udp(DHCP_PORT));
     let boot_server = udp(BOOT_SERVER_PORT);
     let tftp = udp(TFTP_PORT);
+    let mtftp = config.tftp.mtftp.as_ref().map(|on| {
+        note(
+            datagram::cast(&name, address, on.server_port),
+            &format!("tftp.mtftp.server_port ({} on {name})", on.server_port),
+            "Choose another port.",
+            faults,
+        )
+    });
     let mut tcp = Vec::new();
     for (key, port) in [
         ("boot.http_port", config.boot_http_port),
@@ -204,6 +214,10 @@ async fn bind_link(
         Some(opened) => Some(opened?),
         None => None,
     };
+    let mtftp = match mtftp {
+        Some(opened) => Some(opened?),
+        None => None,
+    };
     Some(Link {
         interface,
         address,
@@ -211,6 +225,7 @@ async fn bind_link(
         dhcp,
         boot_server: boot_server?,
         tftp: tftp?,
+        mtftp,
         http: http?,
         agent: agent?,
         sender: sender?,

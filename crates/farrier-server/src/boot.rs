@@ -16,13 +16,15 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use farrier_engine::catalogue::LoaderKind;
-use farrier_engine::facts::BootFacts;
+use farrier_engine::facts::{BootFacts, Protocol, Stage};
 use farrier_engine::identity::Evidence;
+use farrier_engine::model::FirmwareKind;
 use farrier_engine::policy::{Boot, DhcpAction, Known, Service, decide_dhcp};
 use farrier_engine::timeline::Entry;
 use farrier_engine::{Reason, WallTime};
 use farrier_proto::reply::{self, BootFile, BootStyle, ReplyTo};
 use farrier_proto::wire::dhcpv4::{Message, MessageType, Op};
+use farrier_proto::wire::pxe::Mtftp;
 use tokio::net::UdpSocket;
 use tokio::sync::{Semaphore, watch};
 
@@ -278,11 +280,15 @@ impl Asked<'_> {
                     next_server: self.port.address,
                     name: String::new(),
                     style: BootStyle::Plain,
+                    mtftp: None,
                 });
             }
             decided => decided?,
         };
+        let mtftp = self.mtftp(&boot);
         let style = match (service, self.port.mode) {
+            // Only with option 60 does a ROM look for where to listen.
+            _ if mtftp.is_some() => BootStyle::PxeFinal,
             // So that firmware takes this offer rather than the other server's (edk2 ranks them so).
             (Service::Dhcp, Mode::Proxy) => BootStyle::PxeFinal,
             (Service::Dhcp, _) => self.facts.style_from_dhcp(),
@@ -302,7 +308,25 @@ impl Asked<'_> {
             next_server: self.port.address,
             name,
             style,
+            mtftp,
         })
+    }
+
+    /// Where a BIOS ROM may listen for its boot program. UEFI must not be told: edk2 throws such offers away.
+    fn mtftp(&self, boot: &Boot) -> Option<Mtftp> {
+        let core = &self.port.core;
+        let on = core.config.tftp.mtftp.as_ref()?;
+        let facts = &self.facts;
+        let rom = facts.firmware == Some(FirmwareKind::Bios)
+            && facts.protocol == Protocol::Pxe
+            && facts.stage == Stage::Firmware;
+        match boot {
+            Boot::Loader(file) if rom => {
+                let groups = core.mtftp.as_ref()?;
+                groups.sub_options(&boot_tree::loader_path(file), on)
+            }
+            _ => None,
+        }
     }
 
     fn reply(&self, reply: Message) -> Outcome {

@@ -317,6 +317,11 @@ impl BootTree {
 
     /// Records the end of a TFTP transfer.
     pub fn transferred(&self, served: &Served, asker: Asker, event: &Event) {
+        self.transferred_by("TFTP", served, asker, event);
+    }
+
+    /// The same for a transfer by another name.
+    pub fn transferred_by(&self, by: &'static str, served: &Served, asker: Asker, event: &Event) {
         let (end, bytes, took, said) = match event {
             Event::Done {
                 bytes, duration, ..
@@ -343,7 +348,7 @@ impl BootTree {
             Entry::transfer(
                 machine,
                 now(),
-                &ended("TFTP", &served.name, bytes, took, end, said),
+                &ended(by, &served.name, bytes, took, end, said),
             )
         });
     }

@@ -32,6 +32,7 @@ use crate::rules::Rules;
 use crate::sightings::Sightings;
 use crate::silences::Silences;
 use crate::timeline::Recorder;
+use crate::transfer::MtftpGroups;
 
 /// The running server, without its listeners.
 #[derive(Debug)]
@@ -59,6 +60,8 @@ pub struct Core {
     pub admission: Admission,
     pub silences: Silences,
     pub relays: Relays,
+    /// Where MTFTP clients are told to listen, if it is on.
+    pub mtftp: Option<MtftpGroups>,
     /// The last packets of each machine.
     pub packets: PacketLog,
     pub counters: Counters,

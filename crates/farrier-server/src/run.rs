@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -40,7 +41,7 @@ use crate::sightings::Sightings;
 use crate::silences::Silences;
 use crate::tasks;
 use crate::timeline::Recorder;
-use crate::transfer::{TftpServer, Transfers};
+use crate::transfer::{MtftpGroups, MtftpServer, StreamGroups, Streams, TftpServer, Transfers};
 
 /// Runs the server until it is told to stop (SIGINT or SIGTERM).
 pub async fn run(config: Config) -> anyhow::Result<()> {
@@ -106,6 +107,7 @@ pub async fn open(config: Config) -> anyhow::Result<(Arc<Core>, tokio::task::Joi
     let site = db.site_settings().await?.settings;
     let book = db.policy_book().await?.book;
     let (timeline, storing) = Recorder::start(db.clone());
+    let mtftp = config.tftp.mtftp.as_ref().map(|on| on.groups.clone());
     let core = Core {
         snapshot: ArcSwap::from_pointee(snapshot(&site, &book, &loaders)),
         rules: ArcSwap::from_pointee(Rules::of(&book.rules)),
@@ -118,6 +120,7 @@ pub async fn open(config: Config) -> anyhow::Result<(Arc<Core>, tokio::task::Joi
         admission: Admission::default(),
         silences: Silences::default(),
         relays: Relays::default(),
+        mtftp: mtftp.map(MtftpGroups::new),
         packets: PacketLog::default(),
         counters: Counters::default(),
         config,
@@ -149,6 +152,7 @@ fn start(
     });
     let tree = Arc::new(BootTree::new(Arc::clone(core), networks.collect()));
     let transfers = Arc::new(Transfers::default());
+    let groups = Arc::new(core.config.tftp.multicast.as_ref().map(StreamGroups::new));
     let addresses: Vec<IpAddr> = bound
         .links
         .iter()
@@ -166,6 +170,7 @@ fn start(
             dhcp,
             boot_server,
             tftp,
+            mtftp,
             http,
             agent,
             sender,
@@ -207,6 +212,7 @@ fn start(
             core: Arc::clone(core),
             tree: Arc::clone(&tree),
             transfers: Arc::clone(&transfers),
+            groups: Arc::clone(&groups),
             agent_tls: Arc::clone(&agent_tls),
         };
         let mac = interface.mac;
@@ -224,6 +230,7 @@ fn start(
             interface: interface.name.clone(),
             address: IpAddr::V4(address),
             tftp,
+            mtftp,
             http,
             agent,
         };
@@ -246,6 +253,7 @@ fn start(
             interface: interface.name,
             address: IpAddr::V6(six.address),
             tftp: six.tftp,
+            mtftp: None,
             http: six.http,
             agent: six.agent,
         };
@@ -273,6 +281,7 @@ struct Shared {
     core: Arc<Core>,
     tree: Arc<BootTree>,
     transfers: Arc<Transfers>,
+    groups: Arc<Option<StreamGroups>>,
     agent_tls: Arc<rustls::ServerConfig>,
 }
 
@@ -281,6 +290,8 @@ struct Files {
     interface: String,
     address: IpAddr,
     tftp: UdpSocket,
+    /// Multicast is for IPv4.
+    mtftp: Option<UdpSocket>,
     http: TcpListener,
     agent: TcpListener,
 }
@@ -293,6 +304,32 @@ impl Shared {
         stop: &watch::Receiver<bool>,
     ) -> std::io::Result<()> {
         let (tree, transfers) = (Arc::clone(&self.tree), Arc::clone(&self.transfers));
+        let streams = match (files.address, self.groups.as_ref()) {
+            (IpAddr::V4(address), Some(groups)) => Some(Arc::new(Streams::new(
+                (files.interface.clone(), address),
+                Arc::clone(&tree),
+                Arc::clone(&transfers),
+                groups,
+            ))),
+            _ => None,
+        };
+        if let (Some(socket), IpAddr::V4(address)) = (files.mtftp, files.address) {
+            let core = Arc::clone(&self.core);
+            let server = MtftpServer {
+                delay: core
+                    .config
+                    .tftp
+                    .mtftp
+                    .as_ref()
+                    .map_or(Duration::ZERO, |on| on.delay),
+                core,
+                socket,
+                address,
+                tree: Arc::clone(&tree),
+                transfers: Arc::clone(&transfers),
+            };
+            tasks.spawn(server.run(stop.clone()));
+        }
         let (socket, until) = (Moved::out(files.tftp)?, stop.clone());
         plane_thread::start(tasks, move || async move {
             match socket.arrive() {
@@ -303,6 +340,7 @@ impl Shared {
                         address: files.address,
                         tree,
                         transfers,
+                        streams,
                     };
                     server.run(until).await;
                 }

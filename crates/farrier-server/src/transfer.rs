@@ -6,6 +6,7 @@
 
 mod alarm;
 mod allowance;
+mod multicast;
 mod places;
 mod sender;
 
@@ -19,7 +20,7 @@ use farrier_engine::Reason;
 use farrier_net::datagram;
 use farrier_proto::Instant;
 use farrier_proto::session::tftp_transfer::{Event, Limits, TftpTransfer, Transmit};
-use farrier_proto::wire::tftp::{ErrorCode, Packet, ReadRequest, clean_name};
+use farrier_proto::wire::tftp::{ErrorCode, Multicast, Packet, ReadRequest, clean_name};
 use tokio::net::UdpSocket;
 use tokio::sync::{Notify, watch};
 
@@ -27,6 +28,10 @@ use crate::bind::TFTP_PORT;
 use crate::boot_tree::{Asker, BootTree, Channel, Served};
 use alarm::Alarm;
 use allowance::Tab;
+pub use multicast::MtftpGroups;
+use multicast::delivery::Asking;
+pub use multicast::mtftp::MtftpServer;
+pub use multicast::streams::{StreamGroups, Streams};
 use places::Taken;
 pub use places::Transfers;
 use sender::Sender;
@@ -39,6 +44,8 @@ pub struct TftpServer {
     pub address: IpAddr,
     pub tree: Arc<BootTree>,
     pub transfers: Arc<Transfers>,
+    /// RFC 2090, if it is on.
+    pub streams: Option<Arc<Streams>>,
 }
 
 /// Who asks, how much that took, and what may be answered for it.
@@ -123,6 +130,9 @@ impl TftpServer {
 
     async fn start(self: &Arc<Self>, request: ReadRequest, served: Served, mut client: Client) {
         let peer = client.peer;
+        if self.joins_stream(&request, &served, &client) {
+            return;
+        }
         let place = match self.transfers.take(peer) {
             Taken::Place(place) => place,
             // The client asks again, or the request was doubled (PXELINUX does that, `firmware.md` T14).
@@ -172,6 +182,25 @@ impl TftpServer {
                 }
             }
         });
+    }
+
+    /// Whether a stream answers this request. Forged ones must not make it wait for clients that are not there, so
+    /// whoever has not proven itself is served by itself, by the rules for strangers.
+    fn joins_stream(&self, request: &ReadRequest, served: &Served, client: &Client) -> bool {
+        let (Some(streams), SocketAddr::V4(peer)) = (&self.streams, client.peer) else {
+            return false;
+        };
+        let asked = request.options.multicast == Some(Multicast::Asked);
+        if !asked || !client.tab.is_proven() {
+            return false;
+        }
+        let asking = Asking {
+            peer,
+            asker: self.asker(client.peer),
+            options: request.options,
+            len: client.len,
+        };
+        streams.join(asking, served, self.limits(client.peer).max_blksize)
     }
 
     /// An ERROR packet, short enough to be no more than its request paid for.

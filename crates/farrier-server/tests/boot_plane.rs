@@ -49,6 +49,7 @@ async fn tftp(site: &Site, networks: Vec<(Ipv4Addr, u8)>) -> Tftp {
         address: Ipv4Addr::LOCALHOST.into(),
         tree,
         transfers: Arc::clone(&transfers),
+        streams: None,
     };
     tokio::spawn(server.run(stopped));
     Tftp {

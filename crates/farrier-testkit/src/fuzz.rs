@@ -18,7 +18,7 @@ use farrier_proto::session::tftp_transfer::{Limits, TftpTransfer, Transmit};
 use farrier_proto::wire::dhcpv4::{MIN_LEN, Message};
 use farrier_proto::wire::onc_rpc::Call;
 use farrier_proto::wire::option;
-use farrier_proto::wire::pxe::PxeVendorOptions;
+use farrier_proto::wire::pxe::{Mtftp, PxeVendorOptions};
 use farrier_proto::wire::rarp::{self, Rarp};
 use farrier_proto::wire::tftp::{self, Packet, ReadRequest};
 
@@ -145,6 +145,13 @@ pub fn reply_builder(bytes: &[u8]) {
         "u".repeat(200)
     };
     let boot = BootFile {
+        mtftp: (choice & 0x10 != 0).then_some(Mtftp {
+            address: Ipv4Addr::new(239, 255, 67, 65),
+            client_port: 1758,
+            server_port: 1759,
+            timeout: 2,
+            delay: 2,
+        }),
         next_server: server,
         name,
         style,

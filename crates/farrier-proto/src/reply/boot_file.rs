@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use super::skeleton::echo;
 use crate::wire::dhcpv4::Message;
 use crate::wire::option;
-use crate::wire::pxe::PxeVendorOptions;
+use crate::wire::pxe::{Mtftp, PxeVendorOptions};
 
 /// The boot program and how it is announced.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,9 @@ pub struct BootFile {
     /// of its own making.
     pub name: String,
     pub style: BootStyle,
+    /// Where a BIOS ROM may listen for the program instead. Only told with [`BootStyle::PxeFinal`] and by a boot
+    /// server; firmware without MTFTP passes over it, and edk2, which throws such an offer away, must not get it.
+    pub mtftp: Option<Mtftp>,
 }
 
 /// What goes beside the file name. A style the request's class does not fit is toned down to
@@ -93,10 +96,13 @@ impl BootFile {
         }
         echo(request, reply, option::CLIENT_MACHINE_IDENTIFIER);
         if style == BootStyle::PxeFinal && pxe {
-            let vendor = PxeVendorOptions::boot_file_is_final().encode();
+            let vendor = PxeVendorOptions {
+                mtftp: self.mtftp,
+                ..PxeVendorOptions::boot_file_is_final()
+            };
             reply
                 .options
-                .set(option::VENDOR_SPECIFIC_INFORMATION, vendor);
+                .set(option::VENDOR_SPECIFIC_INFORMATION, vendor.encode());
         }
         self.fill_name(request, reply, style);
     }

@@ -12,8 +12,8 @@ use crate::wire::pxe::{BootItem, PxeVendorOptions};
 
 /// DHCPACK without an address.
 ///
-/// A request for a boot item (43.71) gets exactly this item back: the firmware compares. Without one
-/// option 43 is left out, as the file in this packet is then the answer by itself.
+/// A request for a boot item (43.71) gets exactly this item back: the firmware compares. Without one, and without
+/// MTFTP, option 43 is left out, as the file in this packet is then the answer by itself.
 #[must_use]
 pub fn ack(request: &Message, server_id: Ipv4Addr, boot: &BootFile) -> Message {
     let mut reply = open(request, MessageType::Ack, server_id);
@@ -25,9 +25,11 @@ pub fn ack(request: &Message, server_id: Ipv4Addr, boot: &BootFile) -> Message {
         .options
         .set(option::VENDOR_CLASS_IDENTIFIER, PXE_CLIENT);
     echo(request, &mut reply, option::CLIENT_MACHINE_IDENTIFIER);
-    if let Some(item) = requested_boot_item(request) {
+    let item = requested_boot_item(request);
+    if item.is_some() || boot.mtftp.is_some() {
         let vendor = PxeVendorOptions {
-            boot_item: Some(item),
+            boot_item: item,
+            mtftp: boot.mtftp,
             ..PxeVendorOptions::default()
         };
         reply

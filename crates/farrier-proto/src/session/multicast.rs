@@ -371,8 +371,8 @@ impl MulticastStream {
         self.leave(now, peer);
     }
 
-    /// A client is out of the stream, which goes on with the next if it was its turn.
-    fn leave(&mut self, now: Instant, peer: SocketAddrV4) {
+    /// A client is out of the stream, which goes on with the next if it was its turn. Gives no event of its own.
+    pub fn leave(&mut self, now: Instant, peer: SocketAddrV4) {
         self.members.retain(|member| member.peer != peer);
         let mut own_turn = matches!(&self.state, State::Turn(turn) if turn.peer() == peer);
         own_turn |= self.members.is_empty();

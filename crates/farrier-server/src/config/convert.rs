@@ -10,7 +10,7 @@ use toml::Spanned;
 
 use super::{
     Config, DEFAULT_ADMIN, DEFAULT_AGENT_PORT, DEFAULT_BOOT_HTTP_PORT, DEFAULT_DATA_DIR,
-    DEFAULT_LEASE_SECONDS, Fault, Interface, Mode, SubnetConfig, convert6, file,
+    DEFAULT_LEASE_SECONDS, Fault, Interface, Mode, SubnetConfig, convert_tftp, convert6, file,
 };
 
 pub(super) fn parse(text: &str) -> Result<Config, Vec<Fault>> {
@@ -69,6 +69,7 @@ fn convert(written: &file::File, faults: &mut Collector<'_>) -> Config {
         data_dir,
         boot_http_port,
         agent_port,
+        tftp: convert_tftp::tftp(&written.tftp, faults),
         admin: admin(written, faults),
         admin_names: written.admin.names.clone(),
         interfaces: interfaces(&written.interface, faults),
@@ -330,7 +331,7 @@ impl FromStr for Network {
     }
 }
 
-struct Range(AddressRange);
+pub(super) struct Range(pub(super) AddressRange);
 
 impl FromStr for Range {
     type Err = String;

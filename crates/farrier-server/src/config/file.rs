@@ -13,6 +13,7 @@ pub struct File {
     /// Where everything is kept: database, images, loaders, certificates. Default `/var/lib/farrier`.
     pub data_dir: Option<PathBuf>,
     pub boot: Boot,
+    pub tftp: Tftp,
     pub agent: Agent,
     pub admin: Admin,
     /// Interfaces to serve. On all others the server is silent.
@@ -29,6 +30,43 @@ pub struct File {
 pub struct Boot {
     /// Port on each served interface. Default 8067.
     pub http_port: Option<Spanned<u16>>,
+}
+
+/// How files leave by TFTP.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tftp {
+    /// Write the table, even an empty one, and clients that ask for it share one stream (RFC 2090).
+    pub multicast: Option<TftpMulticast>,
+    /// Write the table, even an empty one, and BIOS boot ROMs are told where to listen for their boot program
+    /// (MTFTP, PXE 2.1). Those that know nothing of it use TFTP as before.
+    pub mtftp: Option<Mtftp>,
+}
+
+/// RFC 2090.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TftpMulticast {
+    /// Multicast addresses, one for each stream at a time. Default `239.255.67.1-239.255.67.32`.
+    pub groups: Option<Spanned<String>>,
+    /// Port that the blocks go to. Default 1758.
+    pub port: Option<Spanned<u16>>,
+}
+
+/// MTFTP, as option 43 tells of it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Mtftp {
+    /// Multicast addresses, one for each boot program (43.1). Default `239.255.67.65-239.255.67.80`.
+    pub groups: Option<Spanned<String>>,
+    /// Port that the blocks go to (43.2). Default 1758.
+    pub client_port: Option<Spanned<u16>>,
+    /// Port that streams are opened at (43.3). Default 1759.
+    pub server_port: Option<Spanned<u16>>,
+    /// Seconds that a client listens before it opens a stream (43.4). Default 2.
+    pub timeout: Option<Spanned<u8>>,
+    /// Seconds of silence after which it opens one again (43.5). Default 2.
+    pub delay: Option<Spanned<u8>>,
 }
 
 /// TLS for agents.

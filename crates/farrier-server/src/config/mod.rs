@@ -3,20 +3,23 @@
 
 mod convert;
 mod convert6;
+mod convert_tftp;
 pub mod file;
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use farrier_engine::address6::Prefix;
-use farrier_engine::lease::Subnet;
+use farrier_engine::lease::{AddressRange, Subnet};
 
 /// Everything decided: no value is unset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     pub data_dir: PathBuf,
     pub boot_http_port: u16,
+    pub tftp: TftpConfig,
     pub agent_port: u16,
     pub admin: SocketAddr,
     pub admin_names: Vec<String>,
@@ -33,6 +36,31 @@ pub struct Interface {
     pub address: Option<Ipv4Addr>,
     /// Whether RARP is answered there.
     pub rarp: bool,
+}
+
+/// How files leave by TFTP.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TftpConfig {
+    /// RFC 2090, if it is on.
+    pub multicast: Option<Groups>,
+    /// MTFTP, if it is on.
+    pub mtftp: Option<MtftpConfig>,
+}
+
+/// Where streams go to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Groups {
+    pub range: AddressRange,
+    pub port: u16,
+}
+
+/// MTFTP of PXE 2.1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MtftpConfig {
+    pub groups: Groups,
+    pub server_port: u16,
+    pub timeout: Duration,
+    pub delay: Duration,
 }
 
 /// What the server is on an interface.

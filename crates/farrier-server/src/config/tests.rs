@@ -1,6 +1,6 @@
 //! Good files, and every kind of fault.
 
-use super::{Config, EXAMPLE, Mode};
+use super::{Config, EXAMPLE, Mode, TftpConfig};
 
 #[test]
 fn the_example_is_valid_and_shows_the_defaults() {
@@ -16,6 +16,34 @@ fn the_example_is_valid_and_shows_the_defaults() {
         u64::from(super::DEFAULT_LEASE_SECONDS)
     );
     assert_eq!(defaults.interfaces[0].mode, Mode::Proxy);
+    assert_eq!(defaults.tftp, TftpConfig::default(), "multicast is off");
+    let tables = "[tftp.multicast]\n[tftp.mtftp]\n[[interface]]\nname = \"eth0\"\n";
+    assert_eq!(shown.tftp, Config::parse(tables).unwrap().tftp);
+}
+
+#[test]
+fn groups_are_multicast_addresses_of_our_own() {
+    for (groups, fault) in [
+        ("239.1.2.3", None),
+        ("10.0.0.1-10.0.0.2", Some("no range of multicast")),
+        ("224.0.0.1-224.0.0.9", Some("routers")),
+        ("239.0.0.0-239.0.4.0", Some("more than 256")),
+        ("239.0.0.9-239.0.0.1", Some("before it begins")),
+        ("239.255.67.70", Some("shares addresses")),
+    ] {
+        let text = format!(
+            "[[interface]]\nname = \"eth0\"\n[tftp.mtftp]\n[tftp.multicast]\ngroups = \"{groups}\"\n"
+        );
+        let faults = Config::parse(&text).err().unwrap_or_default();
+        let told = faults.first().map(|fault| fault.what.as_str());
+        match fault {
+            None => assert_eq!(told, None, "{groups}"),
+            Some(part) => assert!(
+                told.is_some_and(|what| what.contains(part)),
+                "{groups}: {told:?}"
+            ),
+        }
+    }
 }
 
 #[test]
