@@ -1,6 +1,7 @@
 //! The clients of one stream on their socket: what they may be sent, and what becomes of them.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 
@@ -83,23 +84,22 @@ impl Cast {
         let &Asking {
             peer, asker, len, ..
         } = asking;
-        if !self.clients.contains_key(&peer) {
-            let place = match transfers.take(SocketAddr::V4(peer)) {
-                Taken::Place(place) => place,
-                Taken::Running(_) => return Admitted::Elsewhere,
-                Taken::Full => return Admitted::Full,
-            };
-            let tab = Tab::open(&transfers.allowance, asker.ip, true);
-            let client = Client {
-                tab,
-                asker,
-                _place: place,
-            };
-            self.clients.insert(peer, client);
-        }
-        if let Some(client) = self.clients.get(&peer) {
-            client.tab.heard(len);
-        }
+        let client = match self.clients.entry(peer) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(free) => {
+                let place = match transfers.take(SocketAddr::V4(peer)) {
+                    Taken::Place(place) => place,
+                    Taken::Running(_) => return Admitted::Elsewhere,
+                    Taken::Full => return Admitted::Full,
+                };
+                free.insert(Client {
+                    tab: Tab::open(&transfers.allowance, asker.ip, true),
+                    asker,
+                    _place: place,
+                })
+            }
+        };
+        client.tab.heard(len);
         Admitted::Yes
     }
 
