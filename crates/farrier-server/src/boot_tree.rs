@@ -10,7 +10,8 @@
 //! | `<any folder>/<file>` | the boot program of that file name |
 //! | `autoexec.ipxe`, `default.ipxe` in any folder, `boot/first.ipxe` | iPXE's first script: who are you? |
 //! | `grub.cfg`, `grub.cfg-01-...` in any folder | GRUB's |
-//! | `pxelinux.cfg/...` in any folder | PXELINUX's configuration, for one machine |
+//! | `pxelinux.cfg/...` in any folder | PXELINUX's configuration, U-Boot's or s390x's menu, for one machine |
+//! | `C0A80007`, `C0A80007.SUN4U` | the boot program of the machine with this address |
 //! | `boot/script/<language>/...` | the same, for loaders that were told to ask again |
 //! | `boot/agent/<tag>/vmlinuz`, `.../agent.img` | the agent |
 //!
