@@ -130,4 +130,30 @@ fn z13_the_menu_shows_on_the_screen_and_keys_choose() {
     ] {
         vm.wait_for(shown, BOOT).unwrap();
     }
+    vm.power_off().unwrap();
+
+    // Locked, the same entry wants a code that somebody with rights got; typed wrong, it is asked for again.
+    let locked = json!({ "enrolment": "automatic", "menu": "always", "menu_timeout_s": 60, "menu_code": true });
+    run.site.put("policy", &locked).unwrap();
+    let printed = run
+        .site
+        .farrier(&["machine", "code", machine.mac()])
+        .unwrap();
+    let code: String = printed.chars().take(6).collect();
+    assert!(code.bytes().all(|b| b.is_ascii_digit()), "{printed}");
+    let mut vm = run.start(&machine);
+    vm.wait_for("Show what the server decides", BOOT).unwrap();
+    vm.press("d").unwrap();
+    for (typed, shown) in [
+        ("x", "that code is wrong"),
+        (&code, "what the server decides for this machine"),
+    ] {
+        vm.wait_for("this entry needs a code", BOOT).unwrap();
+        vm.wait_for("Code:", BOOT).unwrap();
+        for key in typed.chars() {
+            vm.press(&key.to_string()).unwrap();
+        }
+        vm.press("ret").unwrap();
+        vm.wait_for(shown, BOOT).unwrap();
+    }
 }

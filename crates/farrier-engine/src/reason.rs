@@ -31,6 +31,8 @@ pub enum Reason {
     NoLoader,
     NoMemoryTest,
     NoSubnet,
+    /// An entry of the menu wants a code, and this loader cannot ask for one.
+    NoCodePrompt,
     /// A message that is never answered, such as DHCPRELEASE.
     NoAnswerDue,
     NotABootClient,
@@ -60,7 +62,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for the list of counters.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::AddressNotProven,
         Self::AnswerBudget,
         Self::AgentLoop,
@@ -78,6 +80,7 @@ impl Reason {
         Self::NoLoader,
         Self::NoMemoryTest,
         Self::NoSubnet,
+        Self::NoCodePrompt,
         Self::NoAnswerDue,
         Self::NotABootClient,
         Self::NotApproved,
@@ -118,6 +121,7 @@ impl Reason {
             Self::NoLoader => "no_loader",
             Self::NoMemoryTest => "no_memory_test",
             Self::NoSubnet => "no_subnet",
+            Self::NoCodePrompt => "no_code_prompt",
             Self::NoAnswerDue => "no_answer_due",
             Self::NotABootClient => "not_a_boot_client",
             Self::NotApproved => "not_approved",
@@ -195,6 +199,9 @@ impl Reason {
                 "There is no memory test for its architecture and firmware: import one."
             }
             Self::NoSubnet => "No configured subnet holds the place it asks from: add the subnet.",
+            Self::NoCodePrompt => {
+                "This entry needs a code, and this loader cannot ask for one: order it by `farrier machine boot`."
+            }
             Self::NoAnswerDue => "Such a message gets no answer.",
             Self::NotABootClient => "It does not ask to boot from the network.",
             Self::NotApproved => "The machine waits for approval: approve it to start its work.",

@@ -235,6 +235,14 @@ impl Entry {
                 Kind::Answered,
                 "It was shown what the server decides for it.",
             ),
+            ScriptAction::AskCode { again: false, .. } => (
+                Kind::Answered,
+                "Whoever is at the machine was asked for the code of a menu entry.",
+            ),
+            ScriptAction::AskCode { again: true, .. } => (
+                Kind::Refused,
+                "The code that was typed for a menu entry is wrong, used up or too old.",
+            ),
             // Going in circles ends only when somebody looks.
             ScriptAction::Message {
                 reason: reason @ (Reason::AgentLoop | Reason::ReinstallLoop),

@@ -25,6 +25,7 @@ use crate::exchanges::Exchanges;
 use crate::fleet::{Change, Fleet};
 use crate::leases::Leases;
 use crate::loaders::Loaders;
+use crate::menu_codes::MenuCodes;
 use crate::packet_log::PacketLog;
 use crate::relays::Relays;
 use crate::rounds::Rounds;
@@ -51,6 +52,7 @@ pub struct Core {
     /// The rules, ready to be judged.
     pub rules: ArcSwap<Rules>,
     pub rounds: Rounds,
+    pub menu_codes: MenuCodes,
     /// What decisions rest on: the site's settings, the catalogue, whether there is an agent.
     pub snapshot: ArcSwap<Snapshot>,
     pub sightings: Sightings,

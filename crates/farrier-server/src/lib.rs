@@ -31,6 +31,7 @@ pub mod http;
 pub mod leases;
 pub mod loaders;
 pub mod media;
+pub mod menu_codes;
 mod neighbours;
 pub mod outside;
 pub mod packet_log;

@@ -30,6 +30,7 @@ use crate::http::serve::{Limits, serve};
 use crate::http::{admin, agent, boot as boot_http};
 use crate::leases::Leases;
 use crate::loaders::{self, Loaders};
+use crate::menu_codes::MenuCodes;
 use crate::packet_log::PacketLog;
 use crate::plane_thread::{self, Moved};
 use crate::rarp::RarpPort;
@@ -113,6 +114,7 @@ pub async fn open(config: Config) -> anyhow::Result<(Arc<Core>, tokio::task::Joi
         rules: ArcSwap::from_pointee(Rules::of(&book.rules)),
         book: ArcSwap::from_pointee(book),
         rounds: Rounds::default(),
+        menu_codes: MenuCodes::default(),
         site: ArcSwap::from_pointee(site),
         sightings: Sightings::default(),
         exchanges: Exchanges::default(),

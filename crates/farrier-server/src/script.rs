@@ -7,11 +7,12 @@ use farrier_engine::facts::BootFacts;
 use farrier_engine::identity::Evidence;
 use farrier_engine::model::{Machine, MachineId, Registration, TaskId};
 use farrier_engine::policy::{
-    AgentPurpose, BootIntent, Decision, Known, LocalBoot, MenuEntry, ScriptAction, Settings, Step,
-    decide_script,
+    AgentPurpose, BootIntent, Decision, Known, LocalBoot, MenuCode, MenuEntry, ScriptAction,
+    Settings, Step, decide_script,
 };
 use farrier_engine::script::{
-    self, AgentScript, Argument, Language, LocalDisk, MenuScript, NotRepresentable, Text, Url,
+    self, AgentScript, Argument, CodeScript, Language, LocalDisk, MenuScript, NotRepresentable,
+    Text, Url,
 };
 use farrier_engine::silence::Awaited;
 use farrier_engine::task::Work;
@@ -37,10 +38,15 @@ pub async fn render(core: &Core, asker: Asker, parameters: &[(String, String)]) 
             return script::message(Reason::Malformed, &LocalDisk::Exit);
         }
     };
-    let choice = parameters
-        .iter()
-        .find(|(name, _)| name == "choice")
-        .and_then(|(_, value)| script::choice(value));
+    let said = |wanted: &str| {
+        let found = parameters.iter().find(|(name, _)| name == wanted);
+        found.map(|(_, value)| value.as_str())
+    };
+    let choice = said("choice").and_then(script::choice);
+    let choice = choice.map(|entry| Choice {
+        entry,
+        code: said("code").filter(|code| !code.is_empty()),
+    });
     let urls = Urls {
         server: asker.server,
         port: core.config.boot_http_port,
@@ -51,6 +57,21 @@ pub async fn render(core: &Core, asker: Asker, parameters: &[(String, String)]) 
         script: urls.url(boot_tree::SCRIPT),
     };
     render_for(core, asker, &facts, choice, &reader).await
+}
+
+/// What somebody chose in the menu.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice<'a> {
+    pub entry: MenuEntry,
+    /// The one-time code that was typed for it.
+    pub code: Option<&'a str>,
+}
+
+impl Choice<'_> {
+    #[must_use]
+    pub fn of(entry: MenuEntry) -> Self {
+        Self { entry, code: None }
+    }
 }
 
 /// Who reads the script.
@@ -68,7 +89,7 @@ pub async fn render_for(
     core: &Core,
     asker: Asker,
     facts: &BootFacts,
-    choice: Option<MenuEntry>,
+    choice: Option<Choice<'_>>,
     reader: &Reader,
 ) -> String {
     let who = match known(core, asker, facts).await {
@@ -123,7 +144,7 @@ async fn decided(
     core: &Core,
     who: &Recognised,
     facts: &BootFacts,
-    choice: Option<MenuEntry>,
+    choice: Option<Choice<'_>>,
     now: WallTime,
 ) -> Decision<ScriptAction> {
     let rules = core.rules.load_full();
@@ -136,12 +157,14 @@ async fn decided(
         None => Vec::new(),
     };
     let known = Known {
+        code: checked(core, who, choice, now),
         rules: &judged,
         agent_starts: &starts,
         deployments: &deployments,
         ..who.known(&[])
     };
-    let mut decision = decide_script(facts, choice, &known, &core.snapshot.load(), now);
+    let entry = choice.map(|choice| choice.entry);
+    let mut decision = decide_script(facts, entry, &known, &core.snapshot.load(), now);
     if let ScriptAction::Agent(AgentPurpose::Task(task)) = decision.action {
         core.rounds.began(task, now);
     }
@@ -161,6 +184,19 @@ async fn decided(
         }
     }
     decision
+}
+
+/// Whether the code that came with a choice is right. A right one is used up by this.
+fn checked(core: &Core, who: &Recognised, choice: Option<Choice<'_>>, now: WallTime) -> MenuCode {
+    let (Some(machine), Some(code)) = (&who.machine, choice.and_then(|choice| choice.code)) else {
+        return MenuCode::NotGiven;
+    };
+    let Some(by) = core.menu_codes.redeem(machine.id, code, now) else {
+        return MenuCode::Wrong;
+    };
+    let told = format!("The code that {by} got for the menu was used.");
+    core.note(machine.id, Kind::Operator, told);
+    MenuCode::Right
 }
 
 /// What a stranger sees for which there is no room.
@@ -327,6 +363,19 @@ impl Page<'_> {
                     lines: &shown,
                     local_disk: &method,
                 }
+            }
+            ScriptAction::AskCode {
+                entry,
+                again,
+                local_disk,
+            } => {
+                method = self.local_disk(local_disk);
+                script::Page::AskCode(CodeScript {
+                    entry: *entry,
+                    again: *again,
+                    script: &self.reader.script,
+                    local_disk: &method,
+                })
             }
             ScriptAction::Message { reason, local_disk } => {
                 method = self.local_disk(local_disk);

@@ -103,6 +103,37 @@ async fn z15_rules_are_judged_at_boot_and_again_by_what_the_agent_found() {
 }
 
 #[tokio::test]
+async fn t12_a_locked_entry_opens_once_by_a_code_and_each_step_is_told() {
+    let data = tempfile::tempdir().unwrap();
+    let site = Site::open(data.path()).await;
+    let machine = approved(&site).await;
+    let locked = Settings {
+        menu_code: Some(true),
+        ..Settings::default()
+    };
+    site.core.set_site(locked).await.unwrap();
+    let choose = async |code: &str| {
+        let says = [
+            ("mac", MAC),
+            ("platform", "efi"),
+            ("buildarch", "x86_64"),
+            ("choice", "diagnostics"),
+            ("code", code),
+        ];
+        site.script_for(&says).await
+    };
+    let opened = "what the server decides";
+    assert!(choose("").await.contains("needs a code"));
+    assert!(choose("123").await.contains("is wrong"));
+    site.told(machine, Kind::Refused, "wrong").await;
+
+    let issued = site.core.menu_codes.issue(machine, "ada", now()).unwrap();
+    assert!(choose(&issued.code).await.contains(opened));
+    site.told(machine, Kind::Operator, "that ada got").await;
+    assert!(choose(&issued.code).await.contains("is wrong"));
+}
+
+#[tokio::test]
 async fn rules_on_boot_facts_set_the_menu_and_refuse_the_boot() {
     let data = tempfile::tempdir().unwrap();
     let site = Site::open(data.path()).await;

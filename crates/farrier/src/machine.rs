@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::{Subcommand, ValueEnum};
 use farrier_api::admin::{
-    BootComparison, MachineChange, MachineDetail, MachineQuery, MachineSummary, MenuEntry,
-    NewIntent, NewMachine, Page, Registration, TimelineEntry, TimelineQuery, Until, Wake, Woken,
+    BootComparison, IssuedCode, MachineChange, MachineDetail, MachineQuery, MachineSummary,
+    MenuEntry, NewIntent, NewMachine, Page, Registration, TimelineEntry, TimelineQuery, Until,
+    Wake, Woken,
 };
 use farrier_server::service::describe_work;
 use farrier_server::ui::text::{bytes, shown};
@@ -104,6 +105,8 @@ pub(crate) enum Verb {
         #[arg(long, default_value = "used")]
         until: End,
     },
+    /// Get a code that opens the entries of the machine's menu once, for whoever stands in front of it.
+    Code { machine: String },
     /// Change what a machine sets for itself.
     Set {
         machine: String,
@@ -237,6 +240,11 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> anyhow::Result<()> {
             };
             session.show(&client.put(&path, &wish).await?, show)
         }
+        Verb::Code { machine } => {
+            let id = id_of(session, &machine).await?;
+            let issued = client.post(&["machines", &id, "code"], &()).await?;
+            session.show(&issued, code_text)
+        }
         Verb::Set { machine, settings } => {
             let known = session.machine(&machine).await?;
             let settings = Some(apply(&known.settings, &settings)?);
@@ -297,6 +305,14 @@ fn woken_text(woken: &Woken) -> String {
     let failed = woken.failed.iter().map(|what| format!("failed: {what}"));
     let sent = woken.sent.iter().map(|what| format!("sent: {what}"));
     sent.chain(failed).collect::<Vec<_>>().join("\n")
+}
+
+fn code_text(issued: &IssuedCode) -> String {
+    format!(
+        "{}  good once at this machine's menu, until {}",
+        issued.code,
+        time(issued.expires)
+    )
 }
 
 /// What people call it.

@@ -28,6 +28,7 @@ fn what_people_type_is_understood() {
         "config reservations dhcpd.conf --from dhcpd --config farrier.toml",
         "machine enable lab-07",
         "machine wake lab-07 --secure-on 00:11:22:33:44:55",
+        "machine code lab-07",
         "machine delete lab-07 --yes",
         "machine set lab-07 menu=always menu-timeout-s=",
         "task inventory --machine lab-07 --wait",

@@ -118,6 +118,14 @@ pub struct Woken {
     pub failed: Vec<String>,
 }
 
+/// A code for a machine's menu.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct IssuedCode {
+    /// Six digits, good once at this machine.
+    pub code: String,
+    pub expires: Millis,
+}
+
 /// One thing that happened to a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TimelineEntry {

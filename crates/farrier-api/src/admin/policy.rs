@@ -15,6 +15,9 @@ pub struct Settings {
     pub menu_timeout_s: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_entry: Option<MenuEntry>,
+    /// Entries of the menu, but the local disk and the default one, want a one-time code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub menu_code: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unknown_machine: Option<UnknownMachine>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -43,6 +43,8 @@ pub struct Settings {
     /// How long the menu waits, in seconds.
     pub menu_timeout_s: Option<u16>,
     pub default_entry: Option<MenuEntry>,
+    /// Entries of the menu, but the local disk and the default one, want a one-time code.
+    pub menu_code: Option<bool>,
     pub unknown_machine: Option<UnknownMachine>,
     pub enrolment: Option<Enrolment>,
     /// What starts first, where there is one of the kind that fits.
@@ -115,6 +117,7 @@ pub struct Policy {
     pub menu: MenuMode,
     pub menu_timeout: Duration,
     pub default_entry: MenuEntry,
+    pub menu_code: bool,
     pub unknown_machine: UnknownMachine,
     pub enrolment: Enrolment,
     pub first_loader: FirstLoader,
@@ -128,6 +131,7 @@ impl Policy {
         menu: MenuMode::OnKey,
         menu_timeout: Duration::from_secs(10),
         default_entry: MenuEntry::LocalDisk,
+        menu_code: false,
         unknown_machine: UnknownMachine::Register,
         enrolment: Enrolment::Approve,
         first_loader: FirstLoader::Ipxe,
@@ -145,6 +149,15 @@ pub struct Snapshot {
     pub catalogue: Catalogue,
     /// Architectures that we have an agent for.
     pub agents: BTreeSet<Arch>,
+}
+
+/// The one-time code that came with a choice in the menu.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MenuCode {
+    #[default]
+    NotGiven,
+    Wrong,
+    Right,
 }
 
 /// What is known of the client besides what it says.
@@ -165,6 +178,7 @@ pub struct Known<'a> {
     pub agent_starts: &'a [WallTime],
     /// When this machine was deployed to lately, whole and proven.
     pub deployments: &'a [WallTime],
+    pub code: MenuCode,
 }
 
 impl Known<'_> {

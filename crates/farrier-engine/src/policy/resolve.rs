@@ -38,6 +38,7 @@ pub struct Origins {
     pub menu: Origin,
     pub menu_timeout: Origin,
     pub default_entry: Origin,
+    pub menu_code: Origin,
     pub unknown_machine: Origin,
     pub enrolment: Origin,
     pub first_loader: Origin,
@@ -69,6 +70,7 @@ pub fn resolve(snapshot: &Snapshot, machine: Option<&Machine>, rules: &[Judged<'
     );
     let (default_entry, default_entry_origin) =
         layers.pick(|s| s.default_entry, default.default_entry);
+    let (menu_code, menu_code_origin) = layers.pick(|s| s.menu_code, default.menu_code);
     let (unknown_machine, unknown_machine_origin) =
         layers.pick(|s| s.unknown_machine, default.unknown_machine);
     let (enrolment, enrolment_origin) = layers.pick(|s| s.enrolment, default.enrolment);
@@ -87,6 +89,7 @@ pub fn resolve(snapshot: &Snapshot, machine: Option<&Machine>, rules: &[Judged<'
             menu,
             menu_timeout,
             default_entry,
+            menu_code,
             unknown_machine,
             enrolment,
             first_loader,
@@ -97,6 +100,7 @@ pub fn resolve(snapshot: &Snapshot, machine: Option<&Machine>, rules: &[Judged<'
             menu: menu_origin,
             menu_timeout: menu_timeout_origin,
             default_entry: default_entry_origin,
+            menu_code: menu_code_origin,
             unknown_machine: unknown_machine_origin,
             enrolment: enrolment_origin,
             first_loader: first_loader_origin,

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{
-    Decision, Explanation, Known, MenuEntry, MenuMode, Policy, Snapshot, UnknownMachine, resolve,
+    Decision, Explanation, Known, MenuCode, MenuEntry, MenuMode, Policy, Snapshot, UnknownMachine,
+    resolve,
 };
 use crate::catalogue::{LoaderFile, LoaderKind};
 use crate::facts::{BootFacts, Stage};
@@ -30,6 +31,13 @@ pub enum ScriptAction {
     /// What would have been decided for a boot without a choice, and why: shown, then the local disk starts.
     Diagnostics {
         lines: Vec<String>,
+        local_disk: LocalBoot,
+    },
+    /// The entry wants a one-time code: whoever is at the machine is asked for it.
+    AskCode {
+        entry: MenuEntry,
+        /// There was one, and it was not right.
+        again: bool,
         local_disk: LocalBoot,
     },
     /// The reason is shown for a few seconds, then the local disk starts.
@@ -134,7 +142,7 @@ impl Asked<'_> {
         if let Some(entry) = choice {
             self.told
                 .matched("menu choice", "Somebody at the machine chose.");
-            return self.entry(entry);
+            return self.chosen(entry);
         }
 
         if let Some(entry) = self.intent() {
@@ -156,6 +164,30 @@ impl Asked<'_> {
         self.told.passed("unknown machine", why);
 
         self.task().unwrap_or_else(|| self.menu())
+    }
+
+    /// What somebody may do who stands in front of the machine, and whom nobody knows.
+    fn chosen(&mut self, entry: MenuEntry) -> ScriptAction {
+        let free = [MenuEntry::LocalDisk, self.policy.default_entry];
+        if !self.policy.menu_code || free.contains(&entry) {
+            return self.entry(entry);
+        }
+        let again = match self.known.code {
+            MenuCode::Right => {
+                self.told
+                    .matched("menu code", "The entry wants a code, and it was right.");
+                return self.entry(entry);
+            }
+            MenuCode::Wrong => true,
+            MenuCode::NotGiven => false,
+        };
+        self.told
+            .matched("menu code", "The entry wants a code that is good once.");
+        ScriptAction::AskCode {
+            entry,
+            again,
+            local_disk: self.local_boot(),
+        }
     }
 
     /// What a person wished for the next boots.

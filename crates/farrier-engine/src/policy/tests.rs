@@ -607,6 +607,64 @@ fn what_we_do_not_have_is_said() {
 }
 
 #[test]
+fn locked_entries_want_a_code() {
+    let approved = machine(Registration::Approved);
+    let facts = script("pcbios", "i386", "1.21.1");
+    let decide = |site: &Settings, choice, code| {
+        let known = Known {
+            machine: Some(&approved),
+            code,
+            ..Known::default()
+        };
+        let snapshot = Snapshot {
+            site: site.clone(),
+            ..snapshot()
+        };
+        decide_script(&facts, Some(choice), &known, &snapshot, NOW).action
+    };
+    let locked = Settings {
+        menu_code: Some(true),
+        ..Settings::default()
+    };
+    let default_is_free = Settings {
+        default_entry: Some(MenuEntry::Register),
+        ..locked.clone()
+    };
+    let asks = |site, choice, code| match decide(site, choice, code) {
+        ScriptAction::AskCode { entry, again, .. } => {
+            assert_eq!(entry, choice);
+            Some(again)
+        }
+        _ => None,
+    };
+    for (site, choice, code, expected) in [
+        (
+            &locked,
+            MenuEntry::Register,
+            MenuCode::NotGiven,
+            Some(false),
+        ),
+        (&locked, MenuEntry::Diagnostics, MenuCode::Wrong, Some(true)),
+        (&locked, MenuEntry::Register, MenuCode::Right, None),
+        (&locked, MenuEntry::LocalDisk, MenuCode::NotGiven, None),
+        (
+            &default_is_free,
+            MenuEntry::Register,
+            MenuCode::NotGiven,
+            None,
+        ),
+        (
+            &Settings::default(),
+            MenuEntry::Register,
+            MenuCode::NotGiven,
+            None,
+        ),
+    ] {
+        assert_eq!(asks(site, choice, code), expected, "{choice:?} {code:?}");
+    }
+}
+
+#[test]
 fn every_value_comes_from_machine_then_site_then_default() {
     let site = Settings {
         menu: Some(MenuMode::Always),

@@ -5,6 +5,7 @@
 
 use super::page::{ITEMS, Page};
 use super::{Argument, MenuScript, NotRepresentable, Text, Url, label};
+use crate::Reason;
 use crate::policy::MenuEntry;
 
 /// A script under construction.
@@ -53,13 +54,8 @@ pub(super) fn render(page: &Page<'_>) -> Result<String, NotRepresentable> {
             grub.echo("Press Escape to start the local disk.")?;
             grub.fixed("sleep --interruptible 60");
         }
-        Page::Message { reason, .. } => {
-            grub.line([
-                Part::Fixed("echo 'Farrier:'"),
-                Part::Quoted(reason.sentence()),
-            ])?;
-            grub.fixed("sleep 5");
-        }
+        Page::AskCode(_) => grub.message(Reason::NoCodePrompt)?,
+        Page::Message { reason, .. } => grub.message(*reason)?,
     }
     Ok(grub.finish())
 }
@@ -83,6 +79,15 @@ impl Grub {
         self.fixed("then boot; fi");
         self.fixed("fi");
         self.echo("Farrier: the agent could not be loaded. The local disk starts instead.")?;
+        self.fixed("sleep 5");
+        Ok(())
+    }
+
+    fn message(&mut self, reason: Reason) -> Result<(), NotRepresentable> {
+        self.line([
+            Part::Fixed("echo 'Farrier:'"),
+            Part::Quoted(reason.sentence()),
+        ])?;
         self.fixed("sleep 5");
         Ok(())
     }

@@ -21,6 +21,11 @@ pub(super) enum Part<'a> {
         script: &'a Url,
         choice: Option<&'static str>,
     },
+    /// The same with the setting `code`, whatever somebody typed.
+    AskWithCode {
+        script: &'a Url,
+        choice: &'static str,
+    },
     Argument(&'a Argument),
     Key(char),
     Millis(Duration),
@@ -42,7 +47,10 @@ impl Ipxe {
                 Part::Fixed(text) => self.0.push_str(text),
                 Part::Text(text) => self.0.push_str(text.as_str()),
                 Part::Url(url) => self.0.push_str(url.as_str()),
-                Part::Ask { script, choice } => self.ask(script, choice),
+                Part::Ask { script, choice } => self.ask(script, choice, ""),
+                Part::AskWithCode { script, choice } => {
+                    self.ask(script, Some(choice), "code=${code:uristring}&");
+                }
                 Part::Argument(argument) => self.0.push_str(argument.as_str()),
                 Part::Key(key) => self.0.push(key),
                 Part::Millis(time) => self.0.push_str(&time.as_millis().to_string()),
@@ -51,7 +59,7 @@ impl Ipxe {
         self.0.push('\n');
     }
 
-    fn ask(&mut self, script: &Url, choice: Option<&'static str>) {
+    fn ask(&mut self, script: &Url, choice: Option<&'static str>, code: &'static str) {
         self.0.push_str(script.as_str());
         self.0.push(if script.as_str().contains('?') {
             '&'
@@ -63,6 +71,7 @@ impl Ipxe {
             self.0.push_str(choice);
             self.0.push('&');
         }
+        self.0.push_str(code);
         self.0.push_str(FACTS_QUERY);
     }
 

@@ -55,6 +55,7 @@ fn said(page: &Page<'_>) -> Vec<String> {
             let lines = lines.iter().map(|text| text.as_str().to_owned());
             return [title].into_iter().chain(lines).collect();
         }
+        Page::AskCode(_) => told(Reason::NoCodePrompt),
         Page::Message { reason, .. } => told(*reason),
     };
     vec![first]

@@ -55,6 +55,18 @@ pub struct MenuScript<'a> {
     pub local_disk: &'a LocalDisk,
 }
 
+/// Asks whoever is at the machine for a one-time code. Only iPXE can: PXELINUX takes no words, and the GRUB that
+/// Debian signs has no command to read any.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CodeScript<'a> {
+    pub entry: MenuEntry,
+    /// The last one was not right.
+    pub again: bool,
+    /// Asked again, with the parameters `choice` and `code`.
+    pub script: &'a Url,
+    pub local_disk: &'a LocalDisk,
+}
+
 /// How the script starts the local disk; [`crate::policy::LocalBoot`] with its URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LocalDisk {
@@ -232,6 +244,41 @@ pub fn medium(image: &Url, memdisk: Option<&Url>, iso: bool) -> String {
     )]);
     ipxe.line([Part::Fixed("sleep 5")]);
     ipxe.line([Part::Fixed("exit")]);
+    ipxe.finish()
+}
+
+/// Asks for a code; an empty line starts the local disk.
+#[must_use]
+pub fn ask_code(script: &CodeScript<'_>) -> String {
+    let mut ipxe = Ipxe::new();
+    if script.again {
+        ipxe.line([Part::Fixed(
+            "echo Farrier: that code is wrong, used up or too old.",
+        )]);
+    }
+    ipxe.line([Part::Fixed(
+        "echo Farrier: this entry needs a code: farrier machine code gives one. Enter alone starts the local disk.",
+    )]);
+    // Of an earlier question; an empty line leaves it unset.
+    ipxe.line([Part::Fixed("clear code ||")]);
+    ipxe.line([Part::Fixed("echo -n Code:")]);
+    ipxe.line([Part::Fixed("read code || goto local_disk")]);
+    ipxe.line([Part::Fixed("isset ${code} || goto local_disk")]);
+    ipxe.line([
+        Part::Fixed("chain --replace --autofree"),
+        Part::AskWithCode {
+            script: script.script,
+            choice: label(script.entry),
+        },
+        Part::Fixed("|| goto failed"),
+    ]);
+    ipxe.label("failed");
+    ipxe.line([Part::Fixed(
+        "echo Farrier: the server did not answer. The local disk starts instead.",
+    )]);
+    ipxe.line([Part::Fixed("sleep 5")]);
+    ipxe.label(label(MenuEntry::LocalDisk));
+    start_disk(&mut ipxe, script.local_disk);
     ipxe.finish()
 }
 

@@ -1,7 +1,8 @@
 //! What a machine's loader is to do, in no loader's language.
 
 use super::{
-    AgentScript, LocalDisk, MenuScript, NotRepresentable, Text, Url, grub, label_menu, pxelinux,
+    AgentScript, CodeScript, LocalDisk, MenuScript, NotRepresentable, Text, Url, grub, label_menu,
+    pxelinux,
 };
 use crate::Reason;
 use crate::policy::MenuEntry;
@@ -47,6 +48,7 @@ pub enum Page<'a> {
         lines: &'a [Text],
         local_disk: &'a LocalDisk,
     },
+    AskCode(CodeScript<'a>),
     /// Says why there is nothing to do, then starts the local disk.
     Message {
         reason: Reason,
@@ -80,6 +82,7 @@ impl Page<'_> {
             } => super::memory_test(program, local_disk),
             Self::Menu(script) => super::menu(script),
             Self::Diagnostics { lines, local_disk } => super::diagnostics(lines, local_disk),
+            Self::AskCode(script) => super::ask_code(script),
             Self::Message { reason, local_disk } => super::message(*reason, local_disk),
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::page::{ITEMS, Page};
 use super::{Argument, MenuScript, NotRepresentable, Url, label};
+use crate::Reason;
 use crate::policy::MenuEntry;
 
 /// A configuration under construction.
@@ -38,10 +39,8 @@ pub(super) fn render(page: &Page<'_>) -> Result<String, NotRepresentable> {
             }
             config.choose(LOCAL_DISK, super::READING)?;
         }
-        Page::Message { reason, .. } => {
-            config.line("SAY", &format!("Farrier: {}", reason.sentence()))?;
-            config.choose(LOCAL_DISK, Duration::from_secs(5))?;
-        }
+        Page::AskCode(_) => config.message(Reason::NoCodePrompt)?,
+        Page::Message { reason, .. } => config.message(*reason)?,
     }
     config.local_disk()
 }
@@ -63,6 +62,11 @@ impl Config {
         self.line("TIMEOUT", &tenths(wait))?;
         // One key stops the first clock; a machine without a person must still come up.
         self.line("TOTALTIMEOUT", &tenths(FORGOTTEN))
+    }
+
+    fn message(&mut self, reason: Reason) -> Result<(), NotRepresentable> {
+        self.line("SAY", &format!("Farrier: {}", reason.sentence()))?;
+        self.choose(LOCAL_DISK, Duration::from_secs(5))
     }
 
     /// In words rather than by `menu.c32`, which needs three more files of exactly the same version.

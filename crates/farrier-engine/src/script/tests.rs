@@ -80,6 +80,29 @@ fn the_agent() {
     );
 }
 
+#[test]
+fn the_question_for_a_code() {
+    let ask = |again| {
+        ask_code(&CodeScript {
+            entry: MenuEntry::MemoryTest,
+            again,
+            script: &server("boot/script"),
+            local_disk: &LocalDisk::Sanboot,
+        })
+    };
+    let first = ask(false);
+    let asked = "read code || goto local_disk\n\
+         isset ${code} || goto local_disk\n\
+         chain --replace --autofree http://10.0.0.1:8080/boot/script?choice=memory_test&code=${code:uristring}&mac=";
+    assert!(first.contains(asked), "{first}");
+    assert!(
+        first.ends_with(":local_disk\nsanboot --no-describe --drive 0x80 || exit\n"),
+        "{first}"
+    );
+    assert!(!first.contains("is wrong") && ask(true).contains("is wrong"));
+    commands(&first);
+}
+
 fn a_menu(title: &Text, default: MenuEntry, on_key: bool) -> String {
     menu(&MenuScript {
         title,

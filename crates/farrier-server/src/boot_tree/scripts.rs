@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::{Asker, BootTree, Channel, FIRST_SCRIPT, Missing, SCRIPT, Served, Urls};
 use crate::core::now;
-use crate::script::{Reader, render_for};
+use crate::script::{Choice, Reader, render_for};
 
 impl BootTree {
     /// What a name that asks for a script gets; nothing if it asks for a file.
@@ -90,7 +90,14 @@ impl BootTree {
             http,
             script: self.script_url(&name, mac, http, asker),
         };
-        let script = render_for(&self.core, asker, &facts, name.choice, &reader).await;
+        let script = render_for(
+            &self.core,
+            asker,
+            &facts,
+            name.choice.map(Choice::of),
+            &reader,
+        )
+        .await;
         let shown = match language {
             Language::Grub => "its GRUB script",
             Language::Ipxe => "its iPXE script",

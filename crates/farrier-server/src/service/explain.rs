@@ -271,6 +271,7 @@ fn action_words(action: &ScriptAction) -> String {
         ScriptAction::Diagnostics { .. } => {
             "Show what is decided here, then the local disk.".to_owned()
         }
+        ScriptAction::AskCode { .. } => "Ask for a code.".to_owned(),
         ScriptAction::Message { reason, .. } => {
             format!("Show a message, then the local disk: {}", reason.sentence())
         }

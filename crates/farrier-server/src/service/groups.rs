@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use farrier_api::admin::{Group, MachineDetail, NewIntent, Rule, Rules, Settings};
+use farrier_api::admin::{Group, IssuedCode, MachineDetail, NewIntent, Rule, Rules, Settings};
 use farrier_engine::model::{Machine, MachineId};
 use farrier_engine::policy::{self, BootIntent, PolicyBook, ShortName};
 use farrier_engine::timeline::Kind;
@@ -133,6 +133,28 @@ impl Desk {
             farrier_engine::script::label(intent.entry)
         );
         self.change_intent(id, Some(intent), told).await
+    }
+
+    /// A code that opens the entries of the machine's menu once, for a person in front of it.
+    pub async fn menu_code(&self, id: Uuid) -> Result<IssuedCode, Refusal> {
+        self.allow(Action::CreateTask)?;
+        let machine = self
+            .core
+            .fleet
+            .machine(MachineId(id))
+            .ok_or_else(|| Refusal::missing("machine", id))?;
+        let issued = self
+            .core
+            .menu_codes
+            .issue(machine.id, &self.who.name, now())
+            .map_err(|error| Refusal::new(Code::Internal, error.to_string()))?;
+        let told = format!("{} got a code for the machine's menu.", self.who.name);
+        self.core.note(machine.id, Kind::Operator, told.clone());
+        self.audit(Action::CreateTask, told).await;
+        Ok(IssuedCode {
+            code: issued.code,
+            expires: issued.expires.0,
+        })
     }
 
     /// Takes that wish back.

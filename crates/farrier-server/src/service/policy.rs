@@ -46,6 +46,7 @@ pub(super) fn effective(
             &o.menu_timeout,
         ),
         ("default_entry", word(&p.default_entry), &o.default_entry),
+        ("menu_code", p.menu_code.to_string(), &o.menu_code),
         (
             "unknown_machine",
             word(&p.unknown_machine),

@@ -175,6 +175,10 @@ pub(super) async fn wake_machine(
     desk.wake_machine(id, &wake).await.map(Json)
 }
 
+pub(super) async fn menu_code(desk: Desk, Named(id): Named<Uuid>) -> Answer<words::IssuedCode> {
+    desk.menu_code(id).await.map(Json)
+}
+
 pub(super) async fn disable_machine(
     desk: Desk,
     Named(id): Named<Uuid>,

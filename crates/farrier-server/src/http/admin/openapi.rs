@@ -30,6 +30,7 @@ use super::routes::{self, Access};
     admin::Intent,
     admin::Images,
     admin::FirstLoader,
+    admin::IssuedCode,
     admin::IpxeVariant,
     admin::Lease,
     admin::Loader,
@@ -243,6 +244,7 @@ docs! {
     PATCH "/api/v1/machines/{id}" "Names a machine, or sets its settings." [] Json("MachineChange") => Json("MachineDetail");
     POST "/api/v1/machines/{id}/approve" "Lets a machine in." [] Nothing => Json("MachineDetail");
     POST "/api/v1/machines/{id}/wake" "Sends a machine magic packets." [] Json("Wake") => Json("Woken");
+    POST "/api/v1/machines/{id}/code" "Gives a code for a machine's menu, good once." [] Nothing => Json("IssuedCode");
     POST "/api/v1/machines/{id}/disable" "Keeps a machine out." [] Nothing => Json("MachineDetail");
     GET "/api/v1/machines/{id}/timeline" "What happened to a machine." ["after", "limit"] Nothing => Page("TimelineEntry");
     GET "/api/v1/machines/{id}/capture" "A machine's last packets, as a capture file." [] Nothing => Bytes;

@@ -107,6 +107,12 @@ fn api_routes() -> Vec<Route> {
         ),
         route(
             "POST",
+            "/api/v1/machines/{id}/code",
+            Needs(CreateTask),
+            post(api::menu_code),
+        ),
+        route(
+            "POST",
             "/api/v1/machines/{id}/disable",
             Needs(ApproveMachine),
             post(api::disable_machine),
