@@ -27,6 +27,8 @@ pub enum Suite {
     Unstable,
     /// The installed release for another processor, by Debian's name for it.
     Foreign(&'static str),
+    /// `sid` for another processor.
+    UnstableForeign(&'static str),
 }
 
 /// A package file.
@@ -200,6 +202,7 @@ impl Debs {
         let options = match suite {
             Suite::Installed => Vec::new(),
             Suite::Unstable => self.index("sid", None)?,
+            Suite::UnstableForeign(arch) => self.index("sid", Some(arch))?,
             Suite::Foreign(arch) => self.index(&Source::of_this_machine()?.suite, Some(arch))?,
         };
         // Without its sandbox apt writes as root, which is who owns the lab folder.

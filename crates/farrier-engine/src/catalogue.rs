@@ -121,7 +121,11 @@ impl NoLoader {
     /// The Debian package that holds a fitting loader.
     fn package(&self) -> Option<&'static str> {
         if self.without_ipxe {
-            return (self.arch? == Arch::Arm64).then_some("grub-efi-arm64-bin");
+            return match self.arch? {
+                Arch::Arm64 => Some("grub-efi-arm64-bin"),
+                Arch::RiscV64 => Some("grub-efi-riscv64-unsigned"),
+                _ => None,
+            };
         }
         match (self.arch?, self.firmware?, self.signed) {
             (Arch::X86_64 | Arch::Arm64, FirmwareKind::Uefi, true) => Some("shim-signed"),

@@ -1,6 +1,6 @@
 //! The rows of the matrix.
 
-use crate::Firmware;
+use crate::{Firmware, Suite};
 
 /// How the server stands on the network of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,8 +69,8 @@ pub struct Foreign {
     pub name: &'static str,
     /// The package.
     pub package: &'static str,
-    /// The processor, by Debian's name.
-    pub arch: &'static str,
+    /// Where it is.
+    pub suite: Suite,
     /// The loader's id in our catalogue.
     pub loader: &'static str,
 }
@@ -83,15 +83,22 @@ impl Row {
             (Firmware::Slof, _) => Some(Foreign {
                 name: "grub-ieee1275-bin-ppc64el",
                 package: "grub-ieee1275-bin",
-                arch: "ppc64el",
+                suite: Suite::Foreign("ppc64el"),
                 loader: "grub-net-ppc64",
             }),
             // Typed at its prompt, it needs no loader.
             (Firmware::UBootArm64, None) => Some(Foreign {
                 name: "grub-efi-arm64-bin",
                 package: "grub-efi-arm64-bin",
-                arch: "arm64",
+                suite: Suite::Foreign("arm64"),
                 loader: "grub-plain-arm64",
+            }),
+            // Debian 12 is not made for it.
+            (Firmware::UBootRiscV64, None) => Some(Foreign {
+                name: "grub-efi-riscv64-unsigned",
+                package: "grub-efi-riscv64-unsigned",
+                suite: Suite::UnstableForeign("riscv64"),
+                loader: "grub-plain-riscv64",
             }),
             _ => None,
         }
@@ -311,6 +318,14 @@ pub const ROWS: &[Row] = &[
         name: "uboot-arm64-relay",
         role: Role::Relay,
         ..UBOOT_MENU
+    },
+    Row {
+        name: "uboot-riscv64-efi",
+        firmware: Firmware::UBootRiscV64,
+        way: "EFI program",
+        seen: "notice by GRUB",
+        told: &["fetched grubnetriscv64.efi", NO_AGENT],
+        ..ARM64
     },
     Row {
         name: "uboot-riscv64-menu",

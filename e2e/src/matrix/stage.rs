@@ -11,9 +11,7 @@ use anyhow::{Result, bail};
 use serde_json::json;
 
 use super::{Role, Row, core_image};
-use crate::{
-    Debs, Firmware, Host, Lab, Lan, Mode, Program, Site, Suite, net::Router, server::Dnsmasq,
-};
+use crate::{Debs, Firmware, Host, Lab, Lan, Mode, Program, Site, net::Router, server::Dnsmasq};
 
 /// Networks and programs of a row, until dropped.
 #[derive(Debug)]
@@ -73,8 +71,7 @@ impl Stage {
         }
         if let Some(foreign) = row.foreign_loader() {
             let debs = Debs::open(lab)?;
-            let suite = Suite::Foreign(foreign.arch);
-            let deb = debs.fetch_as(foreign.name, foreign.package, suite)?;
+            let deb = debs.fetch_as(foreign.name, foreign.package, foreign.suite)?;
             let file = match row.firmware {
                 Firmware::Slof => core_image::build(&debs.unpack(&deb)?, &folder)?,
                 _ => deb.path,

@@ -196,6 +196,14 @@ const KNOWN: &[Known] = &[
         FirmwareKind::Uefi,
         LoaderKind::Grub,
     ),
+    known(
+        "riscv64-efi/monolithic/grubnetriscv64.efi",
+        "grub-plain-riscv64",
+        "grubnetriscv64.efi",
+        Arch::RiscV64,
+        FirmwareKind::Uefi,
+        LoaderKind::Grub,
+    ),
     // As `grub-mknetdir` names it; no package has it ready.
     known(
         "powerpc-ieee1275/core.elf",
