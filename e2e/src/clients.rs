@@ -99,6 +99,20 @@ pub fn bootpc(host: &Host, program: &Path) -> Result<String> {
 /// # Errors
 /// When no lease comes.
 pub fn dhclient(host: &Host, folder: &Path) -> Result<String> {
+    run_dhclient(host, folder, &[])
+}
+
+/// The same with a configuration: what it sends, asks for and refuses.
+///
+/// # Errors
+/// When no lease comes.
+pub fn dhclient_with(host: &Host, folder: &Path, configuration: &str) -> Result<String> {
+    let file = folder.join("dhclient.conf");
+    fs::write(&file, configuration).context("cannot write dhclient.conf")?;
+    run_dhclient(host, folder, &["-cf", &file.display().to_string()])
+}
+
+fn run_dhclient(host: &Host, folder: &Path, extra: &[&str]) -> Result<String> {
     let leases = folder.join("dhclient.leases");
     let script = write_script(&folder.join("dhclient.sh"), "#!/bin/sh\nexit 0\n")?;
     let mut dhclient = host.command("dhclient");
@@ -107,6 +121,7 @@ pub fn dhclient(host: &Host, folder: &Path) -> Result<String> {
         .arg(script)
         .arg("-lf")
         .arg(&leases)
+        .args(extra)
         .arg("eth0");
     // In the foreground it stays after the lease is bound, so `timeout` ends it; the file is the result.
     let _ = run(host.command("timeout").arg("12").args(words(&dhclient)));

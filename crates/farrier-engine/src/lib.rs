@@ -3,7 +3,8 @@
 //! Reading order: [`model`] has the words; [`facts`] turns a request into what it tells of a client
 //! and [`identity`] finds whose it is; [`policy`] decides what the client gets from the
 //! [`catalogue`] and explains why; [`script`] writes it down for the loader; [`lease`] and [`task`]
-//! are the two state machines with a life longer than a packet ([`address6`] has none); [`timeline`] is how all of it is
+//! are the two state machines with a life longer than a packet ([`address6`] has none); [`parameter`] has the DHCP
+//! options that people set; [`timeline`] is how all of it is
 //! told to people; [`silence`] tells what did not come, [`boot_story`] what was different this time. Every
 //! silence of ours has a [`Reason`].
 //!
@@ -17,6 +18,7 @@ pub mod facts;
 pub mod identity;
 pub mod lease;
 pub mod model;
+pub mod parameter;
 pub mod policy;
 pub mod quirk;
 mod reason;

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub enum Reason {
     /// The agent was started again and again for one task without an end.
     AgentLoop,
+    /// Somebody else answers for each address that was tried.
+    AddressInUse,
     /// A TFTP request without options, from an address that may be forged.
     AddressNotProven,
     /// Too much has left for a network that acknowledged nothing.
@@ -62,7 +64,8 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for the list of counters.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
+        Self::AddressInUse,
         Self::AddressNotProven,
         Self::AnswerBudget,
         Self::AgentLoop,
@@ -104,6 +107,7 @@ impl Reason {
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
+            Self::AddressInUse => "address_in_use",
             Self::AddressNotProven => "address_not_proven",
             Self::AnswerBudget => "answer_budget",
             Self::AgentLoop => "agent_loop",
@@ -162,6 +166,9 @@ impl Reason {
     #[must_use]
     pub fn sentence(self) -> &'static str {
         match self {
+            Self::AddressInUse => {
+                "Somebody else uses each address that it could have; find the hosts with fixed addresses in our ranges."
+            }
             Self::AddressNotProven => {
                 "It asked by TFTP without options, and its address has neither a lease nor a recent boot answer from here: use a client that asks with options, or let it boot by DHCP."
             }

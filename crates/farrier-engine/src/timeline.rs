@@ -1,7 +1,7 @@
 //! The life story of a machine, told to people.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -165,6 +165,15 @@ impl Entry {
         Self::new(machine, at, Kind::Answered, text).with("message", message)
     }
 
+    /// Somebody else uses the address that it would have been offered.
+    #[must_use]
+    pub fn address_taken(machine: MachineId, at: WallTime, ip: Ipv4Addr, by: &str) -> Self {
+        let text = format!(
+            "The address {ip} was not offered, since {by} uses it. It is set aside for an hour."
+        );
+        Self::new(machine, at, Kind::Warning, text).with("address", ip)
+    }
+
     /// We stayed silent, said no or gave less than asked.
     #[must_use]
     pub fn refused(machine: MachineId, at: WallTime, message: &str, reason: Reason) -> Self {
@@ -314,7 +323,6 @@ const MAX_DETAILS: usize = 24;
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
 
     use uuid::Uuid;
 

@@ -80,18 +80,15 @@ impl Exchange {
             .unwrap_or_else(|| *self.recorded.source.ip())
     }
 
-    fn lend(&self) -> Lend {
+    fn lend(&self) -> Lend<'_> {
         Lend {
             server_id: self.server(),
             yiaddr: self.recorded.message.yiaddr,
             subnet_mask: Ipv4Addr::new(255, 255, 0, 0),
-            routers: vec![self.server()],
-            dns: Vec::new(),
-            domain: None,
             lease_s: 3600,
             t1_s: 1800,
             t2_s: 3150,
-            extra: Vec::new(),
+            options: vec![(3, &[10, 77, 0, 1])],
         }
     }
 

@@ -11,18 +11,20 @@ const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 77);
 const NEXT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 
-fn lend() -> Lend {
+fn lend() -> Lend<'static> {
     Lend {
         server_id: SERVER,
         yiaddr: CLIENT,
         subnet_mask: Ipv4Addr::new(255, 255, 255, 0),
-        routers: vec![SERVER],
-        dns: vec![SERVER, NEXT],
-        domain: Some("example.net".to_owned()),
         lease_s: 3600,
         t1_s: 1800,
         t2_s: 3150,
-        extra: vec![(42, vec![10, 0, 0, 9])],
+        options: vec![
+            (3, &[10, 0, 0, 1]),
+            (6, &[10, 0, 0, 1, 10, 0, 0, 2]),
+            (15, b"example.net"),
+            (42, &[10, 0, 0, 9]),
+        ],
     }
 }
 
@@ -303,7 +305,7 @@ fn rfc5107_relay_may_stand_in_as_server() {
 #[test]
 fn replies_fit_the_client_by_leaving_out_what_it_can_boot_without() {
     let mut lend = lend();
-    lend.extra = vec![(42, vec![1; 4]), (119, vec![7; 200]), (121, vec![8; 200])];
+    lend.options = vec![(42, &[1; 4]), (119, &[7; 200]), (121, &[8; 200])];
     for (size, kept) in [
         (None, &[42, 119][..]),
         (Some(576), &[42, 119]),
@@ -328,14 +330,22 @@ fn replies_fit_the_client_by_leaving_out_what_it_can_boot_without() {
 #[test]
 fn extra_options_never_replace_those_set_by_rule() {
     let mut lend = lend();
-    lend.extra = [1, 3, 43, 51, 53, 54, 60, 61, 66, 67, 82, 97]
-        .map(|code| (code, vec![9; 4]))
+    let nines: &[u8] = &[9; 4];
+    lend.options = [1, 43, 51, 53, 54, 60, 61, 66, 67, 82, 97]
+        .map(|code| (code, nines))
         .to_vec();
-    let offer = dhcp::offer(&request(MessageType::Discover, &[]), &lend, None);
-    assert!(
-        offer.options.iter().all(|(_, value)| value != [9; 4]),
-        "{:?}",
-        offer.options
+    let discover = request(MessageType::Discover, &[PXE]);
+    let offer = dhcp::offer(&discover, &lend, Some(&boot(BootStyle::Plain)));
+    let replaced = |reply: &Message| -> Vec<u8> {
+        let nine = reply.options.iter().filter(|(_, value)| *value == nines);
+        nine.map(|(code, _)| code).collect()
+    };
+    assert_eq!(replaced(&offer), [], "{:?}", offer.options);
+    let offer = dhcp::offer(&discover, &lend, None);
+    assert_eq!(
+        replaced(&offer),
+        [43, 66, 67],
+        "telephones are told by them where we name nothing to boot"
     );
 }
 
@@ -350,7 +360,7 @@ fn rfc1534_bootp_reply() {
     );
     assert_eq!(
         codes(&reply),
-        [1, 3, 6, 42],
+        [1, 3, 6, 15, 42],
         "no message type, no lease, no server id, no class"
     );
     assert_eq!(reply.encode().len(), 300);
@@ -363,12 +373,12 @@ fn rfc1534_bootp_reply() {
     );
 
     let mut much = lend();
-    much.extra = vec![(42, vec![1; 20]), (119, vec![1; 60])];
+    much.options = vec![(3, &[1; 4]), (42, &[1; 20]), (119, &[1; 60])];
     asks.cookie = true;
     let reply = bootp::reply(&asks, &much, None, false);
     assert_eq!(
         codes(&reply),
-        [1, 3, 6, 42],
+        [1, 3, 42],
         "64 bytes of vendor area hold no more"
     );
 }

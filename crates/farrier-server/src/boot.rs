@@ -4,8 +4,8 @@
 //! A packet ends as an [`Outcome`]; there is no silence without a counted reason.
 //!
 //! OFFER and ACK are decided each by itself, since some firmware tells its architecture only in the second
-//! (`docs/concepts/booting.md`). The only waits are for a lease to become durable, and for devices that hang when
-//! they are answered at once.
+//! (`docs/concepts/booting.md`). The only waits are for a lease to become durable, for a sign that a fresh
+//! address is in use, and for devices that hang when they are answered at once.
 
 mod lend;
 mod record;
@@ -18,6 +18,7 @@ use std::task::Poll;
 use farrier_engine::catalogue::LoaderKind;
 use farrier_engine::facts::{BootFacts, Protocol, Stage};
 use farrier_engine::identity::Evidence;
+use farrier_engine::lease::Classes;
 use farrier_engine::model::FirmwareKind;
 use farrier_engine::policy::{Boot, DhcpAction, Known, Service, decide_dhcp};
 use farrier_engine::timeline::Entry;
@@ -32,6 +33,7 @@ use crate::bind::{BOOT_SERVER_PORT, DHCP_PORT};
 use crate::boot_tree::{self, Urls};
 use crate::config::Mode;
 use crate::core::{Core, Recognised, now};
+use crate::vacancy::Vacancy;
 
 /// What became of a packet.
 #[derive(Debug)]
@@ -50,6 +52,8 @@ pub struct BootPort {
     /// Our address on the interface.
     pub address: Ipv4Addr,
     pub sender: Arc<farrier_net::link::LinkSender>,
+    /// Tells whether an address is free before it is offered.
+    pub vacancy: Arc<Vacancy>,
 }
 
 impl BootPort {
@@ -101,11 +105,14 @@ impl BootPort {
         let Ok(facts) = BootFacts::from_dhcp(&request) else {
             return Outcome::Ignore(Reason::Malformed);
         };
+        let who = self.core.recognise(&Evidence::of_facts(&facts));
+        let classes = self.core.classes.judge(&facts, who.machine.as_deref());
         let asked = Asked {
             port: self,
             request,
             source,
-            who: self.core.recognise(&Evidence::of_facts(&facts)),
+            who,
+            classes,
             facts,
             now: now(),
         };
@@ -148,6 +155,7 @@ struct Asked<'a> {
     source: SocketAddrV4,
     facts: BootFacts,
     who: Recognised,
+    classes: Classes,
     now: WallTime,
 }
 
@@ -161,7 +169,7 @@ impl Asked<'_> {
                 Some(MessageType::Request | MessageType::Discover | MessageType::Inform),
             ) => self.boot_server(),
             (DHCP_PORT, Mode::Dhcp, None) => self.bootp().await,
-            (DHCP_PORT, Mode::Dhcp, Some(MessageType::Discover)) => self.offer(),
+            (DHCP_PORT, Mode::Dhcp, Some(MessageType::Discover)) => self.offer().await,
             (DHCP_PORT, Mode::Dhcp, Some(MessageType::Request)) => self.acknowledge().await,
             (DHCP_PORT, Mode::Dhcp, Some(MessageType::Release)) => {
                 self.give_back(MessageType::Release).await
@@ -171,7 +179,7 @@ impl Asked<'_> {
             }
             (DHCP_PORT, Mode::Dhcp, Some(MessageType::Inform)) => self.inform(),
             (DHCP_PORT, Mode::Proxy, Some(MessageType::Discover)) if self.needs_our_address() => {
-                self.offer()
+                self.offer().await
             }
             (DHCP_PORT, Mode::Proxy, Some(MessageType::Discover)) => self.proxy_offer(),
             (DHCP_PORT, Mode::Proxy, Some(MessageType::Request)) if self.took_our_address() => {

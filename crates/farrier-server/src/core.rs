@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::admission::Admission;
 use crate::ca::Ca;
+use crate::classes::ClassBook;
 use crate::config::{Config, Subnet6Config};
 use crate::counters::Counters;
 use crate::exchanges::Exchanges;
@@ -51,6 +52,8 @@ pub struct Core {
     pub book: ArcSwap<PolicyBook>,
     /// The rules, ready to be judged.
     pub rules: ArcSwap<Rules>,
+    /// Kinds of DHCP clients.
+    pub classes: ClassBook,
     pub rounds: Rounds,
     pub menu_codes: MenuCodes,
     /// What decisions rest on: the site's settings, the catalogue, whether there is an agent.

@@ -20,6 +20,7 @@ pub mod boot6;
 pub mod boot_tree;
 pub mod bucket;
 pub mod ca;
+pub mod classes;
 pub mod config;
 pub mod core;
 pub mod counters;
@@ -50,6 +51,7 @@ pub mod silences;
 pub mod tasks;
 pub mod timeline;
 pub mod transfer;
+pub mod vacancy;
 
 pub use run::run;
 pub mod ui;

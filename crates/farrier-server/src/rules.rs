@@ -225,6 +225,7 @@ fn facts_document(facts: Option<&BootFacts>, machine: Option<&Machine>) -> serde
     let said = |of: fn(&BootFacts) -> Option<&farrier_engine::facts::ClientText>| {
         text(facts.and_then(of).map(|said| said.as_str().to_owned()))
     };
+    let relay = facts.and_then(|facts| facts.relay.as_ref());
     let mac = facts
         .map(|facts| facts.mac)
         .or_else(|| machine.and_then(|machine| machine.macs.first().copied()));
@@ -237,6 +238,9 @@ fn facts_document(facts: Option<&BootFacts>, machine: Option<&Machine>) -> serde
         "relayed": facts.is_some_and(|facts| facts.relay.as_ref().is_some_and(|r| !r.giaddr.is_unspecified())),
         "uuid": text(facts.and_then(BootFacts::usable_uuid).map(|uuid| uuid.to_string())),
         "hostname": said(|facts| facts.hostname.as_ref()),
+        "user_class": text(facts.and_then(|facts| user_class(&facts.stage))),
+        "circuit_id": text(relay.and_then(|relay| shown(relay.circuit_id.as_deref()?))),
+        "remote_id": text(relay.and_then(|relay| shown(relay.remote_id.as_deref()?))),
         "vendor_class": said(|facts| facts.vendor_class.as_ref()),
         "manufacturer": said(|facts| facts.manufacturer.as_ref()),
         "product": said(|facts| facts.product.as_ref()),
@@ -298,6 +302,32 @@ fn stage(stage: &Stage) -> &'static str {
         Stage::Loader(_) => "loader",
         Stage::Os => "os",
     }
+}
+
+/// Option 77, by which loaders and systems name themselves.
+fn user_class(stage: &Stage) -> Option<String> {
+    match stage {
+        Stage::Ipxe { .. } => Some("iPXE".to_owned()),
+        Stage::Loader(name) => Some(name.as_str().to_owned()),
+        Stage::Firmware | Stage::Os => None,
+    }
+}
+
+/// What a relay says: as text if it is one, else as hexadecimal digits after `0x`.
+fn shown(bytes: &[u8]) -> Option<String> {
+    let is_text = bytes
+        .iter()
+        .all(|byte| byte.is_ascii_graphic() || *byte == b' ');
+    let text = std::str::from_utf8(bytes)
+        .ok()
+        .filter(|text| is_text && !text.starts_with("0x"));
+    let digits = || {
+        bytes
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+    };
+    Some(text.map_or_else(|| format!("0x{}", digits()), str::to_owned))
 }
 
 fn protocol(protocol: Protocol) -> &'static str {

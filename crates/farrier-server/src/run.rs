@@ -20,6 +20,7 @@ use crate::boot::BootPort;
 use crate::boot_tree::BootTree;
 use crate::boot6::{Boot6Port, Declined};
 use crate::ca::{self, Ca};
+use crate::classes::ClassBook;
 use crate::config::{Config, Faults};
 use crate::core::{CHANGES, Core, now, snapshot};
 use crate::counters::Counters;
@@ -43,6 +44,7 @@ use crate::silences::Silences;
 use crate::tasks;
 use crate::timeline::Recorder;
 use crate::transfer::{MtftpGroups, MtftpServer, StreamGroups, Streams, TftpServer, Transfers};
+use crate::vacancy::Vacancy;
 
 /// Runs the server until it is told to stop (SIGINT or SIGTERM).
 pub async fn run(config: Config) -> anyhow::Result<()> {
@@ -113,6 +115,7 @@ pub async fn open(config: Config) -> anyhow::Result<(Arc<Core>, tokio::task::Joi
         snapshot: ArcSwap::from_pointee(snapshot(&site, &book, &loaders)),
         rules: ArcSwap::from_pointee(Rules::of(&book.rules)),
         book: ArcSwap::from_pointee(book),
+        classes: ClassBook::of(&config.classes),
         rounds: Rounds::default(),
         menu_codes: MenuCodes::default(),
         site: ArcSwap::from_pointee(site),
@@ -180,6 +183,8 @@ fn start(
             six,
         } = link;
         let sender = Arc::new(sender);
+        let vacancy = Vacancy::new(interface.index, interface.mac, Arc::clone(&sender));
+        let vacancy = Arc::new(vacancy);
         let ports = dhcp
             .map(|socket| (socket, DHCP_PORT))
             .into_iter()
@@ -187,6 +192,7 @@ fn start(
         let mut dhcp_ports = Vec::new();
         for (socket, port) in ports {
             let (core, sender) = (Arc::clone(core), Arc::clone(&sender));
+            let vacancy = Arc::clone(&vacancy);
             let socket = Moved::out(socket)?;
             dhcp_ports.push(move || {
                 Ok::<_, std::io::Error>(BootPort {
@@ -196,6 +202,7 @@ fn start(
                     mode,
                     address,
                     sender,
+                    vacancy,
                 })
             });
         }

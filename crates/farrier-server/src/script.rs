@@ -466,8 +466,7 @@ impl Page<'_> {
             .filter(|mac| *mac == self.facts.mac)?;
         let subnet = self.core.leases.subnet_of(ip)?;
         let gateway = subnet
-            .routers
-            .first()
+            .router()
             .map(|router| format!(",{router}"))
             .unwrap_or_default();
         Some(format!("{}/{}{gateway}", ip, subnet.subnet.prefix))

@@ -31,6 +31,7 @@ use farrier_proto::wire::option;
 use farrier_server::boot::{BootPort, Outcome};
 use farrier_server::config::{Config, Faults, Mode as PortMode};
 use farrier_server::core::now;
+use farrier_server::vacancy::Vacancy;
 use tokio::net::UdpSocket;
 use tokio::runtime::Handle;
 
@@ -45,13 +46,15 @@ const SUBNET: &str =
 
 async fn port(site: &Site) -> BootPort {
     let index = interface::by_name("lo").unwrap().unwrap().index;
+    let sender = Arc::new(LinkSender::open(index).expect("needs CAP_NET_RAW"));
     BootPort {
         core: Arc::clone(&site.core),
         socket: UdpSocket::bind("127.0.0.1:0").await.unwrap(),
         port: 67,
         mode: PortMode::Dhcp,
         address: Ipv4Addr::LOCALHOST,
-        sender: Arc::new(LinkSender::open(index).expect("needs CAP_NET_RAW")),
+        vacancy: Arc::new(Vacancy::new(index, None, Arc::clone(&sender))),
+        sender,
     }
 }
 

@@ -22,6 +22,7 @@ use farrier_server::core::now;
 use farrier_server::http::boot::{BootHttp, router};
 use farrier_server::http::serve::{Limits, serve};
 use farrier_server::transfer::{TftpServer, Transfers};
+use farrier_server::vacancy::Vacancy;
 use proptest::prelude::*;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -973,13 +974,15 @@ const SUBNET: &str =
 
 async fn port(site: &Site, port: u16, mode: Mode) -> BootPort {
     let index = interface::by_name("lo").unwrap().unwrap().index;
+    let sender = Arc::new(LinkSender::open(index).expect("needs CAP_NET_RAW"));
     BootPort {
         core: Arc::clone(&site.core),
         socket: UdpSocket::bind("127.0.0.1:0").await.unwrap(),
         port,
         mode,
         address: Ipv4Addr::LOCALHOST,
-        sender: Arc::new(LinkSender::open(index).expect("needs CAP_NET_RAW")),
+        vacancy: Arc::new(Vacancy::new(index, None, Arc::clone(&sender))),
+        sender,
     }
 }
 

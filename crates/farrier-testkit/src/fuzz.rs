@@ -122,13 +122,18 @@ pub fn reply_builder(bytes: &[u8]) {
         server_id: server,
         yiaddr: Ipv4Addr::new(10, 0, 0, 77),
         subnet_mask: Ipv4Addr::new(255, 255, 255, 0),
-        routers: vec![server],
-        dns: vec![server],
-        domain: Some("boot.example".to_owned()),
         lease_s: 3600,
         t1_s: 1800,
         t2_s: 3150,
-        extra: vec![(42, vec![10, 0, 0, 1]), (119, vec![7; 300]), (53, vec![1])],
+        options: vec![
+            (3, &[10, 0, 0, 1]),
+            (6, &[10, 0, 0, 1]),
+            (15, b"boot.example"),
+            (42, &[10, 0, 0, 1]),
+            (43, &[1, 1, 1]),
+            (119, &[7; 300]),
+            (53, &[1]),
+        ],
     };
     let style = [
         BootStyle::Plain,

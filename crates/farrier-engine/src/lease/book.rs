@@ -18,7 +18,12 @@ pub struct LeaseBook {
 /// The answer to a DHCPDISCOVER.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offered {
-    Address { ip: Ipv4Addr, lease_time: Duration },
+    Address {
+        ip: Ipv4Addr,
+        lease_time: Duration,
+        /// It has no lease on it that runs, so somebody else may have taken the address.
+        fresh: bool,
+    },
     Silent(Reason),
 }
 
@@ -57,6 +62,13 @@ impl LeaseBook {
                     b: subnet.network,
                 });
             }
+            let on_the_wire = subnets[..i].iter().filter(|other| is_shared(subnet, other));
+            for one in on_the_wire.flat_map(|other| &other.reservations) {
+                let own = &subnet.reservations;
+                if let Some(twice) = own.iter().find(|own| own.holder == one.holder) {
+                    return Err(SubnetError::HolderTwice { ip: twice.ip });
+                }
+            }
         }
         Ok(Self {
             subnets: subnets.into_iter().map(Pages::new).collect(),
@@ -81,14 +93,11 @@ impl LeaseBook {
         link: Ipv4Addr,
         requested: Option<Ipv4Addr>,
     ) -> Offered {
-        let Some(pages) = self.pages_of(link) else {
-            return Offered::Silent(Reason::NoSubnet);
-        };
-        pages.expire(now);
-        match pages.find(now, client, requested) {
-            Ok(ip) => Offered::Address {
+        match self.find(now, client, link, requested) {
+            Ok((pages, ip)) => Offered::Address {
                 ip,
                 lease_time: pages.subnet.lease_time,
+                fresh: !pages.is_lent(ip),
             },
             Err(reason) => Offered::Silent(reason),
         }
@@ -103,19 +112,29 @@ impl LeaseBook {
         case: RequestCase,
         ours: Ipv4Addr,
     ) -> Answer {
-        // A renewing client speaks to us directly, past the relay: only its address tells its subnet.
         let link = match case {
+            // A renewing client speaks to us directly, past the relay: only its address tells its subnet.
             RequestCase::Renewing { ciaddr } if self.subnet_of(ciaddr).is_some() => ciaddr,
+            RequestCase::Selecting { requested: ip, .. }
+            | RequestCase::InitReboot { requested: ip }
+            | RequestCase::Rebinding { ciaddr: ip }
+                if self.is_on_wire_of(link, ip) =>
+            {
+                ip
+            }
             _ => link,
         };
+        if let RequestCase::Selecting { server, .. } = case
+            && server != ours
+        {
+            return self.chose_other(now, client, link);
+        }
         let Some(pages) = self.pages_of(link) else {
             return Answer::Silent(Reason::NoSubnet);
         };
         pages.expire(now);
         let answer = match case {
-            RequestCase::Selecting { server, requested } => {
-                pages.selecting(now, client, (server == ours).then_some(requested))
-            }
+            RequestCase::Selecting { requested, .. } => pages.selecting(now, client, requested),
             RequestCase::InitReboot { requested } => pages.init_reboot(now, client, requested),
             RequestCase::Renewing { ciaddr } => pages.renewing(now, client, ciaddr),
             RequestCase::Rebinding { ciaddr } => pages.rebinding(now, client, ciaddr),
@@ -130,15 +149,12 @@ impl LeaseBook {
     /// Answers a BOOTP request (RFC 951). The address is for ever, so strangers get none without a
     /// reservation: each would cost the pool one address that never comes back.
     pub fn bootp(&mut self, now: WallTime, client: &Client, link: Ipv4Addr) -> Answer {
-        let Some(pages) = self.pages_of(link) else {
-            return Answer::Silent(Reason::NoSubnet);
-        };
-        pages.expire(now);
-        if !client.known && pages.reserved_for(client).is_none() {
+        let kept = |pages: &Pages| pages.reserved_for(client).is_some();
+        if self.index_of(link).is_some() && !client.known && !self.on_wire(link).any(kept) {
             return Answer::Silent(Reason::BootpNeedsReservation);
         }
-        match pages.find(now, client, None) {
-            Ok(ip) => Answer::Grant(Lease {
+        match self.find(now, client, link, None) {
+            Ok((pages, ip)) => Answer::Grant(Lease {
                 ends: FOR_EVER,
                 ..pages.draft(now, client, ip)
             }),
@@ -204,9 +220,90 @@ impl LeaseBook {
         self.subnets.iter().flat_map(Pages::leases)
     }
 
+    /// Takes an address for `client` in the subnet of `link`, or in another one on the same wire: where one is kept
+    /// for it, where it has or had one, where it wants one, where there is one.
+    fn find(
+        &mut self,
+        now: WallTime,
+        client: &Client,
+        link: Ipv4Addr,
+        requested: Option<Ipv4Addr>,
+    ) -> Result<(&Pages, Ipv4Addr), Reason> {
+        let home = self.index_of(link).ok_or(Reason::NoSubnet)?;
+        let order = self.order(home, client, requested);
+        let mut refused = Reason::PoolExhausted;
+        for (turn, at) in order.into_iter().enumerate() {
+            let pages = &mut self.subnets[at];
+            pages.expire(now);
+            match pages.find(now, client, requested) {
+                Ok(ip) => return Ok((&self.subnets[at], ip)),
+                Err(reason) if turn == 0 => refused = reason,
+                Err(_) => {}
+            }
+        }
+        Err(refused)
+    }
+
+    fn order(&self, home: usize, client: &Client, requested: Option<Ipv4Addr>) -> Vec<usize> {
+        if self.subnets[home].subnet.shared.is_none() {
+            return vec![home];
+        }
+        let wire = |at: &usize| is_shared(&self.subnets[home].subnet, &self.subnets[*at].subnet);
+        let others = (0..self.subnets.len())
+            .filter(|at| *at != home)
+            .filter(wire);
+        let mut order: Vec<usize> = std::iter::once(home).chain(others).collect();
+        order.sort_by_key(|at| {
+            let pages = &self.subnets[*at];
+            let wanted = requested.is_some_and(|ip| pages.subnet.contains(ip));
+            match (pages.reserved_for(client), pages.on_record(client)) {
+                (Some(_), _) => 0,
+                (None, Some(_)) => 1,
+                (None, None) if wanted => 2,
+                (None, None) => 3,
+            }
+        });
+        order
+    }
+
+    /// The client took another server's offer: what was held for it here is free.
+    fn chose_other(&mut self, now: WallTime, client: &Client, link: Ipv4Addr) -> Answer {
+        let Some(home) = self.index_of(link) else {
+            return Answer::Silent(Reason::NoSubnet);
+        };
+        for at in self.order(home, client, None) {
+            self.subnets[at].expire(now);
+            self.subnets[at].let_go(client.mac);
+        }
+        Answer::Silent(Reason::ChoseOtherServer)
+    }
+
+    fn is_on_wire_of(&self, link: Ipv4Addr, ip: Ipv4Addr) -> bool {
+        self.on_wire(link).any(|pages| pages.subnet.contains(ip))
+    }
+
+    /// The subnet of `link` and those on the same wire.
+    fn on_wire(&self, link: Ipv4Addr) -> impl Iterator<Item = &Pages> {
+        let home = self.index_of(link).map(|at| &self.subnets[at]);
+        self.subnets.iter().filter(move |pages| {
+            home.is_some_and(|home| {
+                home.subnet.network == pages.subnet.network
+                    || is_shared(&home.subnet, &pages.subnet)
+            })
+        })
+    }
+
+    fn index_of(&self, ip: Ipv4Addr) -> Option<usize> {
+        self.subnets.iter().position(|p| p.subnet.contains(ip))
+    }
+
     fn pages_of(&mut self, ip: Ipv4Addr) -> Option<&mut Pages> {
         self.subnets.iter_mut().find(|p| p.subnet.contains(ip))
     }
+}
+
+fn is_shared(a: &Subnet, b: &Subnet) -> bool {
+    a.shared.is_some() && a.shared == b.shared
 }
 
 /// What a BOOTP client's lease ends at.

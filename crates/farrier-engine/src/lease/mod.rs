@@ -11,8 +11,14 @@
 //! `now` should come from a clock that does not jump (start time plus monotonic time).
 
 mod book;
+mod class;
 mod pages;
 mod request;
+mod reserved;
+#[cfg(test)]
+mod reserved_tests;
+#[cfg(test)]
+mod shared_tests;
 mod subnet;
 #[cfg(test)]
 mod tests;
@@ -22,8 +28,10 @@ use std::net::Ipv4Addr;
 use farrier_proto::MacAddr;
 
 pub use book::{Answer, CommitError, LeaseBook, Offered};
+pub use class::{Admits, ClassRange, Classes};
 pub use request::RequestCase;
-pub use subnet::{AddressRange, Holder, Reservation, Subnet, SubnetError};
+pub use reserved::Holder;
+pub use subnet::{AddressRange, Reservation, Subnet, SubnetError};
 use uuid::Uuid;
 
 use crate::WallTime;
@@ -58,6 +66,10 @@ pub struct Client {
     /// From option 97, for reservations by UUID.
     pub uuid: Option<Uuid>,
     pub client_id: Option<Vec<u8>>,
+    /// Option 82, sub-options 1 and 2: where it is plugged in.
+    pub circuit_id: Option<Vec<u8>>,
+    pub remote_id: Option<Vec<u8>>,
+    pub classes: Classes,
     pub hostname: Option<String>,
     /// A machine of ours: it may use the share of the pool that is kept back.
     pub known: bool,
@@ -74,6 +86,9 @@ impl Client {
             mac,
             uuid: None,
             client_id: None,
+            circuit_id: None,
+            remote_id: None,
+            classes: Classes::default(),
             hostname: None,
             known: false,
             never_nak: false,

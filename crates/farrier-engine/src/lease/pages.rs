@@ -7,17 +7,18 @@ use std::time::Duration;
 use farrier_proto::MacAddr;
 
 use super::book::Answer;
+use super::reserved::Reserved;
 use super::subnet::Pool;
-use super::{Client, Holder, Lease, LeaseState, Subnet};
+use super::{Client, Lease, LeaseState, Subnet};
 use crate::{Reason, WallTime};
 
 /// The leases of one subnet.
 #[derive(Debug)]
 pub(super) struct Pages {
     pub(super) subnet: Subnet,
-    pool: Pool,
-    reserved: HashMap<Holder, Ipv4Addr>,
-    holder_of: HashMap<Ipv4Addr, Holder>,
+    /// Those for some classes first.
+    pools: Vec<Pool>,
+    reserved: Reserved,
     slots: HashMap<Ipv4Addr, Slot>,
     by_mac: HashMap<MacAddr, Ipv4Addr>,
     /// When what is taken runs out; one entry for each address that is not free.
@@ -64,17 +65,8 @@ impl Taken {
 impl Pages {
     pub(super) fn new(subnet: Subnet) -> Self {
         Self {
-            pool: Pool::of(&subnet),
-            reserved: subnet
-                .reservations
-                .iter()
-                .map(|r| (r.holder, r.ip))
-                .collect(),
-            holder_of: subnet
-                .reservations
-                .iter()
-                .map(|r| (r.ip, r.holder))
-                .collect(),
+            pools: Pool::all_of(&subnet),
+            reserved: Reserved::of(&subnet.reservations),
             subnet,
             slots: HashMap::new(),
             by_mac: HashMap::new(),
@@ -100,22 +92,22 @@ impl Pages {
         self.slots.values().filter_map(|slot| slot.lease.as_ref())
     }
 
-    /// `requested` is none when the client chose another server.
+    /// Frees what was offered to `mac` and not taken up.
+    pub(super) fn let_go(&mut self, mac: MacAddr) {
+        if let Some(ip) = self.held_by(mac)
+            && matches!(self.slots[&ip].taken, Taken::Held(_))
+        {
+            self.set_taken(ip, Taken::Free);
+        }
+    }
+
     pub(super) fn selecting(
         &mut self,
         now: WallTime,
         client: &Client,
-        requested: Option<Ipv4Addr>,
+        requested: Ipv4Addr,
     ) -> Answer {
         let held = self.held_by(client.mac);
-        let Some(requested) = requested else {
-            if let Some(ip) = held
-                && matches!(self.slots[&ip].taken, Taken::Held(_))
-            {
-                self.set_taken(ip, Taken::Free);
-            }
-            return Answer::Silent(Reason::ChoseOtherServer);
-        };
         match held {
             Some(ip) if ip == requested => self.grant(now, client, ip),
             Some(_) => Answer::Nak(Reason::WrongAddress),
@@ -213,44 +205,38 @@ impl Pages {
         }
         let had = self.by_mac.get(&client.mac).copied();
         for ip in [had, requested].into_iter().flatten() {
-            if self.pool.contains(ip) && self.is_open_to(ip, client.mac) {
+            if self.lends(ip, client) && self.is_open_to(ip, client.mac) {
                 return self.take(now, client, ip).map(|()| ip);
             }
         }
         self.check_share(client)?;
-        let ip = self.next_free().ok_or(Reason::PoolExhausted)?;
+        let ip = self.next_free(client).ok_or(Reason::PoolExhausted)?;
         self.take(now, client, ip).map(|()| ip)
     }
 
     pub(super) fn reserved_for(&self, client: &Client) -> Option<Ipv4Addr> {
-        let by_uuid = || {
-            client
-                .uuid
-                .and_then(|uuid| self.reserved.get(&Holder::Uuid(uuid)))
-        };
-        self.reserved
-            .get(&Holder::Mac(client.mac))
-            .or_else(by_uuid)
-            .copied()
+        self.reserved.address_for(client)
     }
 
-    fn next_free(&mut self) -> Option<Ipv4Addr> {
-        // Skips addresses that were taken out of turn. Each is skipped once only.
-        while let Some(ip) = self.pool.next_fresh() {
-            if !self.slots.contains_key(&ip) {
-                return Some(ip);
-            }
-        }
-        while let Some(ip) = self.pool.next_freed() {
-            let Some(slot) = self.slots.get_mut(&ip) else {
-                continue;
-            };
-            slot.is_queued = false;
-            if slot.taken == Taken::Free {
-                return Some(ip);
-            }
-        }
-        None
+    /// Whether a pool has `ip` for clients like this one.
+    fn lends(&self, ip: Ipv4Addr, client: &Client) -> bool {
+        let mut open = self
+            .pools
+            .iter()
+            .filter(|pool| pool.admits.admits(client.classes));
+        open.any(|pool| pool.contains(ip))
+    }
+
+    fn pool_of(&self, ip: Ipv4Addr) -> Option<usize> {
+        self.pools.iter().position(|pool| pool.contains(ip))
+    }
+
+    fn next_free(&mut self, client: &Client) -> Option<Ipv4Addr> {
+        let Self { pools, slots, .. } = self;
+        let mut open = pools
+            .iter_mut()
+            .filter(|pool| pool.admits.admits(client.classes));
+        open.find_map(|pool| next_of(pool, slots))
     }
 
     /// The address `mac` has now.
@@ -259,8 +245,14 @@ impl Pages {
         (self.slots[&ip].taken != Taken::Free).then_some(ip)
     }
 
+    /// Whether `ip` is lent, not only held.
+    pub(super) fn is_lent(&self, ip: Ipv4Addr) -> bool {
+        let slot = self.slots.get(&ip);
+        slot.is_some_and(|slot| matches!(slot.taken, Taken::Lent(_)))
+    }
+
     /// The address `client` has or had, or that is reserved for it.
-    fn on_record(&self, client: &Client) -> Option<Ipv4Addr> {
+    pub(super) fn on_record(&self, client: &Client) -> Option<Ipv4Addr> {
         self.reserved_for(client)
             .or_else(|| self.by_mac.get(&client.mac).copied())
     }
@@ -280,11 +272,8 @@ impl Pages {
         if !self.is_open_to(ip, client.mac) {
             return Err(Reason::WrongAddress);
         }
-        let is_reserved = self.holder_of.get(&ip).is_some_and(|holder| match holder {
-            Holder::Mac(mac) => *mac == client.mac,
-            Holder::Uuid(uuid) => client.uuid == Some(*uuid),
-        });
-        if !is_reserved && !self.pool.contains(ip) {
+        let is_reserved = self.reserved.is_for(ip, client);
+        if !is_reserved && !self.lends(ip, client) {
             return Err(Reason::WrongAddress);
         }
         let until = now + OFFER_HOLD;
@@ -312,8 +301,9 @@ impl Pages {
             return Err(Reason::OfferLimit);
         }
         let percent = usize::from(self.subnet.known_share_percent.min(100));
-        let kept = self.pool.size() * percent / 100;
-        if self.unknown < self.pool.size() - kept {
+        let size: usize = self.pools.iter().map(Pool::size).sum();
+        let kept = size * percent / 100;
+        if self.unknown < size - kept {
             return Ok(());
         }
         Err(if kept == 0 {
@@ -436,7 +426,7 @@ impl Pages {
 
     /// The only place where an address changes hands, so that the counts and timers stay true.
     fn set_taken(&mut self, ip: Ipv4Addr, taken: Taken) {
-        let in_pool = self.pool.contains(ip);
+        let pool = self.pool_of(ip);
         let Some(slot) = self.slots.get_mut(&ip) else {
             return;
         };
@@ -448,11 +438,12 @@ impl Pages {
             Some(until) => {
                 self.timers.insert((until, ip));
             }
-            None if in_pool && !slot.is_queued => {
-                slot.is_queued = true;
-                self.pool.give_back(ip);
+            None => {
+                if let Some(pool) = pool.filter(|_| !slot.is_queued) {
+                    slot.is_queued = true;
+                    self.pools[pool].give_back(ip);
+                }
             }
-            None => {}
         }
         self.count(ip, before, taken);
     }
@@ -461,7 +452,7 @@ impl Pages {
         let Some(slot) = self.slots.get(&ip) else {
             return;
         };
-        if slot.known || !self.pool.contains(ip) {
+        if slot.known || self.pool_of(ip).is_none() {
             return;
         }
         let held = |taken| usize::from(matches!(taken, Taken::Held(_)));
@@ -478,6 +469,25 @@ impl Pages {
             self.set_taken(ip, Taken::Free);
         }
     }
+}
+
+fn next_of(pool: &mut Pool, slots: &mut HashMap<Ipv4Addr, Slot>) -> Option<Ipv4Addr> {
+    // Skips addresses that were taken out of turn. Each is skipped once only.
+    while let Some(ip) = pool.next_fresh() {
+        if !slots.contains_key(&ip) {
+            return Some(ip);
+        }
+    }
+    while let Some(ip) = pool.next_freed() {
+        let Some(slot) = slots.get_mut(&ip) else {
+            continue;
+        };
+        slot.is_queued = false;
+        if slot.taken == Taken::Free {
+            return Some(ip);
+        }
+    }
+    None
 }
 
 /// At least a minute (`protocols.md` 2): firmware may take its time between offer and request.

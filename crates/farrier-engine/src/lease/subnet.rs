@@ -2,17 +2,24 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use farrier_proto::MacAddr;
-use uuid::Uuid;
+use super::class::{Admits, ClassRange};
+use super::reserved::Holder;
 
 /// One network, as the operator describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subnet {
     pub network: Ipv4Addr,
     pub prefix: u8,
+    /// Several networks on one wire have the same name here: a client that finds no address in one gets one of
+    /// another.
+    pub shared: Option<Arc<str>>,
+    /// For everybody.
     pub ranges: Vec<AddressRange>,
+    /// For some classes of clients; they are no part of `ranges`, even where they lie inside.
+    pub class_ranges: Vec<ClassRange>,
     /// Never lent: our own address, routers, printers.
     pub exclusions: Vec<AddressRange>,
     pub reservations: Vec<Reservation>,
@@ -32,17 +39,10 @@ pub struct AddressRange {
 }
 
 /// An address kept for one client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reservation {
     pub ip: Ipv4Addr,
     pub holder: Holder,
-}
-
-/// Whom an address is kept for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Holder {
-    Mac(MacAddr),
-    Uuid(Uuid),
 }
 
 /// The subnet cannot be used as described.
@@ -69,6 +69,8 @@ pub enum SubnetError {
     ReservedTwice { ip: Ipv4Addr },
     #[error("one client has two reserved addresses, {ip} is the second: keep one of them")]
     HolderTwice { ip: Ipv4Addr },
+    #[error("{first}-{last} overlaps another range that is kept for a class: make them distinct")]
+    ClassRanges { first: Ipv4Addr, last: Ipv4Addr },
     #[error("{a} and {b} overlap: make them distinct networks")]
     Overlap { a: Ipv4Addr, b: Ipv4Addr },
 }
@@ -80,7 +82,9 @@ impl Subnet {
         Self {
             network,
             prefix,
+            shared: None,
             ranges: Vec::new(),
+            class_ranges: Vec::new(),
             exclusions: Vec::new(),
             reservations: Vec::new(),
             lease_time: DEFAULT_LEASE_TIME,
@@ -114,7 +118,9 @@ impl Subnet {
         if !(8..=30).contains(&prefix) || !self.contains(network) {
             return Err(SubnetError::NotANetwork { network, prefix });
         }
-        for &AddressRange { first, last } in self.ranges.iter().chain(&self.exclusions) {
+        let class_ranges = self.class_ranges.iter().map(|kept| &kept.range);
+        let all = self.ranges.iter().chain(&self.exclusions);
+        for &AddressRange { first, last } in all.chain(class_ranges) {
             if first > last || !self.contains(first) || !self.contains(last) {
                 return Err(SubnetError::RangeOutside {
                     first,
@@ -124,9 +130,19 @@ impl Subnet {
                 });
             }
         }
+        for (i, ClassRange { range, .. }) in self.class_ranges.iter().enumerate() {
+            let mut earlier = self.class_ranges[..i].iter();
+            if earlier
+                .any(|other| other.range.first <= range.last && range.first <= other.range.last)
+            {
+                let AddressRange { first, last } = *range;
+                return Err(SubnetError::ClassRanges { first, last });
+            }
+        }
         let mut ips = HashSet::new();
         let mut holders = HashSet::new();
-        for &Reservation { ip, holder } in &self.reservations {
+        for Reservation { ip, holder } in &self.reservations {
+            let ip = *ip;
             if !self.contains(ip) || ip == network || ip == self.broadcast() {
                 return Err(SubnetError::ReservationOutside {
                     ip,
@@ -150,6 +166,7 @@ impl Subnet {
 /// queue with the longest unused in front, so that a client that comes back late finds its own.
 #[derive(Debug)]
 pub(super) struct Pool {
+    pub(super) admits: Admits,
     /// Sorted, disjoint, without exclusions and reservations.
     spans: Vec<(u32, u32)>,
     size: usize,
@@ -158,10 +175,25 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    pub(super) fn of(subnet: &Subnet) -> Self {
+    /// Those of the ranges that some may have, and the one of the rest.
+    pub(super) fn all_of(subnet: &Subnet) -> Vec<Self> {
+        let kept = subnet.class_ranges.iter();
+        let open: Vec<AddressRange> = kept.clone().map(|kept| kept.range).collect();
+        kept.map(|kept| Self::of(subnet, &[kept.range], &[], kept.admits))
+            .chain([Self::of(subnet, &subnet.ranges, &open, Admits::default())])
+            .collect()
+    }
+
+    fn of(
+        subnet: &Subnet,
+        ranges: &[AddressRange],
+        apart: &[AddressRange],
+        admits: Admits,
+    ) -> Self {
         let mut holes: Vec<(u32, u32)> = subnet
             .exclusions
             .iter()
+            .chain(apart)
             .map(|r| (u32::from(r.first), u32::from(r.last)))
             .chain(
                 subnet
@@ -172,8 +204,7 @@ impl Pool {
             .chain([subnet.network, subnet.broadcast()].map(|ip| (u32::from(ip), u32::from(ip))))
             .collect();
         holes.sort_unstable();
-        let mut ranges: Vec<(u32, u32)> = subnet
-            .ranges
+        let mut ranges: Vec<(u32, u32)> = ranges
             .iter()
             .map(|r| (u32::from(r.first), u32::from(r.last)))
             .collect();
@@ -204,6 +235,7 @@ impl Pool {
             .sum();
         let cursor = spans.first().map(|&(first, _)| (0, first));
         Self {
+            admits,
             spans,
             size,
             cursor,
@@ -252,6 +284,8 @@ const DEFAULT_MAX_OPEN_OFFERS: usize = 128;
 
 #[cfg(test)]
 mod tests {
+    use farrier_proto::MacAddr;
+
     use super::*;
 
     fn range(first: u8, last: u8) -> AddressRange {
@@ -333,7 +367,7 @@ mod tests {
                 ..Subnet::new(ip(0), 24)
             };
             subnet.check().unwrap();
-            let mut pool = Pool::of(&subnet);
+            let mut pool = Pool::all_of(&subnet).pop().unwrap();
             assert_eq!(pool.size(), expected.len(), "{name}");
             for last in 0..=255 {
                 assert_eq!(
@@ -406,7 +440,7 @@ mod tests {
             }],
             ..Subnet::new(ip(0), 8)
         };
-        let mut pool = Pool::of(&subnet);
+        let mut pool = Pool::all_of(&subnet).pop().unwrap();
         assert_eq!(pool.size(), 16_777_214);
         assert_eq!(pool.next_fresh(), Some(ip(1)));
         assert_eq!(pool.spans.len(), 1);

@@ -11,34 +11,34 @@ use uuid::Uuid;
 use super::*;
 use crate::Reason;
 
-const OURS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+pub(super) const OURS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const OTHER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 const HOUR: Duration = Duration::from_secs(3600);
 
-fn ip(last: u8) -> Ipv4Addr {
+pub(super) fn ip(last: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 0, 0, last)
 }
 
-fn mac(last: u8) -> MacAddr {
+pub(super) fn mac(last: u8) -> MacAddr {
     MacAddr([0x52, 0x54, 0, 0, 0, last])
 }
 
-fn client(last: u8) -> Client {
+pub(super) fn client(last: u8) -> Client {
     Client::new(mac(last))
 }
 
-fn known(last: u8) -> Client {
+pub(super) fn known(last: u8) -> Client {
     Client {
         known: true,
         ..client(last)
     }
 }
 
-fn at(seconds: i64) -> WallTime {
+pub(super) fn at(seconds: i64) -> WallTime {
     WallTime(seconds * 1000)
 }
 
-fn subnet(first: u8, last: u8) -> Subnet {
+pub(super) fn subnet(first: u8, last: u8) -> Subnet {
     Subnet {
         ranges: vec![AddressRange {
             first: ip(first),
@@ -54,7 +54,11 @@ fn book(first: u8, last: u8) -> LeaseBook {
     LeaseBook::new(vec![subnet(first, last)]).unwrap()
 }
 
-fn offered(book: &mut LeaseBook, now: WallTime, client: &Client) -> Result<Ipv4Addr, Reason> {
+pub(super) fn offered(
+    book: &mut LeaseBook,
+    now: WallTime,
+    client: &Client,
+) -> Result<Ipv4Addr, Reason> {
     match book.offer(now, client, OURS, None) {
         Offered::Address { ip, .. } => Ok(ip),
         Offered::Silent(reason) => Err(reason),
@@ -62,7 +66,7 @@ fn offered(book: &mut LeaseBook, now: WallTime, client: &Client) -> Result<Ipv4A
 }
 
 /// Discover, request, store, commit.
-fn lend(book: &mut LeaseBook, now: WallTime, client: &Client) -> Lease {
+pub(super) fn lend(book: &mut LeaseBook, now: WallTime, client: &Client) -> Lease {
     let requested = offered(book, now, client).unwrap();
     let case = RequestCase::Selecting {
         server: OURS,

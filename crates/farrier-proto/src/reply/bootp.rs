@@ -1,6 +1,6 @@
 //! The reply to a BOOTP client, which knows no message types and no leases (RFC 951, RFC 1534).
 
-use super::skeleton::{add_extra, echo, header, set_addresses};
+use super::skeleton::{add, echo, header};
 use super::{BootFile, Lend};
 use crate::wire::dhcpv4::{MIN_LEN, Message};
 use crate::wire::option;
@@ -13,7 +13,7 @@ use crate::wire::option;
 #[must_use]
 pub fn reply(
     request: &Message,
-    lend: &Lend,
+    lend: &Lend<'_>,
     boot: Option<&BootFile>,
     always_cookie: bool,
 ) -> Message {
@@ -30,9 +30,7 @@ pub fn reply(
     reply
         .options
         .set(option::SUBNET_MASK, lend.subnet_mask.octets());
-    set_addresses(&mut reply, option::ROUTER, &lend.routers);
-    set_addresses(&mut reply, option::DOMAIN_NAME_SERVER, &lend.dns);
-    add_extra(&mut reply, &lend.extra);
+    add(&mut reply, &lend.options, boot.is_some());
     while reply.encoded_len() > MIN_LEN {
         let Some(code) = reply.options.iter().next_back().map(|(code, _)| code) else {
             break;

@@ -5,20 +5,20 @@
 
 use std::net::Ipv4Addr;
 
-use super::skeleton::{add_extra, close, echo, open, set_addresses};
+use super::skeleton::{add, close, echo, open};
 use super::{BootFile, Lend};
 use crate::wire::dhcpv4::{BROADCAST, Message, MessageType};
 use crate::wire::option;
 
 /// DHCPOFFER to a DISCOVER.
 #[must_use]
-pub fn offer(request: &Message, lend: &Lend, boot: Option<&BootFile>) -> Message {
+pub fn offer(request: &Message, lend: &Lend<'_>, boot: Option<&BootFile>) -> Message {
     lending(request, MessageType::Offer, lend, boot)
 }
 
 /// DHCPACK to a REQUEST.
 #[must_use]
-pub fn ack(request: &Message, lend: &Lend, boot: Option<&BootFile>) -> Message {
+pub fn ack(request: &Message, lend: &Lend<'_>, boot: Option<&BootFile>) -> Message {
     let mut reply = lending(request, MessageType::Ack, lend, boot);
     reply.ciaddr = request.ciaddr;
     reply
@@ -26,7 +26,7 @@ pub fn ack(request: &Message, lend: &Lend, boot: Option<&BootFile>) -> Message {
 
 /// DHCPACK to an INFORM: parameters only, no address and no times (RFC 2131 section 4.3.5).
 #[must_use]
-pub fn inform_ack(request: &Message, lend: &Lend, boot: Option<&BootFile>) -> Message {
+pub fn inform_ack(request: &Message, lend: &Lend<'_>, boot: Option<&BootFile>) -> Message {
     let mut reply = open(request, MessageType::Ack, lend.server_id);
     reply.ciaddr = request.ciaddr;
     fill_parameters(request, &mut reply, lend, boot);
@@ -48,7 +48,12 @@ pub fn nak(request: &Message, server_id: Ipv4Addr, reason: &str) -> Message {
     close(request, reply)
 }
 
-fn lending(request: &Message, kind: MessageType, lend: &Lend, boot: Option<&BootFile>) -> Message {
+fn lending(
+    request: &Message,
+    kind: MessageType,
+    lend: &Lend<'_>,
+    boot: Option<&BootFile>,
+) -> Message {
     let mut reply = open(request, kind, lend.server_id);
     reply.yiaddr = lend.yiaddr;
     reply
@@ -64,17 +69,17 @@ fn lending(request: &Message, kind: MessageType, lend: &Lend, boot: Option<&Boot
     close(request, reply)
 }
 
-/// 1, 3, 6, then the rest, then what tells how to boot.
-fn fill_parameters(request: &Message, reply: &mut Message, lend: &Lend, boot: Option<&BootFile>) {
+/// 1, then what the caller gives, then what tells how to boot.
+fn fill_parameters(
+    request: &Message,
+    reply: &mut Message,
+    lend: &Lend<'_>,
+    boot: Option<&BootFile>,
+) {
     reply
         .options
         .set(option::SUBNET_MASK, lend.subnet_mask.octets());
-    set_addresses(reply, option::ROUTER, &lend.routers);
-    set_addresses(reply, option::DOMAIN_NAME_SERVER, &lend.dns);
-    if let Some(domain) = lend.domain.as_ref().filter(|domain| !domain.is_empty()) {
-        reply.options.set(option::DOMAIN_NAME, domain.as_bytes());
-    }
-    add_extra(reply, &lend.extra);
+    add(reply, &lend.options, boot.is_some());
     echo(request, reply, option::CLIENT_IDENTIFIER);
     let Some(boot) = boot else {
         echo(request, reply, option::CLIENT_MACHINE_IDENTIFIER);

@@ -25,19 +25,16 @@ use std::net::Ipv4Addr;
 
 /// An address and what goes with it, for one client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lend {
+pub struct Lend<'a> {
     /// Our own address as this client must use it. A relay's server identifier override (option 82,
     /// sub-option 11) wins over it.
     pub server_id: Ipv4Addr,
     pub yiaddr: Ipv4Addr,
     pub subnet_mask: Ipv4Addr,
-    pub routers: Vec<Ipv4Addr>,
-    pub dns: Vec<Ipv4Addr>,
-    pub domain: Option<String>,
     pub lease_s: u32,
     pub t1_s: u32,
     pub t2_s: u32,
-    /// Further options, in the order given. They never replace those the reply sets by itself, and
-    /// are left out from the last on where the client's message size ends.
-    pub extra: Vec<(u8, Vec<u8>)>,
+    /// Further options, in the order given; routers and name servers come first by custom. They never replace
+    /// those the reply sets by itself, and are left out from the last on where the client's message size ends.
+    pub options: Vec<(u8, &'a [u8])>,
 }

@@ -51,12 +51,14 @@ pub(super) fn echo(request: &Message, reply: &mut Message, code: u8) {
     }
 }
 
-/// Adds options the reply does not have yet. Those a reply sets by rule are never taken from outside,
-/// whether or not this reply has them.
-pub(super) fn add_extra(reply: &mut Message, extra: &[(u8, Vec<u8>)]) {
-    for (code, value) in extra {
-        if !is_ours(*code) && !reply.options.contains(*code) {
-            reply.options.set(*code, value.as_slice());
+/// Adds options the reply does not have yet. Those a reply sets by rule are never taken from outside, whether
+/// or not this reply has them; those of network boot are only where we name nothing to boot, as for telephones,
+/// which find their settings by the same options.
+pub(super) fn add(reply: &mut Message, options: &[(u8, &[u8])], boots: bool) {
+    for (code, value) in options {
+        let allowed = !is_ours(*code) || *code == option::ROUTER || (!boots && is_of_boot(*code));
+        if allowed && !reply.options.contains(*code) {
+            reply.options.set(*code, *value);
         }
     }
 }
@@ -100,10 +102,9 @@ fn is_ours(code: u8) -> bool {
     )
 }
 
-/// Adds a list of addresses unless it is empty, as an empty option is malformed.
-pub(super) fn set_addresses(reply: &mut Message, code: u8, addresses: &[Ipv4Addr]) {
-    if !addresses.is_empty() {
-        let octets: Vec<u8> = addresses.iter().flat_map(Ipv4Addr::octets).collect();
-        reply.options.set(code, octets);
-    }
+fn is_of_boot(code: u8) -> bool {
+    matches!(
+        code,
+        option::VENDOR_SPECIFIC_INFORMATION | option::TFTP_SERVER_NAME | option::BOOTFILE_NAME
+    )
 }

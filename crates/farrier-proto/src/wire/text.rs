@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use super::dhcpv4::{Message, MessageType, Op};
 use super::option::{self, Form};
+use super::option_setting;
 use super::option_value::SubOptions;
 
 /// Renders `message`, one field or option per line, unset header fields left out.
@@ -77,7 +78,9 @@ fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
     let _ = writeln!(out, "{text}");
 }
 
-fn render_value(code: u8, value: &[u8]) -> String {
+/// The value of one option.
+#[must_use]
+pub fn render_value(code: u8, value: &[u8]) -> String {
     if code == option::DHCP_MESSAGE_TYPE
         && let [number] = value
         && let Some(kind) = MessageType::from_number(*number)
@@ -92,7 +95,7 @@ fn render_value(code: u8, value: &[u8]) -> String {
 
 fn render_form(code: u8, form: Form, value: &[u8]) -> String {
     match form {
-        Form::Address | Form::Addresses => words(
+        Form::Address | Form::AddressPairs | Form::Addresses => words(
             value
                 .as_chunks::<4>()
                 .0
@@ -103,6 +106,13 @@ fn render_form(code: u8, form: Form, value: &[u8]) -> String {
         Form::Codes => words(value.iter().map(u8::to_string)),
         Form::Encapsulated => render_sub_options(code, value),
         Form::Text => format!("\"{}\"", value.escape_ascii()),
+        Form::Flag => (value != [0]).to_string(),
+        Form::I32 => match value.first_chunk().copied() {
+            Some(octets) => i32::from_be_bytes(octets).to_string(),
+            None => hex(value),
+        },
+        Form::Names => listed(option_setting::names(value), value),
+        Form::Routes => listed(option_setting::routes(value), value),
         Form::U8 | Form::U16 | Form::U32 => value
             .iter()
             .fold(0_u32, |number, &byte| number << 8 | u32::from(byte))
@@ -115,6 +125,11 @@ fn render_form(code: u8, form: Form, value: &[u8]) -> String {
                 .map(|&pair| u16::from_be_bytes(pair).to_string()),
         ),
     }
+}
+
+/// What could be read, or else the bytes.
+fn listed(read: Option<Vec<String>>, value: &[u8]) -> String {
+    read.map_or_else(|| hex(value), |items| items.join(", "))
 }
 
 fn render_sub_options(code: u8, value: &[u8]) -> String {

@@ -4,38 +4,73 @@ use std::net::Ipv4Addr;
 
 use farrier_engine::Reason;
 use farrier_engine::lease::{Answer, Client, Offered, RequestCase};
+use farrier_engine::parameter;
 use farrier_engine::policy::Service;
+use farrier_engine::timeline::Entry;
 use farrier_proto::reply::{self, Lend};
 use farrier_proto::wire::dhcpv4::MessageType;
 
 use super::{Asked, Outcome};
 use crate::config::SubnetConfig;
+use crate::vacancy::{Squatter, Way};
 
 impl Asked<'_> {
-    pub(super) fn offer(&self) -> Outcome {
+    /// An address that nobody uses: one that somebody answers for is set aside, and the next one is tried.
+    pub(super) async fn offer(&self) -> Outcome {
         let (client, link) = (self.client(), self.link());
         let requested = self.request.requested_address();
-        let offered = self
-            .port
-            .core
-            .leases
-            .with_book(|book| book.offer(self.now, &client, link, requested));
-        let (ip, lease_s) = match offered {
-            Offered::Address { ip, lease_time } => {
-                (ip, u32::try_from(lease_time.as_secs()).unwrap_or(u32::MAX))
+        for _ in 0..MAX_TRIES {
+            let offered = self
+                .port
+                .core
+                .leases
+                .with_book(|book| book.offer(self.now, &client, link, requested));
+            let (ip, lease_time, fresh) = match offered {
+                Offered::Address {
+                    ip,
+                    lease_time,
+                    fresh,
+                } => (ip, lease_time, fresh),
+                Offered::Silent(reason) => return Outcome::Ignore(reason),
+            };
+            let Some(subnet) = self.port.core.leases.subnet_of(ip) else {
+                return Outcome::Ignore(Reason::NoSubnet);
+            };
+            if fresh && subnet.probe && self.is_squatted(ip).await {
+                continue;
             }
-            Offered::Silent(reason) => return Outcome::Ignore(reason),
-        };
-        let Some(subnet) = self.port.core.leases.subnet_of(ip) else {
-            return Outcome::Ignore(Reason::NoSubnet);
-        };
-        match self.boot(Service::Dhcp) {
-            Err(reason) if reason == Reason::UnknownMachine => Outcome::Ignore(reason),
-            boot => {
-                let lend = self.lend(subnet, ip, lease_s);
-                self.reply(reply::dhcp::offer(&self.request, &lend, boot.ok().as_ref()))
+            let boot = self.boot(Service::Dhcp);
+            if let Err(Reason::UnknownMachine) = boot {
+                return Outcome::Ignore(Reason::UnknownMachine);
             }
+            let lease_s = u32::try_from(lease_time.as_secs()).unwrap_or(u32::MAX);
+            let lend = self.lend(subnet, ip, lease_s);
+            return self.reply(reply::dhcp::offer(&self.request, &lend, boot.ok().as_ref()));
         }
+        Outcome::Ignore(Reason::AddressInUse)
+    }
+
+    /// Whether somebody else uses `ip`; then it is as if the client had declined it.
+    async fn is_squatted(&self, ip: Ipv4Addr) -> bool {
+        let way = if self.request.giaddr.is_unspecified() {
+            Way::Link
+        } else {
+            Way::Relayed
+        };
+        let mac = self.facts.mac;
+        let Some(Squatter { mac: by }) = self.port.vacancy.squatter(ip, mac, way).await else {
+            return false;
+        };
+        let who = by.map_or_else(
+            || "a host behind the relay".to_owned(),
+            |mac| mac.to_string(),
+        );
+        tracing::warn!(%ip, by = who, "an address of ours is used by somebody else and is set aside");
+        if let Err(error) = self.port.core.leases.decline(mac, ip, self.now).await {
+            tracing::warn!(%ip, %error, "that an address is in use could not be stored");
+        }
+        self.tell(|machine| Entry::address_taken(machine, self.now, ip, &who));
+        true
     }
 
     pub(super) async fn acknowledge(&self) -> Outcome {
@@ -142,26 +177,33 @@ impl Asked<'_> {
         ))
     }
 
-    fn lend(&self, subnet: &SubnetConfig, yiaddr: Ipv4Addr, lease_s: u32) -> Lend {
+    fn lend<'s>(&'s self, subnet: &'s SubnetConfig, yiaddr: Ipv4Addr, lease_s: u32) -> Lend<'s> {
+        let theirs = if yiaddr.is_unspecified() {
+            self.request.ciaddr
+        } else {
+            yiaddr
+        };
+        let classes = self.port.core.classes.options(self.classes);
         Lend {
             server_id: self.port.address,
             yiaddr,
             subnet_mask: subnet.subnet.mask(),
-            routers: subnet.routers.clone(),
-            dns: subnet.dns.clone(),
-            domain: subnet.domain.clone(),
             lease_s,
             // RFC 2131 4.4.5: half, and seven eighths.
             t1_s: lease_s / 2,
             t2_s: lease_s / 8 * 7,
-            extra: Vec::new(),
+            options: parameter::select(&subnet.layers(theirs, classes), &self.request),
         }
     }
 
     fn client(&self) -> Client {
+        let relay = self.facts.relay.as_ref();
         Client {
             uuid: self.facts.usable_uuid(),
             client_id: self.facts.client_id.clone(),
+            circuit_id: relay.and_then(|relay| relay.circuit_id.clone()),
+            remote_id: relay.and_then(|relay| relay.remote_id.clone()),
+            classes: self.classes,
             hostname: self.facts.hostname.as_ref().map(ToString::to_string),
             known: self.who.machine.is_some(),
             never_nak: self.facts.never_nak(),
@@ -182,3 +224,6 @@ impl Asked<'_> {
             .unwrap_or(self.port.address)
     }
 }
+
+/// Three in a row are taken: the client asks again, and the next ones are tried then.
+const MAX_TRIES: usize = 3;

@@ -1,16 +1,14 @@
 //! From what is written to what is used.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::Duration;
 
-use farrier_engine::lease::{AddressRange, Holder, LeaseBook, Reservation, Subnet};
 use toml::Spanned;
 
 use super::{
     Config, DEFAULT_ADMIN, DEFAULT_AGENT_PORT, DEFAULT_BOOT_HTTP_PORT, DEFAULT_DATA_DIR,
-    DEFAULT_LEASE_SECONDS, Fault, Interface, Mode, SubnetConfig, convert_tftp, convert6, file,
+    DEFAULT_LEASE_SECONDS, Fault, Interface, Mode, convert_tftp, convert4, convert6, file,
 };
 
 pub(super) fn parse(text: &str) -> Result<Config, Vec<Fault>> {
@@ -65,6 +63,7 @@ fn convert(written: &file::File, faults: &mut Collector<'_>) -> Config {
             "Give each a port of its own.",
         );
     }
+    let (classes, subnets) = convert4::lending(written, faults);
     Config {
         data_dir,
         boot_http_port,
@@ -73,7 +72,8 @@ fn convert(written: &file::File, faults: &mut Collector<'_>) -> Config {
         admin: admin(written, faults),
         admin_names: written.admin.names.clone(),
         interfaces: interfaces(&written.interface, faults),
-        subnets: subnets(written, faults),
+        classes,
+        subnets,
         subnets6: convert6::subnets(&written.subnet6, faults),
     }
 }
@@ -187,78 +187,6 @@ fn parse_mode(i: usize, written: &Spanned<String>, faults: &mut Collector<'_>) -
     }
 }
 
-fn subnets(written: &file::File, faults: &mut Collector<'_>) -> Vec<SubnetConfig> {
-    let subnets: Vec<_> = written
-        .subnet
-        .iter()
-        .enumerate()
-        .filter_map(|(i, s)| subnet(i, s, faults))
-        .collect();
-    for (i, one) in subnets.iter().enumerate() {
-        let earlier = &subnets[..i];
-        if let Some(other) = earlier.iter().find(|other| {
-            other.subnet.contains(one.subnet.network) || one.subnet.contains(other.subnet.network)
-        }) {
-            let what = format!("{} overlaps {}", one.subnet.network, other.subnet.network);
-            let at = written.subnet.get(i).map(|s| s.network.span());
-            faults.add(
-                &format!("subnet[{i}].network"),
-                at,
-                &what,
-                "Make them distinct networks, or join them into one.",
-            );
-        } else if let Err(e) = LeaseBook::new(vec![one.subnet.clone()]) {
-            let at = written.subnet.get(i).map(|s| s.network.span());
-            faults.add(
-                &format!("subnet[{i}]"),
-                at,
-                &e.to_string(),
-                "Correct the subnet.",
-            );
-        }
-    }
-    subnets
-}
-
-fn subnet(i: usize, written: &file::Subnet, faults: &mut Collector<'_>) -> Option<SubnetConfig> {
-    let key = |field: &str| format!("subnet[{i}].{field}");
-    let remedy = "Write network and prefix length, such as 10.0.0.0/24.";
-    let Network { address, prefix } = faults.parse(&key("network"), &written.network, remedy)?;
-    let mut subnet = Subnet::new(address, prefix);
-    for (n, pool) in written.pools.iter().enumerate() {
-        let remedy = "Write first and last address, such as 10.0.0.100-10.0.0.199.";
-        let range: Option<Range> = faults.parse(&key(&format!("pools[{n}]")), pool, remedy);
-        subnet.ranges.extend(range.map(|r| r.0));
-    }
-    for (n, reservation) in written.reservation.iter().enumerate() {
-        let key = format!("subnet[{i}].reservation[{n}]");
-        subnet
-            .reservations
-            .extend(convert_reservation(&key, reservation, faults));
-    }
-    let seconds = lease_seconds(
-        &key("lease_seconds"),
-        written.lease_seconds.as_ref(),
-        faults,
-    );
-    subnet.lease_time = Duration::from_secs(seconds.into());
-    let mut addresses = |field: &str, written: &[Spanned<String>]| {
-        let each = written.iter().enumerate();
-        each.filter_map(|(n, a)| {
-            faults.parse(&key(&format!("{field}[{n}]")), a, "Write an IPv4 address.")
-        })
-        .collect()
-    };
-    let routers = addresses("routers", &written.routers);
-    let dns = addresses("dns", &written.dns);
-    Some(SubnetConfig {
-        subnet,
-        routers,
-        dns,
-        domain: written.domain.clone(),
-    })
-}
-
 pub(super) fn lease_seconds(
     key: &str,
     written: Option<&Spanned<u32>>,
@@ -270,80 +198,6 @@ pub(super) fn lease_seconds(
         faults.add(key, written.map(Spanned::span), "is below 60", remedy);
     }
     seconds
-}
-
-fn convert_reservation(
-    key: &str,
-    written: &file::Reservation,
-    faults: &mut Collector<'_>,
-) -> Option<Reservation> {
-    let ip = faults.parse(
-        &format!("{key}.address"),
-        &written.address,
-        "Write an IPv4 address.",
-    );
-    let holder = match (&written.mac, &written.uuid) {
-        (Some(mac), None) => faults
-            .parse(
-                &format!("{key}.mac"),
-                mac,
-                "Write six hex bytes such as 52:54:00:12:34:56.",
-            )
-            .map(Holder::Mac),
-        (None, Some(uuid)) => faults
-            .parse(
-                &format!("{key}.uuid"),
-                uuid,
-                "Write it as the firmware's setup shows it.",
-            )
-            .map(Holder::Uuid),
-        _ => {
-            let at = Some(written.address.span());
-            faults.add(
-                key,
-                at,
-                "must name exactly one of mac and uuid",
-                "Say whom the address is kept for.",
-            );
-            None
-        }
-    };
-    Some(Reservation {
-        ip: ip?,
-        holder: holder?,
-    })
-}
-
-/// `10.0.0.0/24`
-struct Network {
-    address: Ipv4Addr,
-    prefix: u8,
-}
-
-impl FromStr for Network {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (address, prefix) = text.split_once('/').ok_or("has no prefix length")?;
-        let address = address.parse().map_err(|e| format!("{address:?}: {e}"))?;
-        let prefix = prefix.parse().map_err(|e| format!("{prefix:?}: {e}"))?;
-        Ok(Self { address, prefix })
-    }
-}
-
-pub(super) struct Range(pub(super) AddressRange);
-
-impl FromStr for Range {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (first, last) = text.split_once('-').unwrap_or((text, text));
-        let address = |text: &str| text.trim().parse().map_err(|e| format!("{text:?}: {e}"));
-        Ok(Self(AddressRange {
-            first: address(first)?,
-            last: address(last)?,
-        }))
-    }
 }
 
 /// Gathers faults, so that a person corrects them in one go.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use farrier_engine::lease::AddressRange;
 use toml::Spanned;
 
-use super::convert::{Collector, Range};
+use super::convert::Collector;
+use super::convert4::Range;
 use super::{Groups, MtftpConfig, TftpConfig, file};
 
 pub(super) fn tftp(written: &file::Tftp, faults: &mut Collector<'_>) -> TftpConfig {

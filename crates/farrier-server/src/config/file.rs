@@ -4,7 +4,9 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use toml::Spanned;
+use toml::{Spanned, Value};
+
+pub use super::options::Options;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -16,8 +18,15 @@ pub struct File {
     pub tftp: Tftp,
     pub agent: Agent,
     pub admin: Admin,
+    /// DHCP options for all clients, by name or number; `docs/reference/dhcp-options.md` has the names. A subnet
+    /// and a reservation may have their own, which count more.
+    pub options: Options,
     /// Interfaces to serve. On all others the server is silent.
     pub interface: Vec<Interface>,
+    /// Kinds of clients, with options of their own. At most 64.
+    pub class: Vec<Class>,
+    /// Wires with several networks on them.
+    pub shared_network: Vec<SharedNetwork>,
     /// Networks to give addresses in, for interfaces in mode `dhcp` and for relays.
     pub subnet: Vec<Subnet>,
     /// IPv6 networks to boot in. Without one the server speaks no IPv6.
@@ -103,15 +112,40 @@ pub struct Interface {
     pub rarp: Option<Spanned<bool>>,
 }
 
+/// A kind of clients.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Class {
+    pub name: Spanned<String>,
+    /// Who is in it: an expression in CEL over `facts`, `machine` and `inventory`, as in rules.
+    pub when: Spanned<String>,
+    /// DHCP options for them.
+    #[serde(default)]
+    pub options: Options,
+}
+
+/// A wire with several networks on it: clients get an address of any of them.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SharedNetwork {
+    pub name: Spanned<String>,
+    /// DHCP options for clients in all of its networks.
+    #[serde(default)]
+    pub options: Options,
+}
+
 /// One network to give addresses in.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Subnet {
     /// `10.0.0.0/24`.
     pub network: Spanned<String>,
-    /// Ranges to lend from: `10.0.0.100-10.0.0.199`, or single addresses.
+    /// The `[[shared_network]]` it is on, if it has its wire not for itself.
+    pub shared_network: Option<Spanned<String>>,
+    /// Ranges to lend from: `10.0.0.100-10.0.0.199`, or single addresses; or tables `{ range = "…", allow = […],
+    /// deny = […] }` for some classes of clients.
     #[serde(default)]
-    pub pools: Vec<Spanned<String>>,
+    pub pools: Vec<Spanned<Value>>,
     #[serde(default)]
     pub routers: Vec<Spanned<String>>,
     #[serde(default)]
@@ -119,6 +153,12 @@ pub struct Subnet {
     pub domain: Option<String>,
     /// How long an address is lent, in seconds. Default 12 hours.
     pub lease_seconds: Option<Spanned<u32>>,
+    /// Ask the network whether somebody uses an address before it is offered to a client that has no lease on it.
+    /// Default true.
+    pub probe: Option<bool>,
+    /// DHCP options for clients in this network.
+    #[serde(default)]
+    pub options: Options,
     #[serde(default)]
     pub reservation: Vec<Reservation>,
 }
@@ -147,6 +187,15 @@ pub struct Reservation {
     pub address: Spanned<String>,
     /// By hardware address, or
     pub mac: Option<Spanned<String>>,
-    /// by the SMBIOS UUID that the firmware sends.
+    /// by the SMBIOS UUID that the firmware sends, or
     pub uuid: Option<Spanned<String>>,
+    /// by option 61, all bytes of it, or
+    pub client_id: Option<Spanned<String>>,
+    /// by where it is plugged in, as a relay or switch says in option 82: sub-option 1
+    pub circuit_id: Option<Spanned<String>>,
+    /// and sub-option 2, or one of them.
+    pub remote_id: Option<Spanned<String>>,
+    /// DHCP options for this machine.
+    #[serde(default)]
+    pub options: Options,
 }

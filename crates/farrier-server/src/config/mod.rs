@@ -2,10 +2,14 @@
 //! [`Config::parse`], which reports every fault at once with key, line and remedy.
 
 mod convert;
+mod convert4;
 mod convert6;
+mod convert_holder;
 mod convert_tftp;
 pub mod file;
+mod options;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -13,6 +17,11 @@ use std::time::Duration;
 
 use farrier_engine::address6::Prefix;
 use farrier_engine::lease::{AddressRange, Subnet};
+use farrier_engine::parameter::OptionSet;
+use farrier_engine::policy::Rule;
+use farrier_proto::wire::option;
+
+pub(crate) use convert_holder::Evidence;
 
 /// Everything decided: no value is unset.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +33,8 @@ pub struct Config {
     pub admin: SocketAddr,
     pub admin_names: Vec<String>,
     pub interfaces: Vec<Interface>,
+    /// By their number in [`farrier_engine::lease::Classes`].
+    pub classes: Vec<ClassConfig>,
     pub subnets: Vec<SubnetConfig>,
     pub subnets6: Vec<Subnet6Config>,
 }
@@ -78,9 +89,40 @@ pub enum Mode {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubnetConfig {
     pub subnet: Subnet,
-    pub routers: Vec<Ipv4Addr>,
-    pub dns: Vec<Ipv4Addr>,
-    pub domain: Option<String>,
+    /// What holds for every client in it, that of wider layers included.
+    pub options: OptionSet,
+    /// What holds for the holder of a reserved address besides.
+    pub reserved: HashMap<Ipv4Addr, OptionSet>,
+    /// Whether addresses are looked for on the network before they are offered.
+    pub probe: bool,
+}
+
+/// A kind of clients, and what they are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClassConfig {
+    /// Its condition; it sets nothing but the class.
+    pub rule: Rule,
+    pub options: OptionSet,
+}
+
+impl SubnetConfig {
+    /// The layers of options for who has `ip` and is in these classes, the most specific first.
+    #[must_use]
+    pub fn layers<'a>(
+        &'a self,
+        ip: Ipv4Addr,
+        classes: impl Iterator<Item = &'a OptionSet>,
+    ) -> Vec<&'a OptionSet> {
+        let own = self.reserved.get(&ip).into_iter();
+        own.chain(classes).chain([&self.options]).collect()
+    }
+
+    /// The way out of it.
+    #[must_use]
+    pub fn router(&self) -> Option<Ipv4Addr> {
+        let routers = self.options.find(option::ROUTER)?;
+        routers.value.first_chunk().copied().map(Ipv4Addr::from)
+    }
 }
 
 /// An IPv6 network to boot in.

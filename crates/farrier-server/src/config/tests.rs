@@ -1,5 +1,7 @@
 //! Good files, and every kind of fault.
 
+use farrier_engine::lease::Holder;
+
 use super::{Config, EXAMPLE, Mode, TftpConfig};
 
 #[test]
@@ -178,4 +180,121 @@ fn rarp_is_for_who_lends_addresses() {
             ("interface[0].rarp", Some(4))
         );
     }
+}
+
+#[test]
+fn classes_shared_networks_and_reservations_by_any_evidence() {
+    let text = r#"
+[options]
+ntp-servers = "10.0.0.1"
+log-servers = "10.0.0.1"
+[[interface]]
+name = "eth0"
+[[class]]
+name = "phones"
+when = 'facts.vendor_class.startsWith("Phone")'
+options = { vendor-encapsulated-options = "01:02", tftp-server-name = "10.0.0.7" }
+[[class]]
+name = "guests"
+when = "!machine.known"
+[[shared_network]]
+name = "hall"
+options = { ntp-servers = "10.0.0.2" }
+[[subnet]]
+network = "10.0.0.0/24"
+shared_network = "hall"
+probe = false
+pools = ["10.0.0.10-10.0.0.19", { range = "10.0.0.20-10.0.0.29", allow = ["phones"], deny = ["guests"] }]
+[[subnet.reservation]]
+address = "10.0.0.5"
+client_id = "01:02"
+[[subnet.reservation]]
+address = "10.0.0.6"
+circuit_id = "ge-1"
+remote_id = "0x00ff"
+[[subnet]]
+network = "10.0.1.0/24"
+shared_network = "hall"
+options = { ntp-servers = "10.0.0.3" }
+"#;
+    let config = Config::parse(text).unwrap();
+    let [first, second] = config.subnets.as_slice() else {
+        panic!("{config:?}")
+    };
+    let ntp = |subnet: &super::SubnetConfig| subnet.options.find(42).unwrap().value[3];
+    assert_eq!((ntp(first), ntp(second)), (2, 3), "the nearer one counts");
+    assert_eq!(second.options.find(7).unwrap().value, [10, 0, 0, 1]);
+    assert_eq!((first.probe, second.probe), (false, true));
+    assert_eq!(first.subnet.shared, second.subnet.shared);
+    assert_eq!(first.subnet.ranges.len(), 1);
+    let kept = first.subnet.class_ranges[0].admits;
+    assert!(kept.allow.contains(0) && kept.deny.contains(1));
+    assert_eq!(config.classes[0].options.find(43).unwrap().value, [1, 2]);
+    let holders: Vec<_> = first
+        .subnet
+        .reservations
+        .iter()
+        .map(|r| &r.holder)
+        .collect();
+    assert_eq!(*holders[0], Holder::ClientId(vec![1, 2]));
+    let port = Holder::Port {
+        circuit_id: Some(b"ge-1".to_vec()),
+        remote_id: Some(vec![0, 0xff]),
+    };
+    assert_eq!(*holders[1], port);
+}
+
+#[test]
+fn faults_of_classes_pools_and_evidence_are_told_together() {
+    let text = r#"
+[[interface]]
+name = "eth0"
+[[class]]
+name = "a b"
+when = "true"
+[[class]]
+name = "open"
+when = "facts.colour == 1 ||"
+[[class]]
+name = "odd"
+when = "fact.mac == ''"
+[[subnet]]
+network = "10.0.0.0/24"
+shared_network = "cellar"
+pools = [{ range = "10.0.0.1-10.0.0.9", allow = ["nobody"] }, { allow = [] }, 7]
+routers = ["10.0.0.1"]
+options = { routers = "10.0.0.2" }
+[[subnet.reservation]]
+address = "10.0.0.5"
+client_id = "0xzz"
+[[subnet.reservation]]
+address = "10.0.0.6"
+mac = "52:54:00:00:00:01"
+circuit_id = "x"
+[[subnet.reservation]]
+address = "10.0.0.7"
+remote_id = ""
+"#;
+    let faults = Config::parse(text).unwrap_err();
+    let seen: Vec<_> = faults.iter().map(|f| f.key.as_str()).collect();
+    for expected in [
+        "class[0].name",
+        "class[1].when",
+        "class[2].when",
+        "subnet[0].shared_network",
+        "subnet[0].pools[0]",
+        "subnet[0].pools[1]",
+        "subnet[0].pools[2]",
+        "subnet[0].routers",
+        "subnet[0].reservation[0].client_id",
+        "subnet[0].reservation[1]",
+        "subnet[0].reservation[2].remote_id",
+    ] {
+        assert!(seen.contains(&expected), "{expected} is not in {faults:#?}");
+    }
+    assert!(
+        faults
+            .iter()
+            .all(|f| f.line.is_some() && !f.remedy.is_empty())
+    );
 }

@@ -1,6 +1,6 @@
 //! Tables with a first line that names the columns, separated by commas or semicolons.
 
-use super::{Entry, Fault, Found, by_mac, by_uuid, entry, sort};
+use super::{Entry, Fault, Found, by_client_id, by_mac, by_uuid, entry, sort};
 
 pub(super) fn read(text: &str) -> Found {
     let mut lines = text
@@ -22,6 +22,7 @@ struct Columns {
     separator: char,
     mac: Option<usize>,
     uuid: Option<usize>,
+    client_id: Option<usize>,
     address: usize,
     name: Option<usize>,
 }
@@ -34,14 +35,16 @@ impl Columns {
             .collect();
         let at = |known: &[&str]| names.iter().position(|name| known.contains(&name.as_str()));
         let (mac, uuid) = (at(&["mac", "hw-address", "hardware"]), at(&["uuid"]));
+        let client_id = at(&["client_id", "client-id"]);
         let missing = |what| format!("the first line must name the columns, and names no {what}");
-        if mac.is_none() && uuid.is_none() {
-            return Err(missing("mac or uuid"));
+        if mac.is_none() && uuid.is_none() && client_id.is_none() {
+            return Err(missing("mac, uuid or client_id"));
         }
         Ok(Self {
             separator,
             mac,
             uuid,
+            client_id,
             address: at(&["address", "ip", "ip-address"]).ok_or_else(|| missing("address"))?,
             name: at(&["name", "hostname", "host"]),
         })
@@ -53,11 +56,12 @@ impl Columns {
             let value = at.and_then(|at| values.get(at)).copied();
             value.filter(|value| !value.is_empty())
         };
-        let holder = match (value(self.mac), value(self.uuid)) {
-            (Some(mac), None) => by_mac(mac),
-            (None, Some(uuid)) => by_uuid(uuid),
-            (Some(_), Some(_)) => Err("it names both mac and uuid: keep one".to_owned()),
-            (None, None) => Err("it names neither mac nor uuid".to_owned()),
+        let holder = match (value(self.mac), value(self.uuid), value(self.client_id)) {
+            (Some(mac), None, None) => by_mac(mac),
+            (None, Some(uuid), None) => by_uuid(uuid),
+            (None, None, Some(id)) => by_client_id(id),
+            (None, None, None) => Err("it names neither mac nor uuid nor client_id".to_owned()),
+            _ => Err("it names more than one of mac, uuid and client_id: keep one".to_owned()),
         };
         let address = value(Some(self.address)).unwrap_or_default();
         entry(line, address, holder, value(self.name))

@@ -1,6 +1,6 @@
 //! `host` declarations of ISC's `dhcpd.conf`, at any depth. Those without `fixed-address` are passed over.
 
-use super::{Entry, Fault, Found, by_mac, entry, sort};
+use super::{Entry, Fault, Found, by_client_id, by_mac, entry, sort};
 
 pub(super) fn read(text: &str) -> Found {
     let words = words(text);
@@ -67,7 +67,7 @@ fn block_end(words: &[Word<'_>], open: usize) -> usize {
 }
 
 fn host(keyword: &Word<'_>, name: &Word<'_>, body: &[Word<'_>]) -> Result<Option<Entry>, Fault> {
-    let (mut mac, mut address) = (None, None);
+    let (mut mac, mut id, mut address) = (None, None, None);
     for statement in body.split(|word| word.text == ";") {
         let texts: Vec<&str> = statement.iter().map(|word| word.text).collect();
         match texts.as_slice() {
@@ -77,6 +77,7 @@ fn host(keyword: &Word<'_>, name: &Word<'_>, body: &[Word<'_>]) -> Result<Option
                 let line = keyword.line;
                 return Err(Fault { line, what });
             }
+            ["option", "dhcp-client-identifier", value] => id = Some(*value),
             ["fixed-address", one] => address = Some(*one),
             ["fixed-address", ..] => {
                 let what = format!("host {} has several addresses: keep one", name.text);
@@ -89,7 +90,13 @@ fn host(keyword: &Word<'_>, name: &Word<'_>, body: &[Word<'_>]) -> Result<Option
     let Some(address) = address else {
         return Ok(None);
     };
-    let missing = || format!("host {} has no hardware address: reserve by one", name.text);
-    let holder = mac.ok_or_else(missing).and_then(by_mac);
+    let holder = match (mac, id) {
+        (Some(mac), _) => by_mac(mac),
+        (None, Some(id)) => by_client_id(id),
+        (None, None) => Err(format!(
+            "host {} has no hardware address and no client id: reserve by one",
+            name.text
+        )),
+    };
     entry(keyword.line, address, holder, Some(name.text)).map(Some)
 }

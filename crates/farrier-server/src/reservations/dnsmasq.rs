@@ -1,6 +1,6 @@
 //! `dhcp-host=` lines. Those without an address only name or tag a host and are passed over.
 
-use super::{Entry, Fault, Found, by_mac, entry, sort};
+use super::{Entry, Fault, Found, by_client_id, by_mac, entry, sort};
 
 pub(super) fn read(text: &str) -> Found {
     let lines = text.lines().enumerate();
@@ -18,8 +18,8 @@ fn host(line: usize, value: &str) -> Result<Option<Entry>, Fault> {
             item.bytes().all(|b| b.is_ascii_digit() || b == b'.') && item.contains('.');
         if item.starts_with('[') || item.starts_with("set:") || item.starts_with("tag:") {
             continue;
-        } else if item.starts_with("id:") {
-            id = Some(item);
+        } else if let Some(own) = item.strip_prefix("id:") {
+            id = Some(own);
         } else if item.matches(':').count() == 5 || item.matches('-').count() == 5 {
             let first = mac.is_none();
             let many = || Fault {
@@ -38,8 +38,8 @@ fn host(line: usize, value: &str) -> Result<Option<Entry>, Fault> {
     };
     let holder = match (mac, id) {
         (Some(mac), _) => by_mac(mac),
-        (None, Some(id)) => Err(format!("{id} is a client id: reserve by hardware address")),
-        (None, None) => Err("it names no hardware address".to_owned()),
+        (None, Some(id)) if id != "*" => by_client_id(id),
+        (None, _) => Err("it names no hardware address and no client id".to_owned()),
     };
     entry(line, address, holder, name).map(Some)
 }

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{Entry, Fault, Found, by_mac, entry, sort};
+use super::{Entry, Fault, Found, by_circuit_id, by_client_id, by_mac, entry, sort};
 
 pub(super) fn read(text: &str) -> Found {
     let bare = without_comments(text);
@@ -42,12 +42,16 @@ fn collect(scope: &Value, text: &str, found: &mut Vec<Result<Entry, Fault>>) {
 fn reservation(one: &Value, text: &str) -> Option<Result<Entry, Fault>> {
     let field = |name: &str| one.get(name).and_then(Value::as_str);
     let address = field("ip-address")?;
-    let holder = match (field("hw-address"), field("client-id"), field("duid")) {
-        (Some(mac), ..) => by_mac(mac),
-        (None, Some(id), _) | (None, None, Some(id)) => {
-            Err(format!("{id} is a client id: reserve by hardware address"))
-        }
-        _ => Err(format!(
+    let evidence = ["hw-address", "client-id", "circuit-id", "duid", "flex-id"];
+    let named = evidence.iter().find_map(|name| Some((*name, field(name)?)));
+    let holder = match named {
+        Some(("hw-address", mac)) => by_mac(mac),
+        Some(("client-id", id)) => by_client_id(&kea_bytes(id)),
+        Some(("circuit-id", id)) => by_circuit_id(&kea_bytes(id)),
+        Some((name, id)) => Err(format!(
+            "{id} is a {name}: reserve by hardware address, client-id or circuit-id"
+        )),
+        None => Err(format!(
             "the reservation of {address} names no hardware address"
         )),
     };
@@ -57,6 +61,18 @@ fn reservation(one: &Value, text: &str) -> Option<Result<Entry, Fault>> {
         holder,
         field("hostname"),
     ))
+}
+
+/// A text stands in quotes of its own there, and all else is hexadecimal, colons or not.
+fn kea_bytes(written: &str) -> String {
+    let quoted = written
+        .strip_prefix('\'')
+        .and_then(|rest| rest.strip_suffix('\''));
+    match quoted {
+        Some(text) => text.to_owned(),
+        None if written.contains(':') || written.starts_with("0x") => written.to_owned(),
+        None => format!("0x{written}"),
+    }
 }
 
 /// The JSON reader keeps no places, so the address is looked for; one that is there twice is a fault anyway.

@@ -18,12 +18,12 @@ use std::str::FromStr;
 use farrier_engine::lease::Holder;
 use farrier_proto::MacAddr;
 
-use crate::config::SubnetConfig;
+use crate::config::{Evidence, SubnetConfig};
 
 /// Whose file it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// Columns named in the first line: `mac` or `uuid`, `address`, and if there is one `name`.
+    /// Columns named in the first line: `mac`, `uuid` or `client_id`, `address`, and if there is one `name`.
     Csv,
     /// `dhcpd.conf` of ISC.
     Dhcpd,
@@ -82,7 +82,7 @@ pub fn read(
         }
         let subnet = subnets.iter().find(|s| s.subnet.contains(entry.address));
         let network = subnet.map(|subnet| subnet.subnet.network);
-        if let Some(line) = holders.insert((entry.holder, network), entry.line) {
+        if let Some(line) = holders.insert((entry.holder.clone(), network), entry.line) {
             add(format!("the machine has an address in line {line} too"));
         }
         let Some(subnet) = subnet else {
@@ -132,6 +132,18 @@ pub fn render(entries: &[Entry], subnets: &[SubnetConfig]) -> String {
             let _ = match &entry.holder {
                 Holder::Mac(mac) => writeln!(text, "mac = \"{mac}\""),
                 Holder::Uuid(uuid) => writeln!(text, "uuid = \"{uuid}\""),
+                Holder::ClientId(id) => writeln!(text, "client_id = \"{}\"", bytes(id)),
+                Holder::Port {
+                    circuit_id,
+                    remote_id,
+                } => {
+                    for (key, id) in [("circuit_id", circuit_id), ("remote_id", remote_id)] {
+                        if let Some(id) = id {
+                            let _ = writeln!(text, "{key} = \"{}\"", bytes(id));
+                        }
+                    }
+                    Ok(())
+                }
             };
         }
         text.push('\n');
@@ -153,6 +165,12 @@ fn comment(name: Option<&str>) -> String {
     } else {
         format!(" # {name}")
     }
+}
+
+/// Digits only, so that no text of theirs gets into ours.
+fn bytes(id: &[u8]) -> String {
+    let digits: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("0x{digits}")
 }
 
 type Found = (Vec<Entry>, Vec<Fault>);
@@ -193,6 +211,35 @@ fn by_uuid(text: &str) -> Result<Holder, String> {
     let text = text.trim();
     let uuid = text.parse().map_err(|_| format!("{text:?} is no UUID"))?;
     Ok(Holder::Uuid(uuid))
+}
+
+/// Option 61 as other servers write it: bytes with colons, of one digit or two, else a text.
+fn by_client_id(text: &str) -> Result<Holder, String> {
+    id(text).map(Holder::ClientId)
+}
+
+/// Whatever is plugged in there.
+fn by_circuit_id(text: &str) -> Result<Holder, String> {
+    Ok(Holder::Port {
+        circuit_id: Some(id(text)?),
+        remote_id: None,
+    })
+}
+
+fn id(text: &str) -> Result<Vec<u8>, String> {
+    let is_byte =
+        |part: &str| (1..=2).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_hexdigit());
+    let padded: Option<String> = text
+        .split(':')
+        .map(|part| is_byte(part).then(|| format!("{part:0>2}")))
+        .collect();
+    let written = match padded {
+        Some(digits) if text.contains(':') => format!("0x{digits}"),
+        _ => text.to_owned(),
+    };
+    let read: Result<Evidence, _> = written.parse();
+    read.map(|Evidence(id)| id)
+        .map_err(|error| format!("{text:?} is no client id: {error}"))
 }
 
 fn sort(found: impl Iterator<Item = Result<Entry, Fault>>) -> Found {

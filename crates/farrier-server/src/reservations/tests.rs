@@ -74,6 +74,57 @@ fn what_is_printed_is_configuration() {
 }
 
 #[test]
+fn client_ids_and_ports_are_taken_over_byte_for_byte() {
+    let id = |bytes: &[u8]| Holder::ClientId(bytes.to_vec());
+    let port = Holder::Port {
+        circuit_id: Some(b"ge-1".to_vec()),
+        remote_id: None,
+    };
+    let kea = |name: &str, value: &str| {
+        format!("{{\"reservations\":[{{\"ip-address\":\"10.0.0.3\",\"{name}\":\"{value}\"}}]}}")
+    };
+    let rows = [
+        (
+            Format::Dnsmasq,
+            "dhcp-host=id:1:02:ab,10.0.0.3".to_owned(),
+            id(&[1, 2, 0xab]),
+        ),
+        (
+            Format::Dnsmasq,
+            "dhcp-host=id:press,10.0.0.3".to_owned(),
+            id(b"press"),
+        ),
+        (
+            Format::Dhcpd,
+            "host a { option dhcp-client-identifier \"press\"; fixed-address 10.0.0.3; }"
+                .to_owned(),
+            id(b"press"),
+        ),
+        (
+            Format::Dhcpd,
+            "host a { option dhcp-client-identifier 0:aB:3; fixed-address 10.0.0.3; }".to_owned(),
+            id(&[0, 0xab, 3]),
+        ),
+        (Format::Kea, kea("client-id", "0102"), id(&[1, 2])),
+        (Format::Kea, kea("client-id", "01:02"), id(&[1, 2])),
+        (Format::Kea, kea("circuit-id", "'ge-1'"), port),
+        (
+            Format::Csv,
+            "address,client_id\n10.0.0.3,01:02".to_owned(),
+            id(&[1, 2]),
+        ),
+    ];
+    for (format, text, holder) in rows {
+        let ours = subnets(OURS);
+        let entries = read(format, &text, &ours).unwrap();
+        assert_eq!(entries[0].holder, holder, "{text}");
+        let config = format!("{OURS}{}", render(&entries, &ours));
+        let again = subnets(&config);
+        assert_eq!(again[0].subnet.reservations[0].holder, holder, "{config}");
+    }
+}
+
+#[test]
 fn one_fault_and_nothing_is_imported() {
     let good = "52:54:00:00:00:01,10.0.0.20\n";
     for (line, row, what) in [
@@ -97,7 +148,7 @@ fn one_fault_and_nothing_is_imported() {
         (Format::Csv, "10.0.0.1,x\n", 1, "first line"),
         (
             Format::Dnsmasq,
-            "\ndhcp-host=id:01:02,10.0.0.21\n",
+            "\ndhcp-host=id:*,10.0.0.21\n",
             2,
             "client id",
         ),
@@ -128,9 +179,9 @@ fn one_fault_and_nothing_is_imported() {
         (Format::Kea, "{\n \"Dhcp4\": }", 2, "expected value"),
         (
             Format::Kea,
-            "{\"reservations\":[\n{\"ip-address\":\"10.0.0.3\",\"client-id\":\"01\"}]}",
+            "{\"reservations\":[\n{\"ip-address\":\"10.0.0.3\",\"duid\":\"01\"}]}",
             2,
-            "client id",
+            "is a duid",
         ),
     ] {
         let faults = read(format, text, &subnets(OURS)).unwrap_err();

@@ -67,6 +67,7 @@ pub async fn empty(data: &Path) -> World {
         admin_names: Vec::new(),
         interfaces: Vec::new(),
         subnets: Vec::new(),
+        classes: Vec::new(),
         subnets6: Vec::new(),
     };
     let (core, _) = farrier_server::run::open(config).await.unwrap();

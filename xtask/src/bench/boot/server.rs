@@ -324,13 +324,14 @@ fn listens(host: &Host, table: &str, port: u16) -> bool {
         .any(|local| format!("{local} ").contains(&needle))
 }
 
+/// Without asking whether an address is free: the peers run without, too.
 pub(super) fn farrier_config(data: &str, mode: &str) -> String {
     format!(
         "data_dir = {data:?}\n[admin]\nlisten = \"127.0.0.1:8443\"\n[[interface]]\nname = \"wire0\"\nmode = \"{mode}\"\n\
          [[subnet]]\nnetwork = \"10.79.0.0/16\"\npools = [\"10.79.16.0-10.79.95.255\"]\nrouters = [\"10.79.0.1\"]\n\
-         lease_seconds = 3600\n\
+         lease_seconds = 3600\nprobe = false\n\
          [[subnet]]\nnetwork = \"10.80.0.0/16\"\npools = [\"10.80.16.0-10.80.95.255\"]\nrouters = [\"10.80.0.1\"]\n\
-         lease_seconds = 3600\n"
+         lease_seconds = 3600\nprobe = false\n"
     )
 }
 

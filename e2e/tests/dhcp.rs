@@ -1,0 +1,260 @@
+//! The DHCP server before clients of others: what they are told, who gets which address, who else is there.
+
+use std::{fs, net::Ipv4Addr, path::PathBuf};
+
+use farrier_e2e::{Host, Lab, Lan, Site, clients, server::Dnsmasq};
+
+struct Run {
+    folder: PathBuf,
+    lan: Lan,
+    site: Site,
+}
+
+fn serving(name: &str, subnet: &str) -> Run {
+    let lab = Lab::open().unwrap();
+    let folder = lab.scratch(name).unwrap();
+    let lan = Lan::new().unwrap();
+    let text = format!("{subnet}\n\n[[interface]]\nname = \"eth0\"\nmode = \"dhcp\"\n");
+    let site = Site::serving(&lab, lan.server().unwrap(), &folder, &text).unwrap();
+    Run { folder, lan, site }
+}
+
+impl Run {
+    /// A host without an address, and a folder of its own for what its programs write.
+    fn client(&self, name: &str) -> (Host, PathBuf) {
+        let folder = self.folder.join(name);
+        fs::create_dir_all(&folder).unwrap();
+        (self.lan.host(name, None).unwrap(), folder)
+    }
+}
+
+/// The hardware address of a host's card.
+fn mac(host: &Host) -> String {
+    let told = host.ip(["-o", "link", "show", "eth0"]).unwrap();
+    let at = told.split("link/ether ").nth(1).unwrap();
+    at.split(' ').next().unwrap().to_owned()
+}
+
+fn set_mac(host: &Host, mac: &str) {
+    host.ip(["link", "set", "eth0", "address", mac]).unwrap();
+}
+
+/// The last value of an option in what dhclient wrote down.
+fn option<'a>(lease: &'a str, name: &str) -> Option<&'a str> {
+    let lines = lease
+        .lines()
+        .rev()
+        .map(|line| line.trim().trim_end_matches(';'));
+    lines
+        .filter_map(|line| line.strip_prefix("option ").unwrap_or(line).split_once(' '))
+        .find_map(|(found, value)| (found == name).then_some(value))
+}
+
+/// T9: options by name and by number, from all layers, in what busybox's and ISC's clients understood.
+#[test]
+fn t9_options_reach_foreign_clients_from_every_layer() {
+    let run = serving(
+        "dhcp-options",
+        r#"[options]
+ntp-servers = ["10.77.0.9"]
+domain-search = ["all.example", "more.example"]
+interface-mtu = 1400
+210 = { value = "/all/", send = "always" }
+
+[[subnet]]
+network = "10.77.0.0/24"
+pools = ["10.77.0.100-10.77.0.199"]
+routers = ["10.77.0.1"]
+dns = ["10.77.0.1", "10.77.0.2"]
+domain = "lab.example"
+lease_seconds = 3600
+
+[subnet.options]
+ntp-servers = ["10.77.0.7", "10.77.0.8"]
+classless-static-route = ["10.9.0.0/16 via 10.77.0.3"]
+224 = { u16 = 513 }
+time-offset = -3600
+
+[[subnet.reservation]]
+address = "10.77.0.20"
+mac = "52:54:00:77:20:20"
+options = { ntp-servers = "10.77.0.6", host-name = "kept", domain-search = { send = "never" } }
+"#,
+    );
+    let (client, folder) = run.client("stranger");
+    let asks = ["ntpsrv", "search", "staticroutes", "mtu", "timezone", "224"];
+    let asks: Vec<&str> = asks.iter().flat_map(|name| ["-O", *name]).collect();
+    let told = clients::udhcpc(&client, &folder, &asks).unwrap();
+    assert_eq!(told["ntpsrv"], "10.77.0.7 10.77.0.8", "subnet: {told:?}");
+    assert_eq!(told["search"], "all.example more.example", "{told:?}");
+    assert_eq!(told["staticroutes"], "10.9.0.0/16 10.77.0.3", "{told:?}");
+    assert_eq!(told["mtu"], "1400", "{told:?}");
+    assert_eq!(told["timezone"], "-3600", "{told:?}");
+    assert_eq!(told["opt224"], "0201", "{told:?}");
+    assert_eq!(told["dns"], "10.77.0.1 10.77.0.2", "{told:?}");
+    assert_eq!(told["domain"], "lab.example", "{told:?}");
+    assert_eq!(
+        told["opt210"],
+        hex(b"/all/"),
+        "never asked for, always sent: {told:?}"
+    );
+
+    let (kept, folder) = run.client("kept");
+    set_mac(&kept, "52:54:00:77:20:20");
+    let lease = clients::dhclient(&kept, &folder).unwrap();
+    assert_eq!(
+        option(&lease, "fixed-address"),
+        Some("10.77.0.20"),
+        "{lease}"
+    );
+    assert_eq!(option(&lease, "ntp-servers"), Some("10.77.0.6"), "{lease}");
+    assert_eq!(option(&lease, "host-name"), Some("\"kept\""), "{lease}");
+    assert_eq!(option(&lease, "domain-search"), None, "taken back: {lease}");
+    assert_eq!(option(&lease, "interface-mtu"), Some("1400"), "{lease}");
+    assert_eq!(option(&lease, "routers"), Some("10.77.0.1"), "{lease}");
+    let routes = "16,10,9,10,77,0,3";
+    assert_eq!(
+        option(&lease, "rfc3442-classless-static-routes"),
+        Some(routes),
+        "{lease}"
+    );
+    assert_eq!(option(&lease, "dhcp-lease-time"), Some("3600"), "{lease}");
+}
+
+/// T9: what each architecture is told on the wire: options 1, 3, 6, 15, 43, 54, 60, 66, 67, and 93 understood.
+#[test]
+fn t9_boot_information_by_architecture() {
+    let run = serving(
+        "dhcp-architectures",
+        "[[subnet]]\nnetwork = \"10.77.0.0/24\"\npools = [\"10.77.0.100-10.77.0.199\"]\n\
+         routers = [\"10.77.0.1\"]\ndns = [\"10.77.0.2\"]\ndomain = \"lab.example\"\n",
+    );
+    let rows = [
+        (0, "PXEClient:Arch:00000:UNDI:002001", "undionly"),
+        (7, "PXEClient:Arch:00007:UNDI:003016", ".efi"),
+        (
+            16,
+            "HTTPClient:Arch:00016:UNDI:003001",
+            "http://10.77.0.1:8067/",
+        ),
+    ];
+    for (arch, class, file) in rows {
+        let (client, folder) = run.client(&format!("arch{arch}"));
+        let configuration = format!(
+            "option arch code 93 = unsigned integer 16;\n\
+             send vendor-class-identifier \"{class}\";\nsend arch {arch};\n\
+             request subnet-mask, routers, domain-name-servers, domain-name, vendor-encapsulated-options,\n\
+             vendor-class-identifier, tftp-server-name, bootfile-name;\n"
+        );
+        let lease = clients::dhclient_with(&client, &folder, &configuration).unwrap();
+        assert_eq!(
+            option(&lease, "subnet-mask"),
+            Some("255.255.255.0"),
+            "{lease}"
+        );
+        assert_eq!(option(&lease, "routers"), Some("10.77.0.1"), "{lease}");
+        assert_eq!(
+            option(&lease, "domain-name-servers"),
+            Some("10.77.0.2"),
+            "{lease}"
+        );
+        assert_eq!(
+            option(&lease, "domain-name"),
+            Some("\"lab.example\""),
+            "{lease}"
+        );
+        assert_eq!(
+            option(&lease, "dhcp-server-identifier"),
+            Some("10.77.0.1"),
+            "{lease}"
+        );
+        assert_eq!(
+            option(&lease, "tftp-server-name"),
+            Some("\"10.77.0.1\""),
+            "{lease}"
+        );
+        let named = option(&lease, "bootfile-name").unwrap_or_default();
+        assert!(named.contains(file), "{arch}: {lease}");
+        let echoed = option(&lease, "vendor-class-identifier");
+        let expected = (arch == 16).then_some("\"HTTPClient\"");
+        assert_eq!(
+            echoed, expected,
+            "edk2 wants it for HTTP, and it binds PXE to port 4011: {lease}"
+        );
+    }
+}
+
+/// T8: beside a competing DHCP server clients get on with either, and the one that is not chosen keeps nothing.
+#[test]
+fn t8_a_competing_dhcp_server_and_both_work() {
+    let run = serving(
+        "dhcp-competing",
+        "[[subnet]]\nnetwork = \"10.77.0.0/24\"\npools = [\"10.77.0.100-10.77.0.199\"]\n",
+    );
+    let other = run.lan.other().unwrap();
+    let foreign = Dnsmasq::addresses(Ipv4Addr::new(10, 77, 0, 50), Ipv4Addr::new(10, 77, 0, 60));
+    let _foreign = foreign.start(&other, &run.folder).unwrap();
+
+    let (ours, folder) = run.client("ours");
+    let lease = clients::dhclient_with(&ours, &folder, "reject 10.77.0.2;\n").unwrap();
+    assert_eq!(
+        option(&lease, "dhcp-server-identifier"),
+        Some("10.77.0.1"),
+        "{lease}"
+    );
+    let address = option(&lease, "fixed-address").unwrap().to_owned();
+    assert!(address.starts_with("10.77.0.1"), "{lease}");
+
+    let (theirs, folder) = run.client("theirs");
+    let lease = clients::dhclient_with(&theirs, &folder, "reject 10.77.0.1;\n").unwrap();
+    assert_eq!(
+        option(&lease, "dhcp-server-identifier"),
+        Some("10.77.0.2"),
+        "{lease}"
+    );
+
+    let leases = run.site.get("leases").unwrap().to_string();
+    assert!(leases.contains(&address), "{leases}");
+    assert!(!leases.contains(&mac(&theirs)), "{leases}");
+    let chose_other = run.site.get("status").unwrap()["boot"]["chose_other_server"].as_u64();
+    assert!(
+        chose_other >= Some(1),
+        "its offer was freed: {chose_other:?}"
+    );
+}
+
+/// T11: two servers with boot files, one 2 s late: the client takes the file of the one that was first.
+#[test]
+fn t11_the_server_that_answers_first_is_used() {
+    let run = serving(
+        "dhcp-first",
+        "[[subnet]]\nnetwork = \"10.77.0.0/24\"\npools = [\"10.77.0.100-10.77.0.199\"]\n",
+    );
+    let other = run.lan.other().unwrap();
+    let foreign = Dnsmasq::addresses(Ipv4Addr::new(10, 77, 0, 50), Ipv4Addr::new(10, 77, 0, 60));
+    let _foreign = foreign
+        .with("--dhcp-boot=late.0")
+        .with("--dhcp-reply-delay=2")
+        .start(&other, &run.folder)
+        .unwrap();
+    let pcap = run.folder.join("wire.pcap");
+    let recording = run.lan.record(&pcap).unwrap();
+    let (client, folder) = run.client("client");
+    let class = "PXEClient:Arch:00000:UNDI:002001";
+    let told = clients::udhcpc(&client, &folder, &["-V", class, "-O", "bootfile"]).unwrap();
+    assert_eq!(told["serverid"], "10.77.0.1", "{told:?}");
+    assert!(told["boot_file"].contains("undionly"), "{told:?}");
+    // The other one's offer is on its way still.
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    drop(recording);
+    let mut dump = client.command("tcpdump");
+    dump.arg("-vnr").arg(&pcap);
+    let shown = String::from_utf8(dump.output().unwrap().stdout).unwrap();
+    let first = shown.find("Server-ID (54), length 4: 10.77.0.1").unwrap();
+    let late = shown.find("late.0").unwrap();
+    assert!(first < late, "{shown}");
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
