@@ -1,8 +1,8 @@
 //! The DHCP server before clients of others: what they are told, who gets which address, who else is there.
 
-use std::{fs, net::Ipv4Addr, path::PathBuf};
+use std::{fs, net::Ipv4Addr, path::PathBuf, time::Duration};
 
-use farrier_e2e::{Host, Lab, Lan, Site, clients, server::Dnsmasq};
+use farrier_e2e::{Debs, Host, Lab, Lan, Program, Site, clients, server::Dnsmasq};
 
 struct Run {
     folder: PathBuf,
@@ -61,9 +61,14 @@ domain-search = ["all.example", "more.example"]
 interface-mtu = 1400
 210 = { value = "/all/", send = "always" }
 
+[[class]]
+name = "telephones"
+when = 'facts.vendor_class.startsWith("phone-")'
+options = { tftp-server-name = "10.77.0.5", 43 = { hex = "01:02:03" }, ntp-servers = "10.77.0.5" }
+
 [[subnet]]
 network = "10.77.0.0/24"
-pools = ["10.77.0.100-10.77.0.199"]
+pools = ["10.77.0.100-10.77.0.199", { range = "10.77.0.220-10.77.0.229", allow = ["telephones"] }]
 routers = ["10.77.0.1"]
 dns = ["10.77.0.1", "10.77.0.2"]
 domain = "lab.example"
@@ -82,22 +87,35 @@ options = { ntp-servers = "10.77.0.6", host-name = "kept", domain-search = { sen
 "#,
     );
     let (client, folder) = run.client("stranger");
-    let asks = ["ntpsrv", "search", "staticroutes", "mtu", "timezone", "224"];
+    let asks = ["ntpsrv", "search", "staticroutes", "mtu", "224"];
     let asks: Vec<&str> = asks.iter().flat_map(|name| ["-O", *name]).collect();
     let told = clients::udhcpc(&client, &folder, &asks).unwrap();
     assert_eq!(told["ntpsrv"], "10.77.0.7 10.77.0.8", "subnet: {told:?}");
     assert_eq!(told["search"], "all.example more.example", "{told:?}");
     assert_eq!(told["staticroutes"], "10.9.0.0/16 10.77.0.3", "{told:?}");
     assert_eq!(told["mtu"], "1400", "{told:?}");
-    assert_eq!(told["timezone"], "-3600", "{told:?}");
     assert_eq!(told["opt224"], "0201", "{told:?}");
     assert_eq!(told["dns"], "10.77.0.1 10.77.0.2", "{told:?}");
     assert_eq!(told["domain"], "lab.example", "{told:?}");
     assert_eq!(
-        told["opt210"],
-        hex(b"/all/"),
+        told["pxepathprefix"], "/all/",
         "never asked for, always sent: {told:?}"
     );
+
+    let (telephone, folder) = run.client("telephone");
+    let asks = ["-V", "phone-7", "-O", "tftp", "-O", "43", "-O", "ntpsrv"];
+    let told = clients::udhcpc(&telephone, &folder, &asks).unwrap();
+    assert_eq!(
+        told["ip"], "10.77.0.220",
+        "the range of its class: {told:?}"
+    );
+    assert_eq!(told["tftp"], "10.77.0.5", "{told:?}");
+    assert_eq!(
+        told["ntpsrv"], "10.77.0.5",
+        "the class counts more than the subnet: {told:?}"
+    );
+    let vendor = told.get("opt43").or_else(|| told.get("vendor"));
+    assert_eq!(vendor.map(String::as_str), Some("010203"), "{told:?}");
 
     let (kept, folder) = run.client("kept");
     set_mac(&kept, "52:54:00:77:20:20");
@@ -108,6 +126,7 @@ options = { ntp-servers = "10.77.0.6", host-name = "kept", domain-search = { sen
         "{lease}"
     );
     assert_eq!(option(&lease, "ntp-servers"), Some("10.77.0.6"), "{lease}");
+    assert_eq!(option(&lease, "time-offset"), Some("-3600"), "{lease}");
     assert_eq!(option(&lease, "host-name"), Some("\"kept\""), "{lease}");
     assert_eq!(option(&lease, "domain-search"), None, "taken back: {lease}");
     assert_eq!(option(&lease, "interface-mtu"), Some("1400"), "{lease}");
@@ -245,7 +264,7 @@ fn t11_the_server_that_answers_first_is_used() {
     assert_eq!(told["serverid"], "10.77.0.1", "{told:?}");
     assert!(told["boot_file"].contains("undionly"), "{told:?}");
     // The other one's offer is on its way still.
-    std::thread::sleep(std::time::Duration::from_secs(3));
+    std::thread::sleep(Duration::from_secs(3));
     drop(recording);
     let mut dump = client.command("tcpdump");
     dump.arg("-vnr").arg(&pcap);
@@ -255,6 +274,113 @@ fn t11_the_server_that_answers_first_is_used() {
     assert!(first < late, "{shown}");
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// RFC 2131 2.2: an address that somebody answers for is not offered; on our own wire, where the next subnet of a
+/// shared network helps out, and behind a relay, where reservations go by the circuit id.
+#[test]
+fn rfc2131_2_2_an_address_in_use_is_not_offered() {
+    let (lab, near, far) = (
+        Lab::open().unwrap(),
+        Lan::new().unwrap(),
+        Lan::new().unwrap(),
+    );
+    let folder = lab.scratch("dhcp-in-use").unwrap();
+    let host = near.server().unwrap();
+    let relay = near
+        .host("relay", Some(Ipv4Addr::new(10, 77, 0, 3)))
+        .unwrap();
+    far.also(&relay, "eth1", Ipv4Addr::new(10, 78, 0, 1))
+        .unwrap();
+    relay.forward().unwrap();
+    host.ip(["route", "add", "10.78.0.0/24", "via", "10.77.0.3"])
+        .unwrap();
+    let site = Site::serving(
+        &lab,
+        host,
+        &folder,
+        r#"[[interface]]
+name = "eth0"
+mode = "dhcp"
+
+[[shared_network]]
+name = "near"
+
+[[subnet]]
+network = "10.77.0.0/24"
+shared_network = "near"
+pools = ["10.77.0.100-10.77.0.101"]
+
+[[subnet]]
+network = "10.76.0.0/24"
+shared_network = "near"
+pools = ["10.76.0.100-10.76.0.199"]
+
+[[subnet]]
+network = "10.78.0.0/24"
+pools = ["10.78.0.100-10.78.0.199"]
+routers = ["10.78.0.1"]
+
+[[subnet.reservation]]
+address = "10.78.0.50"
+circuit_id = "eth1"
+"#,
+    )
+    .unwrap();
+    let client = |lan: &Lan, name: &str| {
+        let own = folder.join(name);
+        fs::create_dir_all(&own).unwrap();
+        let host = lan.host(name, None).unwrap();
+        clients::udhcpc(&host, &own, &[]).unwrap()["ip"].clone()
+    };
+    let states = || -> Vec<(String, String)> {
+        let leases = site.get("leases").unwrap();
+        let all = leases.as_array().unwrap().iter();
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        all.map(|lease| (text(&lease["ip"]), text(&lease["state"])))
+            .collect()
+    };
+    let set_aside = |ip: &str| states().contains(&(ip.to_owned(), "declined".to_owned()));
+
+    let _squatter = near
+        .host("squatter", Some(Ipv4Addr::new(10, 77, 0, 100)))
+        .unwrap();
+    assert_eq!(client(&near, "first"), "10.77.0.101");
+    assert!(set_aside("10.77.0.100"), "{:?}\n{}", states(), site.log());
+    assert_eq!(
+        client(&near, "second"),
+        "10.76.0.100",
+        "the next subnet of the wire"
+    );
+
+    let program = Debs::open(&lab)
+        .unwrap()
+        .program("isc-dhcp-relay", "usr/sbin/dhcrelay");
+    let mut dhcrelay = relay.command(program.unwrap().to_str().unwrap());
+    dhcrelay.args([
+        "-4",
+        "-d",
+        "-a",
+        "--no-pid",
+        "-id",
+        "eth1",
+        "-iu",
+        "eth0",
+        "10.77.0.1",
+    ]);
+    let dhcrelay = Program::start("dhcrelay", dhcrelay, &folder).unwrap();
+    dhcrelay
+        .wait_for("Sending on", Duration::from_secs(10))
+        .unwrap();
+    let far_squatter = far
+        .host("squatter", Some(Ipv4Addr::new(10, 78, 0, 100)))
+        .unwrap();
+    far_squatter
+        .ip(["route", "add", "default", "via", "10.78.0.1"])
+        .unwrap();
+    assert_eq!(
+        client(&far, "third"),
+        "10.78.0.50",
+        "whatever is behind this circuit"
+    );
+    assert_eq!(client(&far, "fourth"), "10.78.0.101", "{}", site.log());
+    assert!(set_aside("10.78.0.100"), "{:?}", states());
 }
