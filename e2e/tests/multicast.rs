@@ -251,6 +251,11 @@ fn z7_without_the_table_and_for_uefi_there_is_tftp_alone() {
     let reply = mtftp::discover(&host, mac(21), 0).unwrap();
     assert!(mtftp::offered(&reply).is_some(), "BIOS");
     drop(on);
+    let elsewhere = format!("{MTFTP}\nnetworks = [\"10.78.0.0/24\"]");
+    let elsewhere = run("multicast-elsewhere", &elsewhere);
+    let reply = mtftp::discover(&elsewhere.client(10), mac(23), 0).unwrap();
+    assert_eq!(mtftp::offered(&reply), None, "another network");
+    drop(elsewhere);
     let off = run("multicast-off", "");
     let host = off.client(10);
     let reply = mtftp::discover(&host, mac(22), 0).unwrap();

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::AsRawFd;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
@@ -63,6 +64,34 @@ pub fn cast(interface: &str, local: Ipv4Addr, port: u16) -> io::Result<UdpSocket
     socket.set_multicast_ttl_v4(1)?;
     let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
     finish(socket, SocketAddrV4::new(local, port).into())
+}
+
+/// The largest packet that the path of a connected socket takes, headers included: by the interface, by the route, and
+/// by what routers have told of it in the last minutes.
+#[allow(unsafe_code, reason = "IP_MTU has no safe wrapper in socket2")]
+pub fn path_mtu(socket: &UdpSocket) -> io::Result<u16> {
+    let (level, name) = match socket.local_addr()? {
+        SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU),
+        SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU),
+    };
+    let mut value: libc::c_int = 0;
+    let mut len = libc::socklen_t::try_from(size_of_val(&value)).expect("an int is small");
+    // SAFETY: the pointers are to `value` and `len`, which live across the call, and `len` is the size of `value`; the
+    // descriptor is open because `socket` is borrowed.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw mut value).cast(),
+            &raw mut len,
+        )
+    };
+    if done == 0 {
+        Ok(u16::try_from(value).unwrap_or(u16::MAX))
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 fn finish(socket: Socket, local: SocketAddr) -> io::Result<UdpSocket> {

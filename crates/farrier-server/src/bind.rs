@@ -174,7 +174,17 @@ async fn bind_link(
     };
     let dhcp = (mode != Mode::Port4011).then(|| udp(DHCP_PORT));
     let boot_server = udp(BOOT_SERVER_PORT);
-    let tftp = udp(TFTP_PORT);
+    let tftp = if config.tftp.habits.single_port {
+        // What leaves from there has to come from the address that was asked.
+        note(
+            datagram::cast(&name, address, TFTP_PORT),
+            &format!("{key} (UDP port {TFTP_PORT} on {name})"),
+            "Stop the other TFTP server on this host.",
+            faults,
+        )
+    } else {
+        udp(TFTP_PORT)
+    };
     let mtftp = config.tftp.mtftp.as_ref().map(|on| {
         note(
             datagram::cast(&name, address, on.server_port),

@@ -327,7 +327,8 @@ impl Asked<'_> {
         let facts = &self.facts;
         let rom = facts.firmware == Some(FirmwareKind::Bios)
             && facts.protocol == Protocol::Pxe
-            && facts.stage == Stage::Firmware;
+            && facts.stage == Stage::Firmware
+            && on.serves(self.link());
         match boot {
             Boot::Loader(file) if rom => {
                 let groups = core.mtftp.as_ref()?;

@@ -38,10 +38,12 @@ use farrier_engine::{Reason, WallTime};
 use farrier_proto::MacAddr;
 use farrier_proto::session::tftp_transfer::{Event, Phase};
 use farrier_proto::wire::dhcpv6::mac_of_link_local;
+use farrier_proto::wire::tftp::TransferOptions;
 
 use crate::core::{Core, now};
 use crate::media::shelf::Shelf;
 use crate::neighbours::Neighbours;
+use crate::sightings::{SMALL_BLOCK, Takes};
 
 pub(crate) use scripts::tftp;
 
@@ -400,10 +402,36 @@ impl BootTree {
         leased.or_else(|| self.card(ip))
     }
 
-    /// The largest TFTP block that the device at this address takes, if it is one of those with a limit.
+    /// What the device at this address takes by TFTP, if it is one of those with a limit.
     #[must_use]
-    pub fn max_blksize(&self, ip: IpAddr) -> Option<u16> {
-        self.core.sightings.max_blksize(self.mac_of(ip)?)
+    pub fn takes(&self, ip: IpAddr) -> Takes {
+        let known = self.mac_of(ip);
+        known.map_or_else(Takes::default, |mac| self.core.sightings.takes(mac, now()))
+    }
+
+    /// A transfer was agreed on and not one block of it arrived: the next one gets what every path carries.
+    pub fn stalled(&self, served: &Served, asker: Asker, agreed: &TransferOptions) {
+        let (blksize, windowsize) = (agreed.blksize.unwrap_or(SMALL_BLOCK), agreed.windowsize);
+        let window = windowsize.filter(|blocks| *blocks > 1);
+        if blksize <= SMALL_BLOCK && window.is_none() {
+            return;
+        }
+        if let Some(mac) = self.mac_of(asker.ip) {
+            self.core.sightings.stalled(mac, now());
+        }
+        let window = window.map_or_else(String::new, |blocks| format!(", {blocks} at a time"));
+        let text = format!(
+            "The transfer of {} stalled at blocks of {blksize} bytes{window}: none arrived. The next ones have \
+             {SMALL_BLOCK} bytes, one at a time.",
+            served.name
+        );
+        self.record(asker, |machine| Entry {
+            machine,
+            at: now(),
+            kind: Kind::Warning,
+            text,
+            details: Vec::new(),
+        });
     }
 
     /// The hardware address behind an address: as the kernel learned it, or as the address itself tells.

@@ -339,6 +339,7 @@ impl Shared {
             };
             tasks.spawn(server.run(stop.clone()));
         }
+        let habits = self.core.config.tftp.habits;
         let (socket, until) = (Moved::out(files.tftp)?, stop.clone());
         plane_thread::start(tasks, move || async move {
             match socket.arrive() {
@@ -350,6 +351,7 @@ impl Shared {
                         tree,
                         transfers,
                         streams,
+                        habits,
                     };
                     server.run(until).await;
                 }

@@ -30,6 +30,8 @@ struct Inner {
     unheard: HashMap<MacAddr, WallTime>,
     /// Who did not run one, and when.
     refusing: HashMap<MacAddr, WallTime>,
+    /// Who got nothing of a transfer with large blocks or a window, and when.
+    stalled: HashMap<MacAddr, WallTime>,
     /// What firmware last said of itself by DHCP, and when.
     kinds: HashMap<MacAddr, Said>,
 }
@@ -41,6 +43,13 @@ struct Said {
     firmware: Option<FirmwareKind>,
     max_blksize: Option<u16>,
     at: WallTime,
+}
+
+/// The largest blocks and windows of TFTP that reach a device; none where nothing is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Takes {
+    pub max_blksize: Option<u16>,
+    pub max_windowsize: Option<u16>,
 }
 
 impl Sightings {
@@ -107,11 +116,32 @@ impl Sightings {
         inner.kinds.get(&mac).map(|said| (said.arch, said.firmware))
     }
 
-    /// The largest TFTP block that firmware of this address takes, if it is one of those with a limit.
+    /// What this address takes by TFTP: by what its firmware is, and by what did not arrive.
     #[must_use]
-    pub fn max_blksize(&self, mac: MacAddr) -> Option<u16> {
+    pub fn takes(&self, mac: MacAddr, now: WallTime) -> Takes {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.kinds.get(&mac)?.max_blksize
+        let stalled = inner.stalled.get(&mac);
+        if stalled.is_some_and(|at| now.since(*at) < STALL_KEPT) {
+            return Takes {
+                max_blksize: Some(SMALL_BLOCK),
+                max_windowsize: Some(1),
+            };
+        }
+        Takes {
+            max_blksize: inner.kinds.get(&mac).and_then(|said| said.max_blksize),
+            max_windowsize: None,
+        }
+    }
+
+    /// Not one block of a transfer arrived there.
+    pub fn stalled(&self, mac: MacAddr, now: WallTime) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.stalled.len() >= MAX_STRANGERS && !inner.stalled.contains_key(&mac) {
+            inner.stalled.retain(|_, at| now.since(*at) < STALL_KEPT);
+        }
+        if inner.stalled.len() < MAX_STRANGERS {
+            inner.stalled.insert(mac, now);
+        }
     }
 
     /// A loader went out whole to this address.
@@ -195,6 +225,10 @@ impl Sightings {
     }
 }
 
+/// RFC 1350; every path carries it.
+pub const SMALL_BLOCK: u16 = 512;
+/// The cable or the tunnel may be another one tomorrow.
+const STALL_KEPT: Duration = Duration::from_secs(24 * 3600);
 const MAX_STRANGERS: usize = 4096;
 const MAX_STORY: usize = 32;
 const MAX_LOADS: usize = 8;
@@ -211,7 +245,7 @@ mod tests {
     use farrier_engine::timeline::{Entry, Kind};
     use farrier_proto::MacAddr;
 
-    use super::{MAX_STORY, MAX_STRANGERS, Sightings};
+    use super::{MAX_STORY, MAX_STRANGERS, SMALL_BLOCK, STALL_KEPT, Sightings, Takes};
 
     fn mac(n: usize) -> MacAddr {
         let [.., a, b, c] = n.to_be_bytes();
@@ -267,6 +301,28 @@ mod tests {
                 .recent_loads(mac(1), start + Duration::from_secs(30))
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn t9_who_received_no_block_gets_small_ones_for_a_day() {
+        let sightings = Sightings::default();
+        let (start, next) = (WallTime(0), WallTime(60_000));
+        let small = Takes {
+            max_blksize: Some(SMALL_BLOCK),
+            max_windowsize: Some(1),
+        };
+        sightings.stalled(mac(1), start);
+        assert_eq!(sightings.takes(mac(1), next), small);
+        assert_eq!(sightings.takes(mac(2), next), Takes::default());
+        assert_eq!(
+            sightings.takes(mac(1), start + STALL_KEPT),
+            Takes::default()
+        );
+        for n in 0..2 * MAX_STRANGERS {
+            sightings.stalled(mac(n), start);
+        }
+        let remembered = (0..2 * MAX_STRANGERS).filter(|n| sightings.takes(mac(*n), next) == small);
+        assert_eq!(remembered.count(), MAX_STRANGERS);
     }
 
     #[test]

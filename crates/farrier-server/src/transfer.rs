@@ -9,6 +9,7 @@ mod allowance;
 mod multicast;
 mod places;
 mod sender;
+mod wire;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -19,13 +20,13 @@ use bytes::Bytes;
 use farrier_engine::Reason;
 use farrier_net::datagram;
 use farrier_proto::Instant;
-use farrier_proto::session::tftp_transfer::{Event, Limits, TftpTransfer, Transmit};
+use farrier_proto::session::tftp_transfer::{Event, Limits, Phase, TftpTransfer, Transmit};
 use farrier_proto::wire::tftp::{ErrorCode, Multicast, Packet, ReadRequest, clean_name};
 use tokio::net::UdpSocket;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::bind::TFTP_PORT;
-use crate::boot_tree::{Asker, BootTree, Channel, Served};
+use crate::boot_tree::{Asker, BootTree, Channel, Missing, Served};
 use alarm::Alarm;
 use allowance::Tab;
 pub use multicast::MtftpGroups;
@@ -35,6 +36,7 @@ pub use multicast::streams::{StreamGroups, Streams};
 use places::Taken;
 pub use places::Transfers;
 use sender::Sender;
+use wire::{Incoming, Outgoing};
 
 /// The TFTP server of one interface.
 #[derive(Debug)]
@@ -46,6 +48,16 @@ pub struct TftpServer {
     pub transfers: Arc<Transfers>,
     /// RFC 2090, if it is on.
     pub streams: Option<Arc<Streams>>,
+    pub habits: Habits,
+}
+
+/// What the configuration says of transfers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Habits {
+    /// Everything leaves from the port that requests come to.
+    pub single_port: bool,
+    /// No packet is larger, headers included.
+    pub path_mtu: Option<u16>,
 }
 
 /// Who asks, how much that took, and what may be answered for it.
@@ -94,6 +106,9 @@ impl TftpServer {
                     .refuse(client(false), ErrorCode::ACCESS_VIOLATION, refusal)
                     .await;
             }
+            Ok(Packet::Ack { .. } | Packet::Error { .. }) if self.habits.single_port => {
+                return self.transfers.hand_over(peer, packet);
+            }
             // Stray ACKs of transfers that are over, and noise.
             Ok(_) | Err(_) => return,
         };
@@ -118,12 +133,12 @@ impl TftpServer {
             }
             Err(missing) => {
                 self.tree.missed(&name, self.asker(peer), &missing);
-                self.refuse(
-                    client(false),
-                    ErrorCode::FILE_NOT_FOUND,
-                    &missing.to_string(),
-                )
-                .await;
+                let refusal = match missing {
+                    Missing::NoSuchName | Missing::Expected => not_here(&name),
+                    other => other.to_string(),
+                };
+                self.refuse(client(false), ErrorCode::FILE_NOT_FOUND, &refusal)
+                    .await;
             }
         }
     }
@@ -133,7 +148,13 @@ impl TftpServer {
         if self.joins_stream(&request, &served, &client) {
             return;
         }
-        let place = match self.transfers.take(peer) {
+        let (mail, incoming) = if self.habits.single_port {
+            let (mail, incoming) = mpsc::channel(MAIL);
+            (Some(mail), Some(incoming))
+        } else {
+            (None, None)
+        };
+        let place = match self.transfers.take_with(peer, mail) {
             Taken::Place(place) => place,
             // The client asks again, or the request was doubled (PXELINUX does that, `firmware.md` T14).
             Taken::Running(repeated) => return repeated.notify_one(),
@@ -142,9 +163,17 @@ impl TftpServer {
                 return self.refuse(client, ErrorCode::NOT_DEFINED, refusal).await;
             }
         };
+        let own = match datagram::connected(&self.interface, self.address, peer) {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::warn!(%error, %peer, "no socket for a TFTP transfer");
+                return;
+            }
+        };
         let clock = place_clock();
         let length = served.content.len() as u64;
-        let mut transfer = TftpTransfer::new(clock(), &request, length, self.limits(peer));
+        let limits = self.limits(peer, &own);
+        let mut transfer = TftpTransfer::new(clock(), &request, length, limits);
         if transfer.options().is_empty() && !client.tab.is_proven() {
             self.tree
                 .refused(self.asker(peer), Reason::AddressNotProven);
@@ -157,17 +186,22 @@ impl TftpServer {
         let Some(first) = first.filter(|first| client.tab.covers(size(first))) else {
             return self.tree.withheld(peer.ip());
         };
-        let socket = match datagram::connected(&self.interface, self.address, peer) {
-            Ok(socket) => socket,
-            Err(error) => {
-                tracing::warn!(%error, %peer, "no socket for a TFTP transfer");
-                return;
-            }
-        };
         let server = Arc::clone(self);
         tokio::spawn(async move {
+            let options = transfer.options();
+            let (outgoing, incoming) = match incoming {
+                Some(incoming) => {
+                    let (socket, to) = (&server.socket, Some(peer));
+                    (Outgoing { socket, to }, Incoming::Shared(incoming))
+                }
+                None => {
+                    let (socket, to) = (&own, None);
+                    (Outgoing { socket, to }, Incoming::Own(&own))
+                }
+            };
             let stream = Stream {
-                socket: &socket,
+                outgoing,
+                incoming,
                 content: &served.content,
                 transfer,
                 client,
@@ -176,7 +210,13 @@ impl TftpServer {
             let ended = stream.run(first, &server.tree, clock).await;
             drop(place);
             match ended {
-                Ok(event) => server.tree.transferred(&served, server.asker(peer), &event),
+                Ok((event, acknowledged)) => {
+                    let asker = server.asker(peer);
+                    server.tree.transferred(&served, asker, &event);
+                    if acknowledged == 0 && stalled(&event) {
+                        server.tree.stalled(&served, asker, &options);
+                    }
+                }
                 Err(error) => {
                     tracing::debug!(%error, %peer, "the client's port closed during a TFTP transfer")
                 }
@@ -200,7 +240,10 @@ impl TftpServer {
             options: request.options,
             len: client.len,
         };
-        streams.join(asking, served, self.limits(client.peer).max_blksize)
+        let Ok(own) = datagram::connected(&self.interface, self.address, client.peer) else {
+            return false;
+        };
+        streams.join(asking, served, self.limits(client.peer, &own).max_blksize)
     }
 
     /// An ERROR packet, short enough to be no more than its request paid for.
@@ -220,12 +263,19 @@ impl TftpServer {
         let _ = self.socket.send_to(&packet, client.peer).await;
     }
 
-    /// Some devices lose large blocks (`quirk`).
-    fn limits(&self, peer: SocketAddr) -> Limits {
+    /// Some devices lose large blocks (`quirk`), or have lost some here; no path takes larger packets than it takes,
+    /// and a boot ROM puts no fragments together. What the path takes the kernel has from the interface, the route,
+    /// and from routers that had to drop a packet of ours.
+    fn limits(&self, peer: SocketAddr, own: &UdpSocket) -> Limits {
         let usual = Limits::default();
-        let most = self.tree.max_blksize(peer.ip());
+        let told = [datagram::path_mtu(own).ok(), self.habits.path_mtu];
+        let packets = told.into_iter().flatten();
+        let fits = packets.map(|packet| packet.saturating_sub(headers(peer.ip())));
+        let takes = self.tree.takes(peer.ip());
+        let most = fits.chain(takes.max_blksize).min();
         Limits {
-            max_blksize: most.unwrap_or(usual.max_blksize).min(usual.max_blksize),
+            max_blksize: most.map_or(usual.max_blksize, |most| most.min(usual.max_blksize)),
+            max_windowsize: takes.max_windowsize.unwrap_or(usual.max_windowsize),
             ..usual
         }
     }
@@ -245,7 +295,8 @@ impl TftpServer {
 
 /// One transfer on its socket.
 struct Stream<'a> {
-    socket: &'a UdpSocket,
+    outgoing: Outgoing<'a>,
+    incoming: Incoming<'a>,
     content: &'a Bytes,
     transfer: TftpTransfer,
     client: Client,
@@ -253,21 +304,24 @@ struct Stream<'a> {
 }
 
 impl Stream<'_> {
-    /// Runs it to its end. An error means that the client's host said its port is closed.
+    /// Runs it to its end, and tells how many bytes had arrived before that. An error means that the client's host
+    /// said its port is closed.
     async fn run(
         self,
         first: Transmit,
         tree: &BootTree,
         clock: impl Fn() -> Instant,
-    ) -> io::Result<Event> {
+    ) -> io::Result<(Event, u64)> {
         let Self {
-            socket,
+            outgoing,
+            mut incoming,
             content,
             mut transfer,
             mut client,
             repeated,
         } = self;
-        let mut sender = Sender::new(socket, content, &transfer);
+        let mut sender = Sender::new(outgoing, content, &transfer);
+        let mut acknowledged = 0;
         let mut buffer = [0; MAX_ANSWER];
         let mut alarm = Alarm::new();
         let mut again = pin!(repeated.notified());
@@ -281,14 +335,15 @@ impl Stream<'_> {
                 }
             }
             if let Some(event) = transfer.poll_event() {
-                return Ok(event);
+                return Ok((event, acknowledged));
             }
+            acknowledged = transfer.acknowledged_bytes();
             let due = transfer.poll_timeout();
             alarm.set_by(due, clock());
             tokio::select! {
                 biased;
                 // A packet that cannot be read is noise; the timer goes on.
-                received = socket.recv(&mut buffer) => drop(transfer.handle(clock(), &buffer[..received?])),
+                received = incoming.recv(&mut buffer) => drop(transfer.handle(clock(), &buffer[..received?])),
                 () = alarm.ring() => {
                     if due.is_none_or(|due| due <= clock()) {
                         transfer.handle_timeout(clock());
@@ -320,10 +375,35 @@ fn place_clock() -> impl Fn() -> Instant {
     move || Instant(u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX))
 }
 
+/// Which name is not here, and where the right ones are found: people read it on the machine's screen. The end of a
+/// long name tells more than its beginning.
+fn not_here(name: &str) -> String {
+    let start = name.ceil_char_boundary(name.len().saturating_sub(MAX_NAME_SHOWN));
+    let name = &name[start..];
+    format!("There is no such file: {name}. See farrier loader list.")
+}
+
+/// Nothing of what was sent arrived, though the client was there to agree on how.
+fn stalled(event: &Event) -> bool {
+    let phase = Phase::Sending;
+    *event == Event::TimedOut { phase }
+}
+
+/// Of IP, UDP and TFTP.
+fn headers(ip: IpAddr) -> u16 {
+    match ip {
+        IpAddr::V4(_) => 20 + 8 + 4,
+        IpAddr::V6(_) => 40 + 8 + 4,
+    }
+}
+
+/// Packets that wait for a transfer at the shared port.
+const MAIL: usize = 64;
 /// Requests hold a name and options; longer ones are cut and then fail to decode.
 const MAX_REQUEST: usize = 2048;
 const MAX_ANSWER: usize = 1024;
 /// With it an ERROR is below five times the shortest request.
 const MAX_REFUSAL: usize = 96;
+const MAX_NAME_SHOWN: usize = 44;
 const NOT_PROVEN: &str =
     "Ask with an option such as blksize, or get a lease or boot answer here first.";

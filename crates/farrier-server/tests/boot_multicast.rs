@@ -14,7 +14,7 @@ use farrier_proto::wire::tftp::{Multicast, Packet};
 use farrier_server::boot_tree::BootTree;
 use farrier_server::config::Groups;
 use farrier_server::core::now;
-use farrier_server::transfer::{MtftpServer, StreamGroups, Streams, TftpServer, Transfers};
+use farrier_server::transfer::{Habits, MtftpServer, StreamGroups, Streams, TftpServer, Transfers};
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
 
@@ -53,6 +53,7 @@ async fn plane(site: &Site, first: Ipv4Addr) -> Plane {
         tree: Arc::clone(&tree),
         transfers: Arc::clone(&transfers),
         streams: Some(Arc::new(streams)),
+        habits: Habits::default(),
     };
     tokio::spawn(server.run(stopped.clone()));
     let socket = datagram::cast("lo", Ipv4Addr::LOCALHOST, 0).unwrap();

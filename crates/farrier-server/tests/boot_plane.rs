@@ -21,7 +21,7 @@ use farrier_server::config::Mode;
 use farrier_server::core::now;
 use farrier_server::http::boot::{BootHttp, router};
 use farrier_server::http::serve::{Limits, serve};
-use farrier_server::transfer::{TftpServer, Transfers};
+use farrier_server::transfer::{Habits, TftpServer, Transfers};
 use farrier_server::vacancy::Vacancy;
 use proptest::prelude::*;
 use tokio::io::AsyncWriteExt;
@@ -51,6 +51,7 @@ async fn tftp(site: &Site, networks: Vec<(Ipv4Addr, u8)>) -> Tftp {
         tree,
         transfers: Arc::clone(&transfers),
         streams: None,
+        habits: Habits::default(),
     };
     tokio::spawn(server.run(stopped));
     Tftp {

@@ -348,9 +348,9 @@ fn reservation(
 }
 
 /// `10.0.0.0/24`
-struct Network {
-    address: Ipv4Addr,
-    prefix: u8,
+pub(super) struct Network {
+    pub(super) address: Ipv4Addr,
+    pub(super) prefix: u8,
 }
 
 impl FromStr for Network {

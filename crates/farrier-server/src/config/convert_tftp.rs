@@ -7,11 +7,16 @@ use farrier_engine::lease::AddressRange;
 use toml::Spanned;
 
 use super::convert::Collector;
-use super::convert4::Range;
+use super::convert4::{Network, Range};
 use super::{Groups, MtftpConfig, TftpConfig, file};
+use crate::transfer::Habits;
 
 pub(super) fn tftp(written: &file::Tftp, faults: &mut Collector<'_>) -> TftpConfig {
     let config = TftpConfig {
+        habits: Habits {
+            single_port: written.single_port,
+            path_mtu: path_mtu(written.path_mtu.as_ref(), faults),
+        },
         multicast: written.multicast.as_ref().map(|m| Groups {
             range: groups(
                 "tftp.multicast.groups",
@@ -35,6 +40,16 @@ pub(super) fn tftp(written: &file::Tftp, faults: &mut Collector<'_>) -> TftpConf
         );
     }
     config
+}
+
+fn path_mtu(written: Option<&Spanned<u16>>, faults: &mut Collector<'_>) -> Option<u16> {
+    let written = written?;
+    if *written.get_ref() < MIN_PATH_MTU {
+        let remedy = "Write 576 or more: every path takes that (RFC 791).";
+        let at = Some(written.span());
+        faults.add("tftp.path_mtu", at, "is below 576", remedy);
+    }
+    Some(*written.get_ref())
 }
 
 fn mtftp(written: &file::Mtftp, faults: &mut Collector<'_>) -> MtftpConfig {
@@ -64,7 +79,18 @@ fn mtftp(written: &file::Mtftp, faults: &mut Collector<'_>) -> MtftpConfig {
     };
     let timeout = seconds("tftp.mtftp.timeout", written.timeout.as_ref());
     let delay = seconds("tftp.mtftp.delay", written.delay.as_ref());
+    let networks = written.networks.as_ref().map(|networks| {
+        let each = networks.iter().enumerate();
+        let parsed = each.filter_map(|(n, network)| {
+            let key = format!("tftp.mtftp.networks[{n}]");
+            let remedy = "Write network and prefix length, such as 10.0.0.0/24.";
+            let Network { address, prefix } = faults.parse(&key, network, remedy)?;
+            Some((farrier_net::interface::network(address, prefix), prefix))
+        });
+        parsed.collect()
+    });
     MtftpConfig {
+        networks,
         groups: Groups {
             range: groups(
                 "tftp.mtftp.groups",
@@ -148,6 +174,19 @@ impl Groups {
     }
 }
 
+impl MtftpConfig {
+    /// Whether clients on the network of this address are told.
+    #[must_use]
+    pub fn serves(&self, link: Ipv4Addr) -> bool {
+        self.networks.as_ref().is_none_or(|networks| {
+            let inside = |(network, prefix): &(Ipv4Addr, u8)| {
+                farrier_net::interface::network(link, *prefix) == *network
+            };
+            networks.iter().any(inside)
+        })
+    }
+}
+
 /// Of the addresses that a site may use as it likes (RFC 2365 section 6.1).
 const MULTICAST_GROUPS: AddressRange = AddressRange {
     first: Ipv4Addr::new(239, 255, 67, 1),
@@ -158,6 +197,7 @@ const MTFTP_GROUPS: AddressRange = AddressRange {
     last: Ipv4Addr::new(239, 255, 67, 80),
 };
 const MAX_GROUPS: u32 = 256;
+const MIN_PATH_MTU: u16 = 576;
 /// `tftp-mcast`, registered for RFC 2090, and what MTFTP clients use too.
 const CLIENT_PORT: u16 = 1758;
 const SERVER_PORT: u16 = 1759;

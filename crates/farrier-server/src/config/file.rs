@@ -45,6 +45,14 @@ pub struct Boot {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tftp {
+    /// Answer from the port that requests come to, for firewalls, NAT and containers that let nothing else through.
+    /// By RFC 1350 each transfer has a port of its own, and a few old clients insist on it. Default false. Streams of
+    /// RFC 2090 have ports of their own in any case.
+    #[serde(default)]
+    pub single_port: bool,
+    /// Send no larger packets, headers included, where a tunnel on the way takes less than the interface and says
+    /// nothing. Default: what interface and route take.
+    pub path_mtu: Option<Spanned<u16>>,
     /// Write the table, even an empty one, and clients that ask for it share one stream (RFC 2090).
     pub multicast: Option<TftpMulticast>,
     /// Write the table, even an empty one, and BIOS boot ROMs are told where to listen for their boot program
@@ -66,6 +74,8 @@ pub struct TftpMulticast {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Mtftp {
+    /// Networks whose clients are told of it, such as `10.0.0.0/24`. Default: all that are served.
+    pub networks: Option<Vec<Spanned<String>>>,
     /// Multicast addresses, one for each boot program (43.1). Default `239.255.67.65-239.255.67.80`.
     pub groups: Option<Spanned<String>>,
     /// Port that the blocks go to (43.2). Default 1758.

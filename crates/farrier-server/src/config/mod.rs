@@ -23,6 +23,8 @@ use farrier_proto::wire::option;
 
 pub(crate) use convert_holder::Evidence;
 
+use crate::transfer::Habits;
+
 /// Everything decided: no value is unset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -52,6 +54,7 @@ pub struct Interface {
 /// How files leave by TFTP.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TftpConfig {
+    pub habits: Habits,
     /// RFC 2090, if it is on.
     pub multicast: Option<Groups>,
     /// MTFTP, if it is on.
@@ -68,6 +71,8 @@ pub struct Groups {
 /// MTFTP of PXE 2.1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MtftpConfig {
+    /// Whose clients are told; none means all.
+    pub networks: Option<Vec<(Ipv4Addr, u8)>>,
     pub groups: Groups,
     pub server_port: u16,
     pub timeout: Duration,

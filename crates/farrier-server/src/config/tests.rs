@@ -24,6 +24,19 @@ fn the_example_is_valid_and_shows_the_defaults() {
 }
 
 #[test]
+fn z7_mtftp_is_told_where_the_configuration_says() {
+    let told = |networks: &str, link: [u8; 4]| {
+        let text = format!("[[interface]]\nname = \"eth0\"\n[tftp.mtftp]\n{networks}\n");
+        let config = Config::parse(&text).unwrap();
+        config.tftp.mtftp.unwrap().serves(link.into())
+    };
+    assert!(told("", [10, 0, 1, 1]));
+    let one = "networks = [\"10.0.0.0/24\"]";
+    assert!(told(one, [10, 0, 0, 9]) && !told(one, [10, 0, 1, 1]));
+    assert!(!told("networks = []", [10, 0, 0, 9]));
+}
+
+#[test]
 fn groups_are_multicast_addresses_of_our_own() {
     for (groups, fault) in [
         ("239.1.2.3", None),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use super::allowance::Allowance;
 
@@ -17,9 +17,17 @@ pub struct Transfers {
 
 #[derive(Debug, Default)]
 struct Running {
-    /// Each hears there that its request came again.
-    peers: HashMap<SocketAddr, Arc<Notify>>,
+    peers: HashMap<SocketAddr, Line>,
     per_client: HashMap<IpAddr, usize>,
+}
+
+/// How a transfer is reached.
+#[derive(Debug)]
+struct Line {
+    /// It hears there that its request came again.
+    repeated: Arc<Notify>,
+    /// What its client says, where all transfers share a port.
+    mail: Option<mpsc::Sender<Vec<u8>>>,
 }
 
 pub(super) enum Taken {
@@ -43,22 +51,44 @@ impl Transfers {
     }
 
     pub(super) fn take(self: &Arc<Self>, peer: SocketAddr) -> Taken {
+        self.take_with(peer, None)
+    }
+
+    /// The same for a transfer that gets its packets handed over.
+    pub(super) fn take_with(
+        self: &Arc<Self>,
+        peer: SocketAddr,
+        mail: Option<mpsc::Sender<Vec<u8>>>,
+    ) -> Taken {
         let mut running = self.lock();
-        if let Some(repeated) = running.peers.get(&peer) {
-            return Taken::Running(Arc::clone(repeated));
+        if let Some(line) = running.peers.get(&peer) {
+            return Taken::Running(Arc::clone(&line.repeated));
         }
         let own = running.per_client.get(&peer.ip()).copied().unwrap_or(0);
         if running.peers.len() >= MAX_TRANSFERS || own >= MAX_PER_CLIENT {
             return Taken::Full;
         }
         let repeated = Arc::<Notify>::default();
-        running.peers.insert(peer, Arc::clone(&repeated));
+        let line = Line {
+            repeated: Arc::clone(&repeated),
+            mail,
+        };
+        running.peers.insert(peer, line);
         running.per_client.insert(peer.ip(), own + 1);
         Taken::Place(Place {
             transfers: Arc::clone(self),
             peer,
             repeated,
         })
+    }
+
+    /// Hands a packet to the transfer it belongs to. What has none, or does not read, loses it like any network.
+    pub(super) fn hand_over(&self, peer: SocketAddr, packet: &[u8]) {
+        let running = self.lock();
+        let line = running.peers.get(&peer);
+        if let Some(mail) = line.and_then(|line| line.mail.as_ref()) {
+            let _ = mail.try_send(packet.to_vec());
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Running> {
@@ -89,7 +119,27 @@ mod tests {
     use std::net::SocketAddr;
     use std::sync::Arc;
 
+    use tokio::sync::mpsc;
+
     use super::{MAX_PER_CLIENT, Taken, Transfers};
+
+    #[test]
+    fn t9_the_shared_port_hands_packets_to_the_transfer_they_belong_to() {
+        let transfers = Arc::new(Transfers::default());
+        let peer = |port: u16| SocketAddr::new([10, 0, 0, 1].into(), port);
+        let (mail, mut incoming) = mpsc::channel(2);
+        let place = transfers.take_with(peer(1), Some(mail));
+        transfers.hand_over(peer(1), b"one");
+        transfers.hand_over(peer(2), b"nobody's");
+        for _ in 0..100 {
+            transfers.hand_over(peer(1), b"more than it reads");
+        }
+        let read: Vec<_> = std::iter::from_fn(|| incoming.try_recv().ok()).collect();
+        assert_eq!((read.len(), &read[0][..]), (2, &b"one"[..]));
+        drop(place);
+        transfers.hand_over(peer(1), b"late");
+        assert!(incoming.try_recv().is_err());
+    }
 
     #[test]
     fn t9_a_client_cannot_take_every_transfer_and_a_repeated_request_is_one() {

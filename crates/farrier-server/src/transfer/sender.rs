@@ -6,11 +6,12 @@ use bytes::Bytes;
 use farrier_net::offload;
 use farrier_proto::session::tftp_transfer::{TftpTransfer, Transmit};
 use farrier_proto::wire::tftp::data_header;
-use tokio::net::UdpSocket;
+
+use super::wire::Outgoing;
 
 /// Turns block numbers into datagrams.
 pub(super) struct Sender<'a> {
-    socket: &'a UdpSocket,
+    wire: Outgoing<'a>,
     content: &'a Bytes,
     buffer: Vec<u8>,
     /// Whether the kernel cuts one send into datagrams.
@@ -18,13 +19,13 @@ pub(super) struct Sender<'a> {
 }
 
 impl<'a> Sender<'a> {
-    pub(super) fn new(socket: &'a UdpSocket, content: &'a Bytes, transfer: &TftpTransfer) -> Self {
+    pub(super) fn new(wire: Outgoing<'a>, content: &'a Bytes, transfer: &TftpTransfer) -> Self {
         let options = transfer.options();
         let segment = options.blksize.unwrap_or(DEFAULT_BLKSIZE) + HEADER;
         let windowed = options.windowsize.is_some_and(|w| w > 1);
-        let offload = windowed && offload::cut_sends(socket, segment).is_ok();
+        let offload = windowed && wire.is_own() && offload::cut_sends(wire.socket, segment).is_ok();
         Self {
-            socket,
+            wire,
             content,
             buffer: Vec::new(),
             offload,
@@ -33,9 +34,7 @@ impl<'a> Sender<'a> {
 
     pub(super) async fn send(&mut self, transmit: Transmit) -> io::Result<()> {
         match transmit {
-            Transmit::Oack(packet) | Transmit::Error(packet) => {
-                self.socket.send(&packet).await.map(drop)
-            }
+            Transmit::Oack(packet) | Transmit::Error(packet) => self.wire.send(&packet).await,
             Transmit::Blocks {
                 first_block,
                 offset,
@@ -82,16 +81,16 @@ impl<'a> Sender<'a> {
 
     /// Sends what is in the buffer; without offload where the path does not take it.
     async fn send_run(&mut self, blksize: u16) -> io::Result<()> {
-        match self.socket.send(&self.buffer).await {
+        match self.wire.send(&self.buffer).await {
             Err(error) if self.offload && error.kind() != io::ErrorKind::ConnectionRefused => {
                 tracing::debug!(%error, "segmentation offload refused, sending plainly");
                 self.offload = false;
                 for packet in self.buffer.chunks(usize::from(blksize + HEADER)) {
-                    self.socket.send(packet).await?;
+                    self.wire.send(packet).await?;
                 }
                 Ok(())
             }
-            sent => sent.map(drop),
+            sent => sent,
         }
     }
 }
