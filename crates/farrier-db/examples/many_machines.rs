@@ -52,6 +52,7 @@ fn machine(n: u32) -> Machine {
         group: None,
         settings: Settings::default(),
         intent: None,
+        learned: None,
         inventory: None,
         first_seen: WallTime(0),
         last_seen: WallTime(0),

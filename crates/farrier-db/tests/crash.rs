@@ -46,6 +46,7 @@ fn machine() -> Machine {
         group: None,
         settings: Default::default(),
         intent: None,
+        learned: None,
         inventory: None,
         first_seen: WallTime(0),
         last_seen: WallTime(0),

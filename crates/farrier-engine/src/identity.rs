@@ -284,6 +284,7 @@ mod tests {
             arch: None,
             group: None,
             intent: None,
+            learned: None,
             settings: Default::default(),
             inventory: Some(Inventory {
                 system: SystemInfo {

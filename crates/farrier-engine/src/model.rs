@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::WallTime;
 use crate::policy::{BootIntent, Settings, ShortName};
+use crate::strategy::{Learned, Strategy};
 
 /// Declares an id: a UUID (version 7, made by the caller) with a type of its own.
 macro_rules! id {
@@ -75,11 +76,23 @@ pub struct Machine {
     pub settings: Settings,
     #[serde(default)]
     pub intent: Option<BootIntent>,
+    /// The way of offering that its firmware was found to understand.
+    #[serde(default)]
+    pub learned: Option<Learned>,
     pub inventory: Option<Inventory>,
     pub first_seen: WallTime,
     pub last_seen: WallTime,
     /// Raised by one on each stored change.
     pub revision: u64,
+}
+
+impl Machine {
+    /// What is known of this kind of firmware on it.
+    #[must_use]
+    pub fn learned_strategy(&self, firmware: Option<FirmwareKind>) -> Option<Strategy> {
+        let learned = self.learned.filter(|learned| learned.firmware == firmware);
+        learned.map(|learned| learned.strategy)
+    }
 }
 
 /// How far a machine is trusted to be one of ours.
@@ -384,6 +397,7 @@ mod tests {
             group: Some(ShortName::try_from("lab".to_owned()).unwrap()),
             settings: Settings::default(),
             intent: None,
+            learned: None,
             inventory: Some(Inventory {
                 nics: vec![Nic {
                     name: "eth0".into(),

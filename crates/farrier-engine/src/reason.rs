@@ -29,6 +29,9 @@ pub enum Reason {
     NoAgent,
     /// There cannot be one: it is not made for such machines.
     NoAgentForMachine,
+    /// A ROM with Boot Integrity Services wants a signature beside the file (PXE 2.1 section 2.2.5).
+    NoBootCredentials,
+    NoBootLayer,
     NoLeaseOnRecord,
     NoLoader,
     NoMemoryTest,
@@ -43,6 +46,8 @@ pub enum Reason {
     NotStored,
     /// Too many clients hold an offer that they did not take up.
     OfferLimit,
+    /// A boot item that another boot server answers for.
+    OtherBootServer,
     /// A boot program that brings its own next step, such as GRUB.
     OtherLoader,
     PoolExhausted,
@@ -64,7 +69,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for the list of counters.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 39] = [
         Self::AddressInUse,
         Self::AddressNotProven,
         Self::AnswerBudget,
@@ -79,6 +84,8 @@ impl Reason {
         Self::Malformed,
         Self::NoAgent,
         Self::NoAgentForMachine,
+        Self::NoBootCredentials,
+        Self::NoBootLayer,
         Self::NoLeaseOnRecord,
         Self::NoLoader,
         Self::NoMemoryTest,
@@ -89,6 +96,7 @@ impl Reason {
         Self::NotApproved,
         Self::NotStored,
         Self::OfferLimit,
+        Self::OtherBootServer,
         Self::OtherLoader,
         Self::PoolExhausted,
         Self::PoolReserved,
@@ -121,6 +129,8 @@ impl Reason {
             Self::Malformed => "malformed",
             Self::NoAgent => "no_agent",
             Self::NoAgentForMachine => "no_agent_for_machine",
+            Self::NoBootCredentials => "no_boot_credentials",
+            Self::NoBootLayer => "no_boot_layer",
             Self::NoLeaseOnRecord => "no_lease_on_record",
             Self::NoLoader => "no_loader",
             Self::NoMemoryTest => "no_memory_test",
@@ -131,6 +141,7 @@ impl Reason {
             Self::NotApproved => "not_approved",
             Self::NotStored => "not_stored",
             Self::OfferLimit => "offer_limit",
+            Self::OtherBootServer => "other_boot_server",
             Self::OtherLoader => "other_loader",
             Self::PoolExhausted => "pool_exhausted",
             Self::PoolReserved => "pool_reserved",
@@ -200,6 +211,12 @@ impl Reason {
             Self::NoAgentForMachine => {
                 "Network boot works, but the agent is for x86_64 PCs only: there is none for this machine."
             }
+            Self::NoBootCredentials => {
+                "Its firmware wants the credentials of a boot file (Boot Integrity Services), which there are none of: switch that off in its setup."
+            }
+            Self::NoBootLayer => {
+                "It asks for a later layer of a boot item; ours have one layer, the loader: correct the boot menu of the other server."
+            }
             Self::NoLeaseOnRecord => "It asks to keep an address that we have no record of.",
             Self::NoLoader => "There is no loader for its architecture and firmware: import one.",
             Self::NoMemoryTest => {
@@ -215,6 +232,9 @@ impl Reason {
             Self::NotStored => "Its lease could not be stored: look at the disk and the database.",
             Self::OfferLimit => {
                 "Too many clients hold offers they have not taken up: look for a flood of requests."
+            }
+            Self::OtherBootServer => {
+                "It asks for a boot item that is not one of ours (0xfa00 to 0xfa03): another boot server has to answer."
             }
             Self::OtherLoader => "It runs a boot program that finds its own next step.",
             Self::PoolExhausted => "All addresses of its subnet are taken: enlarge the range.",

@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::facts::{BootFacts, Protocol, Stage};
 use crate::model::{MachineId, TaskId};
-use crate::policy::{AgentPurpose, Boot, ScriptAction};
+use crate::policy::{AgentPurpose, Boot, MenuEntry, ScriptAction};
+use crate::script::label;
 use crate::silence::Awaited;
+use crate::strategy::{Change, Strategy};
 use crate::{Reason, WallTime};
 
 /// One entry. `text` is a whole sentence in plain words; `details` are the facts behind it.
@@ -186,6 +188,43 @@ impl Entry {
     #[must_use]
     pub fn silence(machine: MachineId, at: WallTime, awaited: Awaited) -> Self {
         Self::new(machine, at, Kind::Warning, awaited.sentence()).with("reason", awaited.label())
+    }
+
+    /// Offers led to nothing, so another way is tried.
+    #[must_use]
+    pub fn strategy_changed(machine: MachineId, at: WallTime, change: &Change) -> Self {
+        let Change {
+            from,
+            to,
+            offers,
+            over,
+        } = change;
+        let text = format!(
+            "{offers} offers within {} s, and no request after any of them: the firmware does not act on {}. Strategy \
+             changed from {from} to {to}: {}.",
+            over.as_secs(),
+            from.clause(),
+            to.clause()
+        );
+        Self::new(machine, at, Kind::Warning, text).with("reason", "strategy_changed")
+    }
+
+    /// A way of offering that brought a loader is kept for the next boots.
+    #[must_use]
+    pub fn strategy_learned(machine: MachineId, at: WallTime, strategy: Strategy) -> Self {
+        let text = format!(
+            "Its firmware starts with strategy {strategy}, {}: remembered for its next boots.",
+            strategy.clause()
+        );
+        Self::new(machine, at, Kind::Answered, text).with("strategy", strategy)
+    }
+
+    /// Somebody picked in the menu of the ROM; none means what the policy says.
+    #[must_use]
+    pub fn picked_in_rom(machine: MachineId, at: WallTime, picked: Option<MenuEntry>) -> Self {
+        let text = "It asked for a boot item, as picked in its ROM's menu.";
+        let item = picked.map_or("as the policy says", label);
+        Self::new(machine, at, Kind::Seen, text).with("item", item)
     }
 
     /// A transfer ended.

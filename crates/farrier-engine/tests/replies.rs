@@ -103,6 +103,7 @@ impl Exchange {
             next_server: self.server(),
             name: name.to_owned(),
             style,
+            menu: None,
         }
     }
 

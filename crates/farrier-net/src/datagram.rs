@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockRef, Socket, Type};
 use tokio::net::UdpSocket;
 
 /// Room for the bursts of a boot storm; the kernel caps it at its own limit.
@@ -26,7 +26,13 @@ pub fn listen(interface: &str, port: u16) -> io::Result<UdpSocket> {
     )
 }
 
-/// The same for IPv6: hears what is sent to `port` of `address` on the interface with this `index`, and
+/// Hears `group` too, on the interface with this `index`: PXE clients look for boot servers there.
+pub fn join(socket: &UdpSocket, group: Ipv4Addr, index: u32) -> io::Result<()> {
+    let interface = InterfaceIndexOrAddress::Index(index);
+    SockRef::from(socket).join_multicast_v4_n(&group, &interface)
+}
+
+/// [`listen`] for IPv6: hears what is sent to `port` of `address` on the interface with this `index`, and
 /// to `group` where one is given. With a group the address must be the wildcard.
 pub fn listen6(
     interface: (&str, u32),
@@ -51,7 +57,7 @@ pub fn connected(interface: &str, local: IpAddr, peer: SocketAddr) -> io::Result
     let socket = Socket::new(Domain::for_address(peer), Type::DGRAM, Some(Protocol::UDP))?;
     socket.bind_device(Some(interface.as_bytes()))?;
     let socket = finish(socket, SocketAddr::new(local, 0))?;
-    socket2::SockRef::from(&socket).connect(&peer.into())?;
+    SockRef::from(&socket).connect(&peer.into())?;
     Ok(socket)
 }
 

@@ -20,6 +20,7 @@ fn boot(name: &str, style: BootStyle) -> BootFile {
         next_server: SERVER,
         name: name.to_owned(),
         style,
+        menu: None,
     }
 }
 

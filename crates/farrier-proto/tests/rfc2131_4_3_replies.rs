@@ -34,6 +34,7 @@ fn boot(style: BootStyle) -> BootFile {
         next_server: NEXT,
         name: "ipxe.efi".to_owned(),
         style,
+        menu: None,
     }
 }
 
@@ -258,6 +259,7 @@ fn http_boot_gets_the_whole_url_and_long_names_only_option_67() {
             next_server: NEXT,
             name: url.clone(),
             style: BootStyle::HttpUrl,
+            menu: None,
         };
         let discover = request(
             MessageType::Discover,

@@ -46,6 +46,8 @@ pub struct Link {
 
 pub const DHCP_PORT: u16 = 67;
 pub const BOOT_SERVER_PORT: u16 = 4011;
+/// Where PXE clients look for boot servers (PXE 2.1 section 2.2.4).
+const BOOT_SERVER_GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 1, 2);
 pub const TFTP_PORT: u16 = 69;
 
 /// Opens everything, or opens nothing and says all that is in the way.
@@ -174,6 +176,11 @@ async fn bind_link(
     };
     let dhcp = (mode != Mode::Port4011).then(|| udp(DHCP_PORT));
     let boot_server = udp(BOOT_SERVER_PORT);
+    if let Some(socket) = &boot_server
+        && let Err(error) = datagram::join(socket, BOOT_SERVER_GROUP, interface.index)
+    {
+        tracing::warn!(%error, interface = %interface.name, "boot servers are not found by multicast here");
+    }
     let tftp = if config.tftp.habits.single_port {
         // What leaves from there has to come from the address that was asked.
         note(

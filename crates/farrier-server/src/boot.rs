@@ -7,7 +7,9 @@
 //! (`docs/concepts/booting.md`). The only waits are for a lease to become durable, for a sign that a fresh
 //! address is in use, and for devices that hang when they are answered at once.
 
+mod discovery;
 mod lend;
+mod offering;
 mod record;
 
 use std::future::poll_fn;
@@ -21,6 +23,7 @@ use farrier_engine::identity::Evidence;
 use farrier_engine::lease::Classes;
 use farrier_engine::model::FirmwareKind;
 use farrier_engine::policy::{Boot, DhcpAction, Known, Service, decide_dhcp};
+use farrier_engine::rom_menu::device_menu;
 use farrier_engine::timeline::Entry;
 use farrier_engine::{Reason, WallTime};
 use farrier_proto::reply::{self, BootFile, BootStyle, ReplyTo};
@@ -124,6 +127,7 @@ impl BootPort {
         asked.leave_in_peace(&outcome).await;
         asked.record(&outcome);
         asked.remember(&outcome);
+        asked.note_sign(&outcome);
         outcome
     }
 
@@ -162,6 +166,9 @@ struct Asked<'a> {
 impl Asked<'_> {
     async fn answer(&self) -> Outcome {
         let kind = self.request.message_type();
+        if let Some(item) = self.boot_item() {
+            return self.boot_item_server(item);
+        }
         match (self.port.port, self.port.mode, kind) {
             (
                 BOOT_SERVER_PORT,
@@ -178,10 +185,7 @@ impl Asked<'_> {
                 self.give_back(MessageType::Decline).await
             }
             (DHCP_PORT, Mode::Dhcp, Some(MessageType::Inform)) => self.inform(),
-            (DHCP_PORT, Mode::Proxy, Some(MessageType::Discover)) if self.needs_our_address() => {
-                self.offer().await
-            }
-            (DHCP_PORT, Mode::Proxy, Some(MessageType::Discover)) => self.proxy_offer(),
+            (DHCP_PORT, Mode::Proxy, Some(MessageType::Discover)) => self.offer_beside().await,
             (DHCP_PORT, Mode::Proxy, Some(MessageType::Request)) if self.took_our_address() => {
                 self.acknowledge().await
             }
@@ -204,9 +208,10 @@ impl Asked<'_> {
         }
     }
 
-    fn proxy_offer(&self) -> Outcome {
-        match self.boot(Service::Proxy) {
-            Ok(boot) => self.reply(reply::proxy_dhcp::offer(
+    /// Port 4011: the client has an address and asks what to boot.
+    fn boot_server(&self) -> Outcome {
+        match self.boot(Service::Proxy, BootStyle::AskPort4011) {
+            Ok(boot) => self.reply(reply::boot_server::ack(
                 &self.request,
                 self.port.address,
                 &boot,
@@ -215,32 +220,10 @@ impl Asked<'_> {
         }
     }
 
-    /// Port 4011: the client has an address and asks what to boot.
-    fn boot_server(&self) -> Outcome {
-        match self.boot(Service::Proxy) {
-            Ok(boot) => {
-                let boot = BootFile {
-                    style: BootStyle::AskPort4011,
-                    ..boot
-                };
-                self.reply(reply::boot_server::ack(
-                    &self.request,
-                    self.port.address,
-                    &boot,
-                ))
-            }
-            Err(reason) => Outcome::Ignore(reason),
-        }
-    }
-
     /// GRUB fetches its files from whoever lent the address, whatever a ProxyDHCP says (`firmware.md` T3). Beside
     /// another server it gets on only with an address of ours, from a pool that the other one leaves alone.
     fn needs_our_address(&self) -> bool {
         let core = &self.port.core;
-        let pool = core.leases.subnet_of(self.link());
-        if pool.is_none_or(|pool| pool.subnet.ranges.is_empty()) {
-            return false;
-        }
         let Ok(Boot::Loader(file)) = self.decide(Service::Dhcp) else {
             return false;
         };
@@ -280,27 +263,25 @@ impl Asked<'_> {
     }
 
     /// The same as a boot file, told on the timeline.
-    fn boot(&self, service: Service) -> Result<BootFile, Reason> {
+    fn boot(&self, service: Service, style: BootStyle) -> Result<BootFile, Reason> {
         let core = &self.port.core;
         let boot = match self.decide(service) {
-            Err(reason) if service == Service::Dhcp && self.facts.looks_for_itself(reason) => {
+            Err(reason) if self.knows_its_files(service, reason) => {
                 return Ok(BootFile {
                     next_server: self.port.address,
                     name: String::new(),
                     style: BootStyle::Plain,
                     mtftp: None,
+                    menu: device_menu(&self.facts),
                 });
             }
             decided => decided?,
         };
         let mtftp = self.mtftp(&boot);
-        let style = match (service, self.port.mode) {
+        let style = match style {
             // Only with option 60 does a ROM look for where to listen.
-            _ if mtftp.is_some() => BootStyle::PxeFinal,
-            // So that firmware takes this offer rather than the other server's (edk2 ranks them so).
-            (Service::Dhcp, Mode::Proxy) => BootStyle::PxeFinal,
-            (Service::Dhcp, _) => self.facts.style_from_dhcp(),
-            (Service::Proxy, _) => self.facts.style_from_proxy(),
+            BootStyle::Plain if mtftp.is_some() => BootStyle::PxeFinal,
+            style => style,
         };
         let urls = Urls {
             server: self.port.address.into(),
@@ -317,6 +298,7 @@ impl Asked<'_> {
             name,
             style,
             mtftp,
+            menu: self.rom_menu(),
         })
     }
 
@@ -336,6 +318,12 @@ impl Asked<'_> {
             }
             _ => None,
         }
+    }
+
+    /// Whether it must only be told who the server is. Beside another one, a menu of its maker's says that it means us.
+    fn knows_its_files(&self, service: Service, reason: Reason) -> bool {
+        let is_told = service == Service::Dhcp || device_menu(&self.facts).is_some();
+        is_told && self.facts.looks_for_itself(reason)
     }
 
     fn reply(&self, reply: Message) -> Outcome {

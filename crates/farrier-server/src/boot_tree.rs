@@ -195,6 +195,7 @@ impl BootTree {
     pub fn asked(&self, from: SocketAddr, at: SocketAddr, packet: &[u8]) {
         if let Some(mac) = self.mac_of(from.ip()) {
             self.core.silences.file_asked(mac);
+            self.core.strategies.fetched(mac, now());
             self.core.packets.keep_any(mac, now(), from, at, packet);
         }
     }
@@ -203,6 +204,7 @@ impl BootTree {
     pub fn asked_by_http(&self, ip: IpAddr) {
         if let Some(mac) = self.mac_of(ip) {
             self.core.silences.file_asked(mac);
+            self.core.strategies.fetched(mac, now());
         }
     }
 

@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::admission::Admission;
 use crate::ca::Ca;
+use crate::choices::Choices;
 use crate::classes::ClassBook;
 use crate::config::{Config, Subnet6Config};
 use crate::counters::Counters;
@@ -33,6 +34,7 @@ use crate::rounds::Rounds;
 use crate::rules::Rules;
 use crate::sightings::Sightings;
 use crate::silences::Silences;
+use crate::strategies::Strategies;
 use crate::timeline::Recorder;
 use crate::transfer::MtftpGroups;
 
@@ -64,6 +66,10 @@ pub struct Core {
     pub late_answers: Semaphore,
     pub admission: Admission,
     pub silences: Silences,
+    /// How each machine is offered what to boot.
+    pub strategies: Strategies,
+    /// What was picked in menus of ROMs.
+    pub choices: Choices,
     pub relays: Relays,
     /// Where MTFTP clients are told to listen, if it is on.
     pub mtftp: Option<MtftpGroups>,

@@ -20,6 +20,7 @@ use crate::boot::BootPort;
 use crate::boot_tree::BootTree;
 use crate::boot6::{Boot6Port, Declined};
 use crate::ca::{self, Ca};
+use crate::choices::Choices;
 use crate::classes::ClassBook;
 use crate::config::{Config, Faults};
 use crate::core::{CHANGES, Core, now, snapshot};
@@ -41,6 +42,7 @@ use crate::rules::Rules;
 use crate::service::first_start;
 use crate::sightings::Sightings;
 use crate::silences::Silences;
+use crate::strategies::Strategies;
 use crate::tasks;
 use crate::timeline::Recorder;
 use crate::transfer::{MtftpGroups, MtftpServer, StreamGroups, Streams, TftpServer, Transfers};
@@ -124,6 +126,8 @@ pub async fn open(config: Config) -> anyhow::Result<(Arc<Core>, tokio::task::Joi
         late_answers: Semaphore::new(LATE_ANSWERS),
         admission: Admission::default(),
         silences: Silences::default(),
+        strategies: Strategies::default(),
+        choices: Choices::default(),
         relays: Relays::default(),
         mtftp: mtftp.map(MtftpGroups::new),
         packets: PacketLog::default(),

@@ -15,6 +15,7 @@ use farrier_engine::script::{
     Text, Url,
 };
 use farrier_engine::silence::Awaited;
+use farrier_engine::strategy::Learned;
 use farrier_engine::task::Work;
 use farrier_engine::timeline::{Entry, Kind};
 use farrier_engine::{Reason, WallTime};
@@ -97,6 +98,7 @@ pub async fn render_for(
         Err(reason) => return turned_away(core, facts, reason, reader.language),
     };
     let now = now();
+    let choice = choice.or_else(|| core.choices.take(facts.mac, now).map(Choice::of));
     let decision = decided(core, &who, facts, choice, now).await;
     if let Some(machine) = &who.machine {
         core.sightings.went_on(facts.mac);
@@ -265,6 +267,7 @@ async fn add(core: &Core, facts: &BootFacts) -> Result<(), FleetError> {
         group: None,
         settings: Settings::default(),
         intent: None,
+        learned: learn(core, None, facts),
         inventory: None,
         first_seen: now(),
         last_seen: now(),
@@ -285,8 +288,30 @@ async fn update(core: &Core, machine: &Machine, facts: &BootFacts) -> Result<(),
         machine.firmware = facts.firmware.or(machine.firmware);
         machine.arch = facts.arch.or(machine.arch);
         machine.uuid = machine.uuid.or_else(|| facts.usable_uuid());
+        machine.learned = learn(core, machine.learned, facts);
     });
-    changed.await.map(drop)
+    let changed = changed.await?;
+    let strategy = |machine: &Machine| machine.learned.map(|learned| learned.strategy);
+    if let Some(learned) = strategy(&changed).filter(|_| strategy(&changed) != strategy(machine)) {
+        core.note_entry(Entry::strategy_learned(machine.id, now(), learned));
+    }
+    Ok(())
+}
+
+/// What is known of the machine's firmware, now that it runs a loader.
+fn learn(core: &Core, before: Option<Learned>, facts: &BootFacts) -> Option<Learned> {
+    let Some(strategy) = core.strategies.worked(facts.mac) else {
+        return before;
+    };
+    let heard = core.sightings.kind(facts.mac);
+    let firmware = heard.and_then(|(_, firmware)| firmware).or(facts.firmware);
+    let is_same = |learned: &Learned| (learned.strategy, learned.firmware) == (strategy, firmware);
+    let found = || Learned {
+        strategy,
+        firmware,
+        since: now(),
+    };
+    Some(before.filter(is_same).unwrap_or_else(found))
 }
 
 /// A script could not be made.

@@ -160,6 +160,12 @@ pub fn reply_builder(bytes: &[u8]) {
         next_server: server,
         name,
         style,
+        // What the client said, given back: any menu there is.
+        menu: request
+            .options
+            .get(option::VENDOR_SPECIFIC_INFORMATION)
+            .and_then(|vendor| PxeVendorOptions::decode(vendor).ok())
+            .filter(|_| choice & 0x10 != 0),
     };
     let boot = Some(&boot).filter(|_| choice & 0x40 == 0);
     let mut replies = vec![

@@ -406,6 +406,16 @@ fn show(machine: &MachineDetail) -> String {
         );
         fields.field("next boots", text);
     }
+    if let Some(learned) = &machine.learned {
+        let text = format!(
+            "{}, {}; it worked with its {} firmware since {}",
+            learned.strategy,
+            learned.what,
+            learned.firmware.as_deref().unwrap_or("unknown"),
+            time(learned.since)
+        );
+        fields.field("strategy found", text);
+    }
     for (name, value) in pairs(&machine.settings) {
         fields.field(&format!("setting {name}"), value);
     }

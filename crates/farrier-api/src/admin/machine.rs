@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{EffectiveSetting, Intent, Millis, Settings, TaskSummary};
+use super::{EffectiveSetting, Intent, LearnedStrategy, Millis, Settings, TaskSummary};
 use crate::agent::Inventory;
 
 /// A machine as it appears in a list.
@@ -44,6 +44,9 @@ pub struct MachineDetail {
     /// What it is to do at its next boots.
     #[serde(default)]
     pub intent: Option<Intent>,
+    /// How its firmware is offered what to boot, once that is known.
+    #[serde(default)]
+    pub learned: Option<LearnedStrategy>,
     pub inventory: Option<Inventory>,
 }
 

@@ -30,6 +30,12 @@ pub struct Settings {
     /// Give signed loaders only; found out by the agent where nobody says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secure_boot: Option<bool>,
+    /// In which way a boot file is offered; `auto` finds out, and on a machine forgets what was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<Strategy>,
+    /// BIOS ROMs show the menu themselves, before any loader.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rom_menu: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -78,6 +84,29 @@ pub enum FirstLoader {
 pub enum IpxeVariant {
     Full,
     SnpOnly,
+}
+
+/// Ways to offer a boot file: final beside another server (BIOS), by port 4011, final (UEFI), complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    Auto,
+    A,
+    B,
+    C,
+    D,
+}
+
+/// The way of offering that a machine's firmware was found to understand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LearnedStrategy {
+    /// `A`, `B`, `C` or `D`.
+    pub strategy: String,
+    /// What it does, as a clause.
+    pub what: String,
+    /// The firmware that it holds for.
+    pub firmware: Option<String>,
+    pub since: Millis,
 }
 
 /// The site's settings, and what each comes to with the built-in defaults.

@@ -46,6 +46,7 @@ pub(crate) fn machine(n: u128) -> Machine {
         group: None,
         settings: Default::default(),
         intent: None,
+        learned: None,
         inventory: None,
         first_seen: NOW,
         last_seen: NOW,

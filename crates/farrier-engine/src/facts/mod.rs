@@ -28,6 +28,7 @@ pub use name::{BootName, ScriptName, Whose, without_board_folder};
 use crate::Reason;
 use crate::model::{Arch, FirmwareKind};
 use crate::quirk::{Effect, Quirk};
+use crate::strategy::{self, Standing, Strategy};
 
 /// What we know of a client from one request, and nothing that we know from elsewhere.
 #[derive(Clone, Debug, PartialEq)]
@@ -170,12 +171,14 @@ impl BootFacts {
     }
 
     /// Whether it is firmware that we have no program for, and that asks the server for names of its own making:
-    /// `pxelinux.cfg`, or its address in hex digits. It must be told who the server is: s390x takes no offer that
+    /// `pxelinux.cfg`, its address in hex digits, or a Raspberry Pi's `bootcode.bin`. It must be told who the server is: s390x takes no offer that
     /// leaves it out (`firmware.md` 4).
     #[must_use]
     pub fn looks_for_itself(&self, reason: Reason) -> bool {
+        let is_plain = matches!(self.protocol, Protocol::PlainDhcp | Protocol::Bootp);
+        let has_own_names = is_plain || self.effects().any(|e| e == Effect::RaspberryPiMenu);
         self.stage == Stage::Firmware
-            && matches!(self.protocol, Protocol::PlainDhcp | Protocol::Bootp)
+            && has_own_names
             && matches!(reason, Reason::ArchitectureUnknown | Reason::NoLoader)
     }
 
@@ -185,30 +188,22 @@ impl BootFacts {
         self.wants_boot()
     }
 
-    /// How a full DHCP server says the boot file to this client.
+    /// How a full DHCP server says the boot file to a client of which nothing more is known.
     #[must_use]
     pub fn style_from_dhcp(&self) -> BootStyle {
-        match (&self.stage, self.protocol) {
-            (Stage::Ipxe { .. }, _) => BootStyle::Ipxe {
-                no_proxy_wait: true,
-            },
-            (_, Protocol::Http) => BootStyle::HttpUrl,
-            // Without option 60 nobody insists on port 4011 (`firmware.md` T1).
-            _ => BootStyle::Plain,
-        }
+        self.first_style(Standing::Server)
     }
 
     /// How a ProxyDHCP says it: BIOS ROMs are told that the file is final; UEFI is sent to port
     /// 4011, since edk2 builds of some years never store a final proxy offer (edk2#6944).
     #[must_use]
     pub fn style_from_proxy(&self) -> BootStyle {
-        match (&self.stage, self.protocol, self.firmware) {
-            (Stage::Ipxe { .. }, ..) => BootStyle::PxeFinal,
-            (_, Protocol::Http, _) => BootStyle::HttpUrl,
-            (.., Some(FirmwareKind::Uefi)) => BootStyle::AskPort4011,
-            (_, Protocol::Pxe, _) => BootStyle::PxeFinal,
-            _ => BootStyle::Plain,
-        }
+        self.first_style(Standing::Beside)
+    }
+
+    fn first_style(&self, standing: Standing) -> BootStyle {
+        let first = strategy::order(self, standing).first().copied();
+        first.unwrap_or(Strategy::D).style(self, standing)
     }
 
     /// The effects of all quirks that fit.

@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use crate::WallTime;
 use crate::catalogue::Catalogue;
 use crate::model::{Arch, Machine, Registration};
+use crate::strategy::StrategyChoice;
 use crate::task::Task;
 
 /// Settings that decide a boot. Each is unset unless somebody set it; [`resolve`] says whose counts.
@@ -53,6 +54,10 @@ pub struct Settings {
     pub ipxe_variant: Option<IpxeVariant>,
     /// The firmware starts signed loaders only. Taken from the inventory where there is one.
     pub secure_boot: Option<bool>,
+    /// In which way a boot file is offered.
+    pub strategy: Option<StrategyChoice>,
+    /// BIOS ROMs show the menu themselves, before any loader.
+    pub rom_menu: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,6 +128,8 @@ pub struct Policy {
     pub first_loader: FirstLoader,
     pub ipxe_variant: IpxeVariant,
     pub secure_boot: bool,
+    pub strategy: StrategyChoice,
+    pub rom_menu: bool,
 }
 
 impl Policy {
@@ -137,6 +144,8 @@ impl Policy {
         first_loader: FirstLoader::Ipxe,
         ipxe_variant: IpxeVariant::SnpOnly,
         secure_boot: false,
+        strategy: StrategyChoice::Auto,
+        rom_menu: false,
     };
 }
 

@@ -44,6 +44,8 @@ pub struct Origins {
     pub first_loader: Origin,
     pub ipxe_variant: Origin,
     pub secure_boot: Origin,
+    pub strategy: Origin,
+    pub rom_menu: Origin,
 }
 
 /// A policy with the origin of each value.
@@ -76,6 +78,8 @@ pub fn resolve(snapshot: &Snapshot, machine: Option<&Machine>, rules: &[Judged<'
     let (enrolment, enrolment_origin) = layers.pick(|s| s.enrolment, default.enrolment);
     let (first_loader, first_loader_origin) = layers.pick(|s| s.first_loader, default.first_loader);
     let (ipxe_variant, ipxe_variant_origin) = layers.pick(|s| s.ipxe_variant, default.ipxe_variant);
+    let (strategy, strategy_origin) = layers.pick(|s| s.strategy, default.strategy);
+    let (rom_menu, rom_menu_origin) = layers.pick(|s| s.rom_menu, default.rom_menu);
     // What the machine's agent found is known better than what anybody assumes from afar.
     let own = machine
         .and_then(|machine| machine.settings.secure_boot)
@@ -95,6 +99,8 @@ pub fn resolve(snapshot: &Snapshot, machine: Option<&Machine>, rules: &[Judged<'
             first_loader,
             ipxe_variant,
             secure_boot,
+            strategy,
+            rom_menu,
         },
         origins: Origins {
             menu: menu_origin,
@@ -106,6 +112,8 @@ pub fn resolve(snapshot: &Snapshot, machine: Option<&Machine>, rules: &[Judged<'
             first_loader: first_loader_origin,
             ipxe_variant: ipxe_variant_origin,
             secure_boot: secure_boot_origin,
+            strategy: strategy_origin,
+            rom_menu: rom_menu_origin,
         },
     }
 }

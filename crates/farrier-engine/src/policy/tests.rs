@@ -45,6 +45,7 @@ pub(super) fn machine(registration: Registration) -> Machine {
         group: None,
         settings: Settings::default(),
         intent: None,
+        learned: None,
         inventory: None,
         first_seen: NOW,
         last_seen: NOW,

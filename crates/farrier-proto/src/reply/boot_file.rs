@@ -19,6 +19,8 @@ pub struct BootFile {
     /// Where a BIOS ROM may listen for the program instead. Only told with [`BootStyle::PxeFinal`] and by a boot
     /// server; firmware without MTFTP passes over it, and edk2, which throws such an offer away, must not get it.
     pub mtftp: Option<Mtftp>,
+    /// What a PXE client is told in option 43 in place of what the style says: a menu of its ROM.
+    pub menu: Option<PxeVendorOptions>,
 }
 
 /// What goes beside the file name. A style the request's class does not fit is toned down to
@@ -76,6 +78,12 @@ impl BootFile {
         let class = request.vendor_class();
         let pxe = class.is_some_and(|class| class.is_pxe_client());
         let http = class.is_some_and(|class| class.is_http_client());
+        let menu = self.menu.as_ref().filter(|_| pxe);
+        if menu.is_some() {
+            reply
+                .options
+                .set(option::VENDOR_CLASS_IDENTIFIER, PXE_CLIENT);
+        }
         match style {
             BootStyle::PxeFinal | BootStyle::AskPort4011 if pxe => {
                 reply
@@ -95,11 +103,13 @@ impl BootFile {
             _ => {}
         }
         echo(request, reply, option::CLIENT_MACHINE_IDENTIFIER);
-        if style == BootStyle::PxeFinal && pxe {
-            let vendor = PxeVendorOptions {
-                mtftp: self.mtftp,
-                ..PxeVendorOptions::boot_file_is_final()
-            };
+        let is_final = style == BootStyle::PxeFinal && pxe;
+        let final_file = || PxeVendorOptions {
+            mtftp: self.mtftp,
+            ..PxeVendorOptions::boot_file_is_final()
+        };
+        let vendor = menu.cloned().or_else(|| is_final.then(final_file));
+        if let Some(vendor) = vendor {
             reply
                 .options
                 .set(option::VENDOR_SPECIFIC_INFORMATION, vendor.encode());

@@ -6,12 +6,13 @@ use farrier_engine::Reason;
 use farrier_engine::lease::{Answer, Client, Offered, RequestCase};
 use farrier_engine::parameter;
 use farrier_engine::policy::Service;
+use farrier_engine::strategy::Strategy;
 use farrier_engine::timeline::Entry;
-use farrier_proto::reply::{self, Lend};
+use farrier_proto::reply::{self, BootFile, Lend};
 use farrier_proto::wire::dhcpv4::MessageType;
 
 use super::{Asked, Outcome};
-use crate::config::SubnetConfig;
+use crate::config::{Mode, SubnetConfig};
 use crate::vacancy::{Squatter, Way};
 
 impl Asked<'_> {
@@ -39,10 +40,16 @@ impl Asked<'_> {
             if fresh && subnet.probe && self.is_squatted(ip).await {
                 continue;
             }
-            let boot = self.boot(Service::Dhcp);
-            if let Err(Reason::UnknownMachine) = boot {
+            let decided = self.decide(Service::Dhcp);
+            if let Err(Reason::UnknownMachine) = decided {
                 return Outcome::Ignore(Reason::UnknownMachine);
             }
+            // Beside another server the way was chosen already.
+            let strategy = match (decided, self.port.mode) {
+                (Ok(_), Mode::Dhcp) => self.strategy_to_offer(),
+                _ => Strategy::D,
+            };
+            let boot = self.boot(Service::Dhcp, self.style(strategy));
             let lease_s = u32::try_from(lease_time.as_secs()).unwrap_or(u32::MAX);
             let lend = self.lend(subnet, ip, lease_s);
             return self.reply(reply::dhcp::offer(&self.request, &lend, boot.ok().as_ref()));
@@ -107,7 +114,7 @@ impl Asked<'_> {
         self.reply(reply::dhcp::ack(
             &self.request,
             &lend,
-            self.boot(Service::Dhcp).ok().as_ref(),
+            self.boot_now().ok().as_ref(),
         ))
     }
 
@@ -133,7 +140,7 @@ impl Asked<'_> {
         self.reply(reply::bootp::reply(
             &self.request,
             &lend,
-            self.boot(Service::Dhcp).ok().as_ref(),
+            self.boot_now().ok().as_ref(),
             false,
         ))
     }
@@ -173,8 +180,17 @@ impl Asked<'_> {
         self.reply(reply::dhcp::inform_ack(
             &self.request,
             &lend,
-            self.boot(Service::Dhcp).ok().as_ref(),
+            self.boot_now().ok().as_ref(),
         ))
+    }
+
+    /// What rides along with an answer that is no offer.
+    fn boot_now(&self) -> Result<BootFile, Reason> {
+        let strategy = match self.port.mode {
+            Mode::Dhcp => self.strategy_now(),
+            _ => Strategy::D,
+        };
+        self.boot(Service::Dhcp, self.style(strategy))
     }
 
     fn lend<'s>(&'s self, subnet: &'s SubnetConfig, yiaddr: Ipv4Addr, lease_s: u32) -> Lend<'s> {

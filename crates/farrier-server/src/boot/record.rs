@@ -5,12 +5,24 @@ use farrier_engine::facts::Stage;
 use farrier_engine::model::MachineId;
 use farrier_engine::silence::Awaited;
 use farrier_engine::timeline::Entry;
-use farrier_proto::wire::dhcpv4::MessageType;
+use farrier_proto::wire::dhcpv4::{Message, MessageType};
 use farrier_proto::wire::option;
+use farrier_proto::wire::pxe::PxeVendorOptions;
 
 use super::{Asked, Outcome};
+use crate::bind::DHCP_PORT;
 
 impl Asked<'_> {
+    /// What came says that the last offer was understood, unless it is the question for one.
+    pub(super) fn note_sign(&self, outcome: &Outcome) {
+        let is_discover = self.request.message_type() == Some(MessageType::Discover);
+        let asks_anew = is_discover && self.port.port == DHCP_PORT;
+        let answered = matches!(outcome, Outcome::Reply { .. });
+        if !asks_anew && answered || self.facts.stage != Stage::Firmware {
+            self.note_progress();
+        }
+    }
+
     /// Who was answered here, or chose another server after we spoke, may fetch files (`T8`).
     pub(super) fn remember(&self, outcome: &Outcome) {
         if let Outcome::Reply { .. } | Outcome::Ignore(Reason::ChoseOtherServer) = outcome {
@@ -68,6 +80,8 @@ impl Asked<'_> {
         }
         let has_file = !reply.file.is_empty() || reply.options.contains(option::BOOTFILE_NAME);
         let awaited = match reply.message_type() {
+            // A person may take long before a menu.
+            _ if shows_menu(reply) => None,
             Some(MessageType::Offer) if !self.facts.wants_boot() => None,
             Some(MessageType::Offer) if reply.yiaddr.is_unspecified() => Some(Awaited::Choice),
             Some(MessageType::Offer) => Some(Awaited::Request),
@@ -101,4 +115,11 @@ impl Asked<'_> {
             .core
             .tell_of(self.facts.mac, self.who.machine.as_deref(), entry);
     }
+}
+
+/// Whether the client's ROM shows a menu after this reply.
+fn shows_menu(reply: &Message) -> bool {
+    let vendor = reply.options.get(option::VENDOR_SPECIFIC_INFORMATION);
+    let options = vendor.and_then(|vendor| PxeVendorOptions::decode(vendor).ok());
+    options.is_some_and(|options| !options.boot_menu.is_empty())
 }

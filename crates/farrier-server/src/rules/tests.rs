@@ -59,6 +59,7 @@ fn machine(disks: usize) -> Machine {
         group: Some("lab".to_owned().try_into().unwrap()),
         settings: Settings::default(),
         intent: None,
+        learned: None,
         inventory: (disks > 0).then(|| Inventory {
             memory_bytes: 8 << 30,
             disks: vec![disk(500 << 30, false); disks],

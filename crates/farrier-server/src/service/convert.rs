@@ -2,7 +2,7 @@
 
 use farrier_api::{admin as api, agent};
 use farrier_engine::model::{self, Machine};
-use farrier_engine::{policy, task, timeline};
+use farrier_engine::{policy, strategy, task, timeline};
 
 use crate::core::Core;
 
@@ -39,6 +39,7 @@ same! {
     policy::Enrolment, api::Enrolment { Approve, Automatic }
     policy::FirstLoader, api::FirstLoader { Ipxe, Grub, Pxelinux }
     policy::IpxeVariant, api::IpxeVariant { Full, SnpOnly }
+    strategy::StrategyChoice, api::Strategy { Auto, A, B, C, D }
     policy::Until, api::Until { Used, Approved, Inventoried }
 }
 
@@ -53,6 +54,8 @@ pub(crate) fn settings(s: &policy::Settings) -> api::Settings {
         first_loader: s.first_loader.map(Like::like),
         ipxe_variant: s.ipxe_variant.map(Like::like),
         secure_boot: s.secure_boot,
+        strategy: s.strategy.map(Like::like),
+        rom_menu: s.rom_menu,
     }
 }
 
@@ -67,6 +70,8 @@ pub(crate) fn settings_back(s: &api::Settings) -> policy::Settings {
         first_loader: s.first_loader.map(Like::like),
         ipxe_variant: s.ipxe_variant.map(Like::like),
         secure_boot: s.secure_boot,
+        strategy: s.strategy.map(Like::like),
+        rom_menu: s.rom_menu,
     }
 }
 
@@ -97,6 +102,15 @@ fn intent(i: &policy::BootIntent) -> api::Intent {
         expires: i.expires.0,
         until: i.until.like(),
         set_by: i.set_by.clone(),
+    }
+}
+
+fn learned(l: strategy::Learned) -> api::LearnedStrategy {
+    api::LearnedStrategy {
+        strategy: l.strategy.to_string(),
+        what: l.strategy.clause().to_owned(),
+        firmware: l.firmware.map(|kind| firmware_name(kind).to_owned()),
+        since: l.since.0,
     }
 }
 
@@ -167,6 +181,7 @@ pub(crate) fn machine_detail(core: &Core, machine: &Machine) -> api::MachineDeta
         group: machine.group.as_ref().map(ToString::to_string),
         effective: super::policy::effective(&core.snapshot.load(), Some(machine), &judged),
         intent: machine.intent.as_ref().map(intent),
+        learned: machine.learned.map(learned),
         settings: settings(&machine.settings),
         inventory: machine.inventory.as_ref().map(inventory),
     }

@@ -6,7 +6,9 @@ use farrier_engine::facts::BootFacts;
 use farrier_engine::model::{Arch, FirmwareKind, Machine};
 use farrier_engine::policy::{
     self, Boot, DhcpAction, Explanation, Known, ScriptAction, Service, decide_dhcp, decide_script,
+    resolve,
 };
+use farrier_engine::strategy::{Given, Standing, order};
 use farrier_engine::task::Task;
 use farrier_proto::reply::BootStyle;
 use farrier_proto::wire::dhcpv4::{Message, MessageType, Xid};
@@ -121,11 +123,19 @@ impl Asked<'_> {
             ..self.known()
         };
         let decision = decide_dhcp(&facts, service, &known, &core.snapshot.load(), now());
-        let style = match service {
-            Service::Dhcp => facts.style_from_dhcp(),
-            Service::Proxy => facts.style_from_proxy(),
+        let policy = resolve(&core.snapshot.load(), self.machine, &judged).policy;
+        let standing = self.standing(service);
+        let given = Given {
+            order: order(&facts, standing),
+            pinned: policy.strategy.pinned(),
+            learned: self
+                .machine
+                .and_then(|m| m.learned_strategy(facts.firmware)),
         };
+        let strategy = core.strategies.current(self.mac, &given, now());
+        let style = strategy.style(&facts, standing);
         let (decision_words, answer) = boot_words(&decision.action, service, style);
+        let answer = format!("{answer} (strategy {strategy})");
         Ok(ExplainedFirmware {
             asks_as: format!(
                 "{} {} by {}",
@@ -138,6 +148,16 @@ impl Asked<'_> {
             answer,
             rules: steps(decision.explanation),
         })
+    }
+
+    fn standing(&self, service: Service) -> Standing {
+        let config = &self.desk.core.config;
+        let can_lend = config.subnets.iter().any(|s| !s.subnet.ranges.is_empty());
+        match service {
+            Service::Dhcp => Standing::Server,
+            Service::Proxy if can_lend => Standing::BesideWithPool,
+            Service::Proxy => Standing::Beside,
+        }
     }
 
     /// What its loader would be told to do then.

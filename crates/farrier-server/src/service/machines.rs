@@ -7,6 +7,7 @@ use farrier_api::admin::{
 use farrier_engine::MacAddr;
 use farrier_engine::model::{HostName, Machine, MachineId, Registration};
 use farrier_engine::policy::Settings;
+use farrier_engine::strategy::StrategyChoice;
 use farrier_engine::timeline::Kind;
 use uuid::Uuid;
 
@@ -117,6 +118,7 @@ impl Desk {
             group: None,
             settings: Settings::default(),
             intent: None,
+            learned: None,
             inventory: None,
             first_seen: at,
             last_seen: at,
@@ -164,12 +166,19 @@ impl Desk {
                 }
                 if let Some(settings) = &settings {
                     machine.settings.clone_from(settings);
+                    // Said to this machine, it means: find out anew, as after an update of its firmware.
+                    if settings.strategy == Some(StrategyChoice::Auto) {
+                        machine.learned = None;
+                    }
                 }
                 if let Some(group) = &group {
                     machine.group.clone_from(group);
                 }
             })
             .await?;
+        if settings.is_some_and(|settings| settings.strategy.is_some()) {
+            self.core.strategies.forget(&stored.macs);
+        }
         let what = match &name {
             None if group.is_some() => match &stored.group {
                 Some(group) => format!("{} put the machine into the group {group}.", self.who.name),

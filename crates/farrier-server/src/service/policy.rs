@@ -56,6 +56,8 @@ pub(super) fn effective(
         ("first_loader", word(&p.first_loader), &o.first_loader),
         ("ipxe_variant", word(&p.ipxe_variant), &o.ipxe_variant),
         ("secure_boot", p.secure_boot.to_string(), &o.secure_boot),
+        ("strategy", word(&p.strategy), &o.strategy),
+        ("rom_menu", p.rom_menu.to_string(), &o.rom_menu),
     ]
     .into_iter()
     .map(|(name, value, origin)| EffectiveSetting {

@@ -2,9 +2,9 @@
 
 use askama::Template;
 use farrier_api::admin::{
-    EffectiveSetting, ImageDetail, ImageSummary, Images, Lease, Loader, MachineDetail,
-    MachineSummary, Plan, Registration, ServerStatus, SitePolicy, TaskState, TaskSummary, TaskWork,
-    TimelineEntry,
+    EffectiveSetting, ImageDetail, ImageSummary, Images, LearnedStrategy, Lease, Loader,
+    MachineDetail, MachineSummary, Plan, Registration, ServerStatus, SitePolicy, TaskState,
+    TaskSummary, TaskWork, TimelineEntry,
 };
 use farrier_api::agent::Bottleneck;
 
@@ -429,6 +429,7 @@ pub struct MachinePage {
     pub uuid: String,
     pub inventory: Option<InventoryView>,
     pub group: Option<String>,
+    pub learned: Option<LearnedStrategy>,
     /// What each setting comes to, and from whom.
     pub settings: Vec<EffectiveSetting>,
     pub tasks: Vec<TaskView>,

@@ -272,6 +272,7 @@ pub async fn machine(
         group: None,
         settings: Settings::default(),
         intent: None,
+        learned: None,
         inventory: Some(inventory),
         first_seen: WallTime(now().0 - 86_400_000),
         last_seen: WallTime(now().0 - 90_000),

@@ -203,6 +203,7 @@ pub(super) async fn machine(
             .unwrap_or_default(),
         inventory: ui::InventoryView::of(&found),
         group: found.group,
+        learned: found.learned,
         settings: found.effective,
         tasks: tasks.items.iter().map(TaskView::of).collect(),
         events: story.items.iter().map(EntryView::of).collect(),
