@@ -351,6 +351,23 @@ circuit_id = "eth1"
         "the next subnet of the wire"
     );
 
+    let listed = site
+        .farrier(&[
+            "lease",
+            "list",
+            "--state",
+            "declined",
+            "--subnet",
+            "10.77.0.0/24",
+        ])
+        .unwrap();
+    assert!(
+        listed.contains("10.77.0.100") && !listed.contains("10.77.0.101"),
+        "{listed}"
+    );
+    site.farrier(&["lease", "release", "10.77.0.100", "--yes"])
+        .unwrap();
+    assert!(!set_aside("10.77.0.100"), "{:?}", states());
     let program = Debs::open(&lab)
         .unwrap()
         .program("isc-dhcp-relay", "usr/sbin/dhcrelay");

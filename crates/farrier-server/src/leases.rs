@@ -100,6 +100,16 @@ impl Leases {
             .await
     }
 
+    /// An operator gives an address back to the pool.
+    pub async fn give_back(
+        &self,
+        ip: Ipv4Addr,
+        now: WallTime,
+    ) -> Result<Result<(), Reason>, DbError> {
+        self.settle(self.with_book(|book| book.give_back(now, ip)))
+            .await
+    }
+
     async fn settle(&self, changed: Result<Lease, Reason>) -> Result<Result<(), Reason>, DbError> {
         match changed {
             Ok(lease) => {

@@ -17,16 +17,19 @@ use farrier_proto::reply::{self, BootFile, BootStyle, Lend};
 use farrier_proto::session::tftp_transfer::{Limits, TftpTransfer, Transmit};
 use farrier_proto::wire::dhcpv4::{MIN_LEN, Message};
 use farrier_proto::wire::onc_rpc::Call;
-use farrier_proto::wire::option;
+use farrier_proto::wire::option::{self, Form};
+use farrier_proto::wire::option_setting::{self, Written};
 use farrier_proto::wire::pxe::{Mtftp, PxeVendorOptions};
 use farrier_proto::wire::rarp::{self, Rarp};
 use farrier_proto::wire::tftp::{self, Packet, ReadRequest};
+use farrier_proto::wire::{arp, echo};
 
 /// A target: its name in `fuzz/` and its body.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets, by the names of their corpora.
 pub const TARGETS: &[Target] = &[
+    ("address_claim", address_claim),
     ("boot_name", boot_name),
     ("dhcpv4_decode", dhcpv4_decode),
     ("dhcpv6_decode", dhcpv6_decode),
@@ -38,6 +41,28 @@ pub const TARGETS: &[Target] = &[
     ("tftp_packet", tftp_packet),
     ("tftp_session", tftp_session),
 ];
+
+/// Who claims an address names one and a card; what a packet says as names or routes can be written again.
+pub fn address_claim(bytes: &[u8]) {
+    if let Some((ip, mac)) = arp::claim(bytes) {
+        assert!(!ip.is_unspecified() && !mac.is_unusable());
+    }
+    let _ = echo::answer(bytes, 1);
+    let again = |form: Form, items: Vec<String>| {
+        let items = items.into_iter().map(Written::Text).collect();
+        option_setting::encode(form, &Written::List(items))
+    };
+    if let Some(names) = option_setting::names(bytes)
+        && let Ok(encoded) = again(Form::Names, names)
+    {
+        assert_eq!(encoded, bytes);
+    }
+    if let Some(routes) = option_setting::routes(bytes)
+        && let Ok(encoded) = again(Form::Routes, routes)
+    {
+        assert_eq!(encoded, bytes);
+    }
+}
 
 /// A name that a loader asks for names no machine by an address that is none, and a folder is taken off once.
 pub fn boot_name(bytes: &[u8]) {

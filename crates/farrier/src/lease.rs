@@ -1,7 +1,7 @@
 //! `farrier lease`: addresses that are lent.
 
 use clap::Subcommand;
-use farrier_api::admin::Lease;
+use farrier_api::admin::{Lease, LeaseQuery};
 use serde_json::Value;
 
 use crate::connection::Session;
@@ -10,7 +10,17 @@ use crate::output::{Table, time};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// List leases by address.
-    List,
+    List {
+        /// Only those in this network, such as 10.0.0.0/24.
+        #[arg(long)]
+        subnet: Option<String>,
+        /// Only these: active, declined or free.
+        #[arg(long)]
+        state: Option<String>,
+        /// Only those of this hardware address.
+        #[arg(long)]
+        mac: Option<String>,
+    },
     /// Give an address back to the pool.
     Release {
         ip: std::net::Ipv4Addr,
@@ -22,10 +32,13 @@ pub(crate) enum Verb {
 
 pub(crate) async fn run(session: &Session, verb: Verb) -> anyhow::Result<()> {
     match verb {
-        Verb::List => session.show(
-            &session.client.get(&["leases"]).await?,
-            |leases: &Vec<Lease>| list(leases),
-        ),
+        Verb::List { subnet, state, mac } => {
+            let query = LeaseQuery { subnet, state, mac };
+            session.show(
+                &session.client.ask(&["leases"], &query).await?,
+                |leases: &Vec<Lease>| list(leases),
+            )
+        }
         Verb::Release { ip, yes } => {
             let ip = ip.to_string();
             let path = ["leases", &ip, "release"];

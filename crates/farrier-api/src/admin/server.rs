@@ -122,6 +122,23 @@ pub struct Lease {
     pub machine: Option<Uuid>,
 }
 
+/// Which leases to list. Without a field, all.
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, utoipa::IntoParams,
+)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct LeaseQuery {
+    /// A network such as `10.0.0.0/24`, or one address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subnet: Option<String>,
+    /// `active`, `declined` or `free`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac: Option<String>,
+}
+
 /// A piece of news on `/api/v1/events`: what changed, never what it says now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Event {

@@ -191,6 +191,13 @@ impl LeaseBook {
         pages.end(now, mac, ip, LeaseState::Declined)
     }
 
+    /// An operator gives the address back to the pool, whoever has it or set it aside. Returns the lease to store.
+    pub fn give_back(&mut self, now: WallTime, ip: Ipv4Addr) -> Result<Lease, Reason> {
+        let pages = self.pages_of(ip).ok_or(Reason::NoSubnet)?;
+        pages.expire(now);
+        pages.give_back(now, ip)
+    }
+
     /// DHCPINFORM: the client has an address and wants the rest (RFC 2131 4.3.5).
     pub fn inform(&self, ciaddr: Ipv4Addr) -> Result<&Subnet, Reason> {
         if ciaddr.is_unspecified() {

@@ -390,6 +390,16 @@ impl Pages {
         Ok(lease)
     }
 
+    pub(super) fn give_back(&mut self, now: WallTime, ip: Ipv4Addr) -> Result<Lease, Reason> {
+        let slot = self.slots.get_mut(&ip).ok_or(Reason::NoLeaseOnRecord)?;
+        let lease = slot.lease.as_mut().ok_or(Reason::NoLeaseOnRecord)?;
+        lease.state = LeaseState::Free;
+        lease.ends = now;
+        let lease = lease.clone();
+        self.set_taken(ip, Taken::Free);
+        Ok(lease)
+    }
+
     /// Makes `ip` the address that `mac` is known by. Another one it was offered becomes free; one it
     /// was lent stays so until the end, since it may still use it.
     fn own(&mut self, ip: Ipv4Addr, mac: MacAddr, known: bool) {

@@ -412,6 +412,23 @@ fn reservations() {
 }
 
 #[test]
+fn an_operator_gives_back_what_is_lent_or_set_aside() {
+    let mut book = book(10, 10);
+    assert_eq!(book.give_back(at(0), ip(10)), Err(Reason::NoLeaseOnRecord));
+    lend(&mut book, at(0), &client(1));
+    let freed = book.give_back(at(1), ip(10)).unwrap();
+    assert_eq!((freed.state, freed.ends), (LeaseState::Free, at(1)));
+    lend(&mut book, at(2), &client(2));
+    book.decline(at(3), mac(2), ip(10)).unwrap();
+    assert_eq!(
+        offered(&mut book, at(4), &client(3)),
+        Err(Reason::PoolExhausted)
+    );
+    book.give_back(at(5), ip(10)).unwrap();
+    assert_eq!(lend(&mut book, at(6), &client(3)).ip, ip(10));
+}
+
+#[test]
 fn declined_addresses_are_set_aside() {
     let mut book = book(10, 11);
     let lease = lend(&mut book, at(0), &client(1));

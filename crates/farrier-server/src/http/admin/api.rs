@@ -8,8 +8,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use farrier_api::admin as words;
 use farrier_api::admin::{
-    Confirm, ExplainQuery, MachineChange, MachineQuery, NewMachine, NewTasks, NewToken, NewUser,
-    Plan, Settings, TaskQuery, TimelineQuery, UserChange,
+    Confirm, ExplainQuery, LeaseQuery, MachineChange, MachineQuery, NewMachine, NewTasks, NewToken,
+    NewUser, Plan, Settings, TaskQuery, TimelineQuery, UserChange,
 };
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -349,8 +349,11 @@ pub(super) async fn manifest(
     desk.signed_manifest(&image, &version).await
 }
 
-pub(super) async fn leases(desk: Desk) -> Answer<Vec<words::Lease>> {
-    desk.leases().await.map(Json)
+pub(super) async fn leases(
+    desk: Desk,
+    Asked(query): Asked<LeaseQuery>,
+) -> Answer<Vec<words::Lease>> {
+    desk.leases(&query).await.map(Json)
 }
 
 pub(super) async fn plan_release_lease(desk: Desk, Named(ip): Named<String>) -> Answer<Plan> {

@@ -274,7 +274,7 @@ docs! {
     POST "/api/v1/store/commit" "Publishes a version; gives its signed manifest." [] Bytes => Bytes;
     POST "/api/v1/store/fetch" "Chunks by id, as frames." [] Bytes => Bytes;
     GET "/api/v1/store/manifests/{image}/{version}" "The signed manifest of a version." [] Nothing => Bytes;
-    GET "/api/v1/leases" "Addresses lent." [] Nothing => List("Lease");
+    GET "/api/v1/leases" "Addresses lent." ["subnet", "state", "mac"] Nothing => List("Lease");
     GET "/api/v1/leases/{ip}/release" "What giving an address back would do." [] Nothing => Json("Plan");
     POST "/api/v1/leases/{ip}/release" "Gives an address back." [] Json("Confirm") => Nothing;
     GET "/api/v1/loaders" "Boot programs." [] Nothing => List("Loader");

@@ -3,7 +3,9 @@
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use farrier_api::admin::{MachineQuery, Registration, TaskQuery, TaskState, TimelineQuery};
+use farrier_api::admin::{
+    LeaseQuery, MachineQuery, Registration, TaskQuery, TaskState, TimelineQuery,
+};
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -378,7 +380,12 @@ pub(super) async fn prune(desk: Desk) -> Page {
 
 pub(super) async fn network(desk: Desk) -> Page {
     let page = ui::Network {
-        leases: desk.leases().await?.iter().map(ui::LeaseView::of).collect(),
+        leases: desk
+            .leases(&LeaseQuery::default())
+            .await?
+            .iter()
+            .map(ui::LeaseView::of)
+            .collect(),
         loaders: desk.loaders()?,
         policy: desk.policy().await?,
         frame: Frame::new("Network", "network", Some(desk.who())),

@@ -1,0 +1,5 @@
+#![no_main]
+
+use farrier_testkit::fuzz::address_claim;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| address_claim(bytes));
