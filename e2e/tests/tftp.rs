@@ -104,6 +104,43 @@ fn single_port_answers_come_from_where_was_asked() {
     assert_eq!(elsewhere.lines().count(), 0, "{elsewhere}");
 }
 
+/// A setting of the machine says how large its blocks and windows are.
+#[test]
+fn settings_bound_blocks_and_windows() {
+    let run_ = serving("tftp-settings", "");
+    run_.site
+        .put(
+            "policy",
+            &json!({ "enrolment": "automatic", "tftp_blksize": 1024, "tftp_windowsize": 2 }),
+        )
+        .unwrap();
+    let (name, bytes) = run_.loader();
+    let mut request = vec![0, 1];
+    request.extend(name.as_bytes());
+    request.extend(b"\0octet\0blksize\x001468\0windowsize\x0016\0");
+    let server = run_.server();
+    let oack = run_.client.run(|| {
+        let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+        socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+        socket.send_to(&request, (server, 69))?;
+        let mut buffer = [0; 512];
+        let (len, _) = socket.recv_from(&mut buffer)?;
+        Ok(buffer[..len].escape_ascii().to_string())
+    });
+    let oack = oack.unwrap();
+    assert!(
+        oack.contains("blksize\\x001024\\x00windowsize\\x002\\x00"),
+        "{oack}"
+    );
+    let target = run_.folder.join("fetched");
+    let (got, said) = run_.curl(1468, &target);
+    assert!(
+        got && said.contains("got option=(blksize) value=(1024)"),
+        "{said}"
+    );
+    assert!(fs::read(&target).unwrap() == bytes);
+}
+
 /// Who may not do what it asks for reads why.
 #[test]
 fn refusals_say_which_name_and_why() {

@@ -31,6 +31,7 @@ use bytes::Bytes;
 use farrier_engine::catalogue::{Catalogue, Loader, LoaderFile, LoaderKind};
 use farrier_engine::facts::without_board_folder;
 use farrier_engine::model::FirmwareKind;
+use farrier_engine::policy::resolve;
 use farrier_engine::script::Url;
 use farrier_engine::silence::Awaited;
 use farrier_engine::timeline::{Entry, Kind, Transfer, TransferEnd};
@@ -409,6 +410,20 @@ impl BootTree {
     pub fn takes(&self, ip: IpAddr) -> Takes {
         let known = self.mac_of(ip);
         known.map_or_else(Takes::default, |mac| self.core.sightings.takes(mac, now()))
+    }
+
+    /// The largest block and window that its settings allow.
+    #[must_use]
+    pub fn allows(&self, ip: IpAddr) -> (u16, u16) {
+        let core = &self.core;
+        let machines = self
+            .mac_of(ip)
+            .map_or_else(Vec::new, |mac| core.fleet.candidates(&[mac], None));
+        let policy = match machines.as_slice() {
+            [machine] => core.policy_of(machine),
+            _ => resolve(&core.snapshot.load(), None, &[]).policy,
+        };
+        (policy.tftp_blksize, policy.tftp_windowsize)
     }
 
     /// A transfer was agreed on and not one block of it arrived: the next one gets what every path carries.

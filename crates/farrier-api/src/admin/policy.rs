@@ -27,6 +27,12 @@ pub struct Settings {
     pub first_loader: Option<FirstLoader>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ipxe_variant: Option<IpxeVariant>,
+    /// The largest block of TFTP, 8 to 65464 bytes; 1468 where nobody says so. What the path takes counts all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tftp_blksize: Option<u16>,
+    /// The most blocks of TFTP that leave without an ACK, 1 to 64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tftp_windowsize: Option<u16>,
     /// Give signed loaders only; found out by the agent where nobody says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secure_boot: Option<bool>,

@@ -52,6 +52,10 @@ pub struct Settings {
     pub first_loader: Option<FirstLoader>,
     /// Loader variant to prefer on UEFI: `snponly` (default) or `full`.
     pub ipxe_variant: Option<IpxeVariant>,
+    /// The largest block of TFTP, in bytes. What the path takes counts all the same.
+    pub tftp_blksize: Option<u16>,
+    /// The most blocks of TFTP that leave without an ACK.
+    pub tftp_windowsize: Option<u16>,
     /// The firmware starts signed loaders only. Taken from the inventory where there is one.
     pub secure_boot: Option<bool>,
     /// In which way a boot file is offered.
@@ -127,6 +131,8 @@ pub struct Policy {
     pub enrolment: Enrolment,
     pub first_loader: FirstLoader,
     pub ipxe_variant: IpxeVariant,
+    pub tftp_blksize: u16,
+    pub tftp_windowsize: u16,
     pub secure_boot: bool,
     pub strategy: StrategyChoice,
     pub rom_menu: bool,
@@ -143,6 +149,9 @@ impl Policy {
         enrolment: Enrolment::Approve,
         first_loader: FirstLoader::Ipxe,
         ipxe_variant: IpxeVariant::SnpOnly,
+        // An Ethernet frame less the headers, and the window above which nobody gains.
+        tftp_blksize: 1468,
+        tftp_windowsize: 64,
         secure_boot: false,
         strategy: StrategyChoice::Auto,
         rom_menu: false,

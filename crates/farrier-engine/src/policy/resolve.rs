@@ -43,6 +43,8 @@ pub struct Origins {
     pub enrolment: Origin,
     pub first_loader: Origin,
     pub ipxe_variant: Origin,
+    pub tftp_blksize: Origin,
+    pub tftp_windowsize: Origin,
     pub secure_boot: Origin,
     pub strategy: Origin,
     pub rom_menu: Origin,
@@ -78,6 +80,9 @@ pub fn resolve(snapshot: &Snapshot, machine: Option<&Machine>, rules: &[Judged<'
     let (enrolment, enrolment_origin) = layers.pick(|s| s.enrolment, default.enrolment);
     let (first_loader, first_loader_origin) = layers.pick(|s| s.first_loader, default.first_loader);
     let (ipxe_variant, ipxe_variant_origin) = layers.pick(|s| s.ipxe_variant, default.ipxe_variant);
+    let (tftp_blksize, tftp_blksize_origin) = layers.pick(|s| s.tftp_blksize, default.tftp_blksize);
+    let (tftp_windowsize, tftp_windowsize_origin) =
+        layers.pick(|s| s.tftp_windowsize, default.tftp_windowsize);
     let (strategy, strategy_origin) = layers.pick(|s| s.strategy, default.strategy);
     let (rom_menu, rom_menu_origin) = layers.pick(|s| s.rom_menu, default.rom_menu);
     // What the machine's agent found is known better than what anybody assumes from afar.
@@ -98,6 +103,8 @@ pub fn resolve(snapshot: &Snapshot, machine: Option<&Machine>, rules: &[Judged<'
             enrolment,
             first_loader,
             ipxe_variant,
+            tftp_blksize,
+            tftp_windowsize,
             secure_boot,
             strategy,
             rom_menu,
@@ -111,6 +118,8 @@ pub fn resolve(snapshot: &Snapshot, machine: Option<&Machine>, rules: &[Judged<'
             enrolment: enrolment_origin,
             first_loader: first_loader_origin,
             ipxe_variant: ipxe_variant_origin,
+            tftp_blksize: tftp_blksize_origin,
+            tftp_windowsize: tftp_windowsize_origin,
             secure_boot: secure_boot_origin,
             strategy: strategy_origin,
             rom_menu: rom_menu_origin,

@@ -55,6 +55,12 @@ pub(super) fn effective(
         ("enrolment", word(&p.enrolment), &o.enrolment),
         ("first_loader", word(&p.first_loader), &o.first_loader),
         ("ipxe_variant", word(&p.ipxe_variant), &o.ipxe_variant),
+        ("tftp_blksize", p.tftp_blksize.to_string(), &o.tftp_blksize),
+        (
+            "tftp_windowsize",
+            p.tftp_windowsize.to_string(),
+            &o.tftp_windowsize,
+        ),
         ("secure_boot", p.secure_boot.to_string(), &o.secure_boot),
         ("strategy", word(&p.strategy), &o.strategy),
         ("rom_menu", p.rom_menu.to_string(), &o.rom_menu),
