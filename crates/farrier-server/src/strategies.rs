@@ -18,8 +18,14 @@ pub struct Strategies {
 
 #[derive(Debug, Default)]
 struct Inner {
-    known: HashMap<MacAddr, Kept>,
-    strangers: HashMap<MacAddr, Kept>,
+    known: Table,
+    strangers: Table,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    kept: HashMap<MacAddr, Kept>,
+    swept: Option<WallTime>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -40,16 +46,16 @@ impl Strategies {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         // A stranger becomes a machine in the midst of its boot.
         let before = match known {
-            true => inner.known.get(&mac).copied(),
+            true => inner.known.kept.get(&mac).copied(),
             false => None,
         };
-        let before = before.or_else(|| inner.strangers.get(&mac).copied());
+        let before = before.or_else(|| inner.strangers.kept.get(&mac).copied());
         let (trial, change) = given.offer(before.map(|kept| kept.trial), now);
         let table = match known {
             true => &mut inner.known,
             false => &mut inner.strangers,
         };
-        put(table, mac, Kept { trial, at: now });
+        table.put(mac, Kept { trial, at: now });
         (trial.strategy, change)
     }
 
@@ -80,38 +86,58 @@ impl Strategies {
     pub fn forget(&self, macs: &[MacAddr]) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         for mac in macs {
-            inner.known.remove(mac);
-            inner.strangers.remove(mac);
+            inner.known.kept.remove(mac);
+            inner.strangers.kept.remove(mac);
         }
     }
 
     fn trial(&self, mac: MacAddr) -> Option<Trial> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = inner.known.get(&mac).or_else(|| inner.strangers.get(&mac));
+        let stranger = || inner.strangers.kept.get(&mac);
+        let kept = inner.known.kept.get(&mac).or_else(stranger);
         kept.map(|kept| kept.trial)
     }
 
     fn change(&self, mac: MacAddr, change: impl Fn(&mut Trial)) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let Inner { known, strangers } = &mut *inner;
-        let both = [known.get_mut(&mac), strangers.get_mut(&mac)];
+        let both = [known.kept.get_mut(&mac), strangers.kept.get_mut(&mac)];
         both.into_iter()
             .flatten()
             .for_each(|kept| change(&mut kept.trial));
     }
 }
 
-fn put(table: &mut HashMap<MacAddr, Kept>, mac: MacAddr, kept: Kept) {
-    if table.len() >= MAX && !table.contains_key(&mac) {
-        table.retain(|_, old| kept.at.since(old.at) < KEPT);
+impl Table {
+    fn put(&mut self, mac: MacAddr, new: Kept) {
+        if let Some(kept) = self.kept.get_mut(&mac) {
+            *kept = new;
+            return;
+        }
+        if self.kept.len() >= MAX {
+            self.sweep(new.at);
+        }
+        if self.kept.len() < MAX {
+            self.kept.insert(mac, new);
+        }
     }
-    if table.len() < MAX || table.contains_key(&mac) {
-        table.insert(mac, kept);
+
+    /// A flood must not cost a walk through the table for each of its packets.
+    fn sweep(&mut self, now: WallTime) {
+        if self
+            .swept
+            .is_some_and(|swept| now.since(swept) < SWEEP_EACH)
+        {
+            return;
+        }
+        self.swept = Some(now);
+        self.kept.retain(|_, old| now.since(old.at) < KEPT);
     }
 }
 
 /// More than a storm of ten thousand machines.
 const MAX: usize = 16_384;
+const SWEEP_EACH: Duration = Duration::from_secs(5);
 /// Under pressure only those that asked within this are kept.
 const KEPT: Duration = Duration::from_secs(120);
 
@@ -166,11 +192,11 @@ mod tests {
         for n in 2..2 * MAX {
             strategies.offer(mac(n), false, &GIVEN, at(13));
         }
-        let strangers = strategies.inner.lock().unwrap().strangers.len();
+        let strangers = strategies.inner.lock().unwrap().strangers.kept.len();
         assert_eq!(strangers, MAX);
         assert_eq!(asks(&strategies, 1, true, &[30]), Strategy::C);
         // Later ones take the places of those that went away.
         strategies.offer(mac(3 * MAX), false, &GIVEN, at(300));
-        assert_eq!(strategies.inner.lock().unwrap().strangers.len(), 1);
+        assert_eq!(strategies.inner.lock().unwrap().strangers.kept.len(), 1);
     }
 }
