@@ -138,6 +138,19 @@ options = { ntp-servers = "10.77.0.6", host-name = "kept", domain-search = { sen
         "{lease}"
     );
     assert_eq!(option(&lease, "dhcp-lease-time"), Some("3600"), "{lease}");
+
+    // The dry run says which place each of them comes from.
+    let said = ["policy", "explain", "--mac", "52:54:00:77:20:20"];
+    let said = [&said[..], &["--firmware", "bios"]].concat();
+    let explained = run.site.farrier(&said).unwrap();
+    for line in [
+        "option ntp-servers (42) = 10.77.0.6, from reservation",
+        "option time-offset (2) = -3600, from subnet",
+        "option interface-mtu (26) = 1400, from all networks",
+    ] {
+        assert!(explained.contains(line), "{line} in\n{explained}");
+    }
+    assert!(!explained.contains("domain-search"), "{explained}");
 }
 
 /// T9: what each architecture is told on the wire: options 1, 3, 6, 15, 43, 54, 60, 66, 67, and 93 understood.

@@ -141,6 +141,14 @@ fn firmware(kinds: &[ExplainedFirmware]) -> String {
         ]);
     }
     let mut text = table.to_string();
+    // Where its class depends on the firmware, they are not the same for all.
+    if let [first, rest @ ..] = kinds
+        && rest.iter().all(|other| other.options == first.options)
+    {
+        for option in &first.options {
+            text.push_str(&format!("option {}\n", shown(option)));
+        }
+    }
     if let [only] = kinds {
         text.push('\n');
         text.push_str(&steps(&only.rules));
@@ -195,6 +203,7 @@ mod tests {
                 last_seen: true,
                 decision: "Load undionly.".to_owned(),
                 answer: "the file name".to_owned(),
+                options: vec!["routers (3) = 10.0.0.1, from subnet".to_owned()],
                 rules: Vec::new(),
             }],
             effective: vec![EffectiveSetting {
@@ -207,6 +216,7 @@ mod tests {
             text,
             "FIRMWARE                       GETS            AS\n\
              BIOS x86-64 by PXE  last seen  Load undionly.  the file name\n\
+             option routers (3) = 10.0.0.1, from subnet\n\
              \nRULE    WHY\n\
              \nThen, when its loader asks:\n\
              Start from the local disk.\n\n\

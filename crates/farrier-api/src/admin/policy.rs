@@ -168,6 +168,9 @@ pub struct ExplainedFirmware {
     pub decision: String,
     /// `from DHCP`, `from ProxyDHCP`: how the boot file is named to it.
     pub answer: String,
+    /// The DHCP options that were set for it, each with where it was set; empty while it holds no address of ours.
+    #[serde(default)]
+    pub options: Vec<String>,
     pub rules: Vec<ExplainedRule>,
 }
 

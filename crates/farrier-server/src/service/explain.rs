@@ -1,8 +1,8 @@
 //! The dry run: what a machine would get if it booted now, stage by stage, by the functions that decide in earnest.
 
 use farrier_api::admin::{ExplainQuery, Explained, ExplainedFirmware, ExplainedRule};
-use farrier_engine::MacAddr;
 use farrier_engine::facts::BootFacts;
+use farrier_engine::lease::LeaseBook;
 use farrier_engine::model::{Arch, FirmwareKind, Machine};
 use farrier_engine::policy::{
     self, Boot, DhcpAction, Explanation, Known, ScriptAction, Service, decide_dhcp, decide_script,
@@ -10,6 +10,7 @@ use farrier_engine::policy::{
 };
 use farrier_engine::strategy::{Given, Standing, order};
 use farrier_engine::task::Task;
+use farrier_engine::{MacAddr, parameter};
 use farrier_proto::reply::BootStyle;
 use farrier_proto::wire::dhcpv4::{Message, MessageType, Xid};
 use farrier_proto::wire::option;
@@ -146,8 +147,25 @@ impl Asked<'_> {
             last_seen: kind.last_seen,
             decision: decision_words,
             answer,
+            options: self.options(&facts),
             rules: steps(decision.explanation),
         })
+    }
+
+    /// The options for the address that it holds.
+    fn options(&self, facts: &BootFacts) -> Vec<String> {
+        let core = &self.desk.core;
+        let held = |book: &mut LeaseBook| book.address_of(now(), self.mac);
+        let Some(ip) = core.leases.with_book(held) else {
+            return Vec::new();
+        };
+        let classes = core.classes.judge(facts, self.machine);
+        let Some(subnet) = core.leases.subnet_of(ip) else {
+            return Vec::new();
+        };
+        let layers = subnet.layers(ip, core.classes.options(classes));
+        let options = parameter::effective(&layers).into_iter();
+        options.map(ToString::to_string).collect()
     }
 
     fn standing(&self, service: Service) -> Standing {
