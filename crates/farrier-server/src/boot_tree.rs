@@ -20,12 +20,12 @@
 mod media;
 mod ram_disks;
 mod scripts;
+mod told;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use farrier_engine::catalogue::{Catalogue, Loader, LoaderFile, LoaderKind};
@@ -33,18 +33,15 @@ use farrier_engine::facts::without_board_folder;
 use farrier_engine::model::FirmwareKind;
 use farrier_engine::policy::resolve;
 use farrier_engine::script::Url;
-use farrier_engine::silence::Awaited;
-use farrier_engine::timeline::{Entry, Kind, Transfer, TransferEnd};
+use farrier_engine::timeline::Entry;
 use farrier_engine::{Reason, WallTime};
 use farrier_proto::MacAddr;
-use farrier_proto::session::tftp_transfer::{Event, Phase};
 use farrier_proto::wire::dhcpv6::mac_of_link_local;
-use farrier_proto::wire::tftp::TransferOptions;
 
 use crate::core::{Core, now};
 use crate::media::shelf::Shelf;
 use crate::neighbours::Neighbours;
-use crate::sightings::{SMALL_BLOCK, Takes};
+use crate::sightings::Takes;
 
 pub(crate) use scripts::tftp;
 
@@ -310,93 +307,6 @@ impl BootTree {
         })
     }
 
-    /// Records a name that is not there. Loaders probe for many; only what is not expected is news.
-    pub fn missed(&self, name: &str, asker: Asker, missing: &Missing) {
-        if *missing == Missing::Expected {
-            return;
-        }
-        self.record(asker, |machine| {
-            let ended = ended("TFTP", name, 0, Duration::ZERO, TransferEnd::NotFound, None);
-            Entry::transfer(machine, now(), &ended)
-        });
-    }
-
-    /// Records the end of a TFTP transfer.
-    pub fn transferred(&self, served: &Served, asker: Asker, event: &Event) {
-        self.transferred_by("TFTP", served, asker, event);
-    }
-
-    /// The same for a transfer by another name.
-    pub fn transferred_by(&self, by: &'static str, served: &Served, asker: Asker, event: &Event) {
-        let (end, bytes, took, said) = match event {
-            Event::Done {
-                bytes, duration, ..
-            } => (TransferEnd::Done, *bytes, *duration, None),
-            Event::Probe => return,
-            Event::ClientError { text, .. } => {
-                (TransferEnd::Aborted, 0, Duration::ZERO, Some(text.as_str()))
-            }
-            // Only the last ACK is missing: loaders that start at once do not send it.
-            Event::TimedOut {
-                phase: Phase::Closing,
-            } => (
-                TransferEnd::Done,
-                served.content.len() as u64,
-                Duration::ZERO,
-                None,
-            ),
-            Event::TimedOut { .. } => (TransferEnd::TimedOut, 0, Duration::ZERO, None),
-        };
-        if end == TransferEnd::Done && served.loader {
-            self.loaded(asker, served);
-        }
-        self.record(asker, |machine| {
-            Entry::transfer(
-                machine,
-                now(),
-                &ended(by, &served.name, bytes, took, end, said),
-            )
-        });
-    }
-
-    /// Counts a boot program that went out whole, and watches whether it is run.
-    pub fn loaded(&self, asker: Asker, served: &Served) {
-        let Some(mac) = self.mac_of(asker.ip) else {
-            return;
-        };
-        let at = now();
-        self.core.sightings.loaded(mac, at);
-        if !served.unsigned {
-            return self.core.silences.expect(mac, Awaited::Loader, at);
-        }
-        self.core.sightings.sent_unsigned(mac, at);
-        let (core, name) = (Arc::clone(&self.core), served.name.clone());
-        tokio::spawn(async move {
-            tokio::time::sleep(SILENCE).await;
-            if core.sightings.unheard_since(mac, at) {
-                tell_of_refusal(&core, mac, &name);
-            }
-        });
-    }
-
-    /// Puts something on the timeline of whoever has this address.
-    pub fn record(
-        &self,
-        asker: Asker,
-        entry: impl FnOnce(farrier_engine::model::MachineId) -> Entry,
-    ) {
-        let Some(mac) = self.mac_of(asker.ip) else {
-            return;
-        };
-        let machines = self.core.fleet.candidates(&[mac], None);
-        let machine = if machines.len() == 1 {
-            machines.first()
-        } else {
-            None
-        };
-        self.core.tell_of(mac, machine.map(AsRef::as_ref), entry);
-    }
-
     fn mac_of(&self, ip: IpAddr) -> Option<MacAddr> {
         let leased = match ip {
             IpAddr::V4(ip) => self.core.leases.holder(ip, now()),
@@ -426,31 +336,6 @@ impl BootTree {
         (policy.tftp_blksize, policy.tftp_windowsize)
     }
 
-    /// A transfer was agreed on and not one block of it arrived: the next one gets what every path carries.
-    pub fn stalled(&self, served: &Served, asker: Asker, agreed: &TransferOptions) {
-        let (blksize, windowsize) = (agreed.blksize.unwrap_or(SMALL_BLOCK), agreed.windowsize);
-        let window = windowsize.filter(|blocks| *blocks > 1);
-        if blksize <= SMALL_BLOCK && window.is_none() {
-            return;
-        }
-        if let Some(mac) = self.mac_of(asker.ip) {
-            self.core.sightings.stalled(mac, now());
-        }
-        let window = window.map_or_else(String::new, |blocks| format!(", {blocks} at a time"));
-        let text = format!(
-            "The transfer of {} stalled at blocks of {blksize} bytes{window}: none arrived. The next ones have \
-             {SMALL_BLOCK} bytes, one at a time.",
-            served.name
-        );
-        self.record(asker, |machine| Entry {
-            machine,
-            at: now(),
-            kind: Kind::Warning,
-            text,
-            details: Vec::new(),
-        });
-    }
-
     /// The hardware address behind an address: as the kernel learned it, or as the address itself tells.
     fn card(&self, ip: IpAddr) -> Option<MacAddr> {
         match ip {
@@ -478,42 +363,4 @@ fn find<'a>(catalogue: &'a Catalogue, parts: &[&str]) -> Option<&'a Loader> {
             .or_else(|| catalogue.iter().find(beside));
     }
     catalogue.by_file_name(file)
-}
-
-/// What a person sees on the screen for a moment only, if at all.
-fn tell_of_refusal(core: &Core, mac: MacAddr, name: &str) {
-    let machines = core.fleet.candidates(&[mac], None);
-    let machine = machines.first().filter(|_| machines.len() == 1);
-    let text = format!(
-        "{name} was fetched whole and did not run. It is not signed, so firmware with Secure Boot refuses it: the \
-         next boot is offered a signed one."
-    );
-    core.tell_of(mac, machine.map(AsRef::as_ref), |machine| Entry {
-        machine,
-        at: now(),
-        kind: Kind::Warning,
-        text,
-        details: Vec::new(),
-    });
-}
-
-/// A loader says its first word within a second or two; emulated ones need ten.
-const SILENCE: Duration = Duration::from_secs(20);
-
-fn ended<'a>(
-    by: &'static str,
-    name: &'a str,
-    bytes: u64,
-    took: Duration,
-    end: TransferEnd,
-    said: Option<&'a str>,
-) -> Transfer<'a> {
-    Transfer {
-        by,
-        name,
-        bytes,
-        took,
-        end,
-        said,
-    }
 }

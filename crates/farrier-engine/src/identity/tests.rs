@@ -1,4 +1,3 @@
-
 use super::*;
 use crate::WallTime;
 use crate::model::{Registration, SystemInfo};

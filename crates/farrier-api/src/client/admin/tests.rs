@@ -1,4 +1,3 @@
-
 use super::{AdminAddress, AdminClient, CaPin, add_query};
 use crate::admin::{MachineQuery, Registration};
 

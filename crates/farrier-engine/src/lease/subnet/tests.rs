@@ -1,4 +1,3 @@
-
 use farrier_proto::MacAddr;
 
 use super::*;

@@ -1,4 +1,3 @@
-
 use super::*;
 use crate::wire::dhcpv6_option::ELAPSED_TIME;
 

@@ -1,4 +1,3 @@
-
 use super::*;
 
 fn options(blksize: u16, tsize: u64, timeout: u8, windowsize: u16) -> TransferOptions {

@@ -1,4 +1,3 @@
-
 use farrier_engine::model::Disk;
 use farrier_engine::task::DiskSelector;
 
