@@ -80,7 +80,11 @@ impl Vacancy {
                 break;
             }
         }
-        let found = lock(&self.seen).found(ip);
+        let mut seen = lock(&self.seen);
+        let found = seen.found(ip);
+        if way == Way::Relayed && is_new && Instant::now() >= until {
+            seen.ended(ip);
+        }
         found.filter(|found| found.mac != Some(client))
     }
 
@@ -153,6 +157,8 @@ struct Seen {
     questions: HashMap<Ipv4Addr, Question>,
     /// Which addresses each host has claimed, to know routers that answer for all.
     claims: HashMap<MacAddr, HashSet<Ipv4Addr>>,
+    /// Addresses behind relays that answered, one after the other without one that did not.
+    echoes: usize,
     swept: Option<Instant>,
 }
 
@@ -160,6 +166,8 @@ struct Seen {
 struct Question {
     asked: Instant,
     found: Option<Squatter>,
+    /// Something answered, believed or not.
+    heard: bool,
     changed: Arc<Notify>,
 }
 
@@ -195,6 +203,7 @@ impl Seen {
         let question = Question {
             asked: now,
             found: None,
+            heard: false,
             changed: Arc::clone(&changed),
         };
         self.questions.insert(ip, question);
@@ -229,9 +238,24 @@ impl Seen {
                 tracing::warn!(%mac, "a host answers ARP for many addresses and is not believed");
                 return;
             }
+        } else if !std::mem::replace(&mut question.heard, true) {
+            self.echoes = self.echoes.saturating_add(1);
+            if self.echoes > MAX_ECHOES {
+                tracing::warn!(%ip, "every address behind the relays answers, as some firewalls do: it is not believed");
+                return;
+            }
+        } else if question.found.is_none() {
+            return;
         }
         question.found = Some(Squatter { mac });
         question.changed.notify_waiters();
+    }
+
+    /// The time to answer for an address behind a relay is over.
+    fn ended(&mut self, ip: Ipv4Addr) {
+        if self.questions.get(&ip).is_some_and(|asked| !asked.heard) {
+            self.echoes = 0;
+        }
     }
 
     /// Forgets what is old, now and then.
@@ -263,6 +287,8 @@ const SWEEP_EACH: Duration = Duration::from_secs(5);
 const MAX_QUESTIONS: usize = 16_384;
 /// A host with more addresses of ours than this is a router with proxy ARP.
 const MAX_CLAIMS: usize = 3;
+/// So many hosts in a row with addresses of our ranges are no hosts but one that answers for all.
+const MAX_ECHOES: usize = 16;
 /// Invented hardware addresses are not kept without end.
 const MAX_CLAIMANTS: usize = 4096;
 
@@ -319,6 +345,27 @@ mod tests {
         seen.begin(ip(20), later);
         seen.claimed(ip(20), Some(mac(200)), later);
         assert_eq!(seen.found(ip(20)), None, "it is still known for what it is");
+    }
+
+    #[test]
+    fn a_firewall_that_answers_for_all_behind_a_relay_does_not_empty_the_range() {
+        let (mut seen, start) = (Seen::default(), Instant::now());
+        let mut ask = |last: u8, answered: bool| {
+            seen.begin(ip(last), start);
+            if answered {
+                seen.claimed(ip(last), None, start);
+                seen.claimed(ip(last), None, start);
+            }
+            seen.ended(ip(last));
+            seen.found(ip(last)).is_some()
+        };
+        let believed = (1..=40).filter(|last| ask(*last, true));
+        assert_eq!(believed.count(), MAX_ECHOES);
+        assert!(!ask(50, false));
+        assert!(
+            ask(51, true),
+            "one that is free shows that it is no firewall"
+        );
     }
 
     #[test]
