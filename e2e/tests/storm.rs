@@ -42,6 +42,9 @@ impl Storm {
         server.wire(&clients, (SERVER, 16), (CLIENTS, 16))?;
         server.ip(["route", "add", "10.80.0.0/16", "via", "10.79.0.2"])?;
         clients.ip(["route", "add", "local", "10.80.0.0/16", "dev", "lo"])?;
+        // One host stands for all of them; its kernel would answer the server's probes for addresses nobody has yet.
+        let quiet = "echo 1 > /proc/sys/net/ipv4/icmp_echo_ignore_all";
+        run(clients.command("sh").args(["-c", quiet]))?;
         let text = format!(
             "data_dir = {:?}\n[admin]\nlisten = \"127.0.0.1:8443\"\n[[interface]]\nname = \"wire0\"\nmode = \"{mode}\"\n\
              [[subnet]]\nnetwork = \"10.79.0.0/16\"\npools = [\"10.79.16.0-10.79.16.255\"]\n\
