@@ -126,7 +126,7 @@ impl BootPort {
         let outcome = asked.answer().await;
         asked.leave_in_peace(&outcome).await;
         asked.record(&outcome);
-        asked.remember(&outcome);
+        asked.remember(&outcome, datagram.len());
         asked.note_sign(&outcome);
         outcome
     }

@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use crate::boot_tree::{self, Urls};
 use crate::config::{Mode, Subnet6Config};
 use crate::core::{Core, Recognised, now};
+use crate::exchanges::Exchange;
 
 /// All_DHCP_Relay_Agents_and_Servers.
 pub const ALL_SERVERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
@@ -90,8 +91,9 @@ impl Boot6Port {
             return Outcome::Ignore(Reason::NoSubnet);
         };
         let mac = packet.client_mac(*source.ip());
-        let answered = Asked::new(self, subnet, &packet.message, mac).answer();
-        match answered {
+        let asked = Asked::new(self, subnet, &packet.message, mac);
+        let (exchange, answered) = (asked.exchange(datagram.len()), asked.answer());
+        let outcome = match answered {
             Ok(message) => {
                 let port = if packet.relays.is_empty() {
                     CLIENT_PORT
@@ -104,7 +106,19 @@ impl Boot6Port {
                 Outcome::Reply { bytes, to }
             }
             Err(reason) => Outcome::Ignore(reason),
+        };
+        if let Some(exchange) = exchange {
+            let answered = match &outcome {
+                Outcome::Reply { bytes, .. } => bytes.len(),
+                Outcome::Ignore(_) => 0,
+            };
+            let exchange = Exchange {
+                answered,
+                ..exchange
+            };
+            self.core.exchanges.saw(&exchange, now());
         }
+        outcome
     }
 }
 
@@ -140,11 +154,19 @@ impl<'a> Asked<'a> {
         }
     }
 
+    /// Who speaks here may fetch files, and so many bytes of them as are paid for (`T8`).
+    fn exchange(&self, heard: usize) -> Option<Exchange> {
+        let facts = self.facts.as_ref()?;
+        Some(Exchange {
+            mac: facts.mac,
+            address: None,
+            known: self.who.machine.is_some(),
+            heard,
+            answered: 0,
+        })
+    }
+
     fn answer(&self) -> Result<Message, Reason> {
-        if let Some(facts) = &self.facts {
-            let known = self.who.machine.is_some();
-            self.port.core.exchanges.saw(facts.mac, None, known, now());
-        }
         if !address6::is_valid(self.request, &self.server_id) {
             let to_another = self.request.server_id().is_some();
             return Err(if to_another {

@@ -189,6 +189,11 @@ impl BootTree {
         leased || core.exchanges.include(ip, self.card(ip), now)
     }
 
+    /// The bytes that may leave for what this address or its card has said by DHCP of late; asked once for each.
+    pub(crate) fn spend_exchanges(&self, ip: IpAddr) -> u64 {
+        self.core.exchanges.spend(ip, self.card(ip), now())
+    }
+
     /// Somebody asks for a file: what was awaited has come, and the packet is kept for whoever looks for it.
     pub fn asked(&self, from: SocketAddr, at: SocketAddr, packet: &[u8]) {
         if let Some(mac) = self.mac_of(from.ip()) {

@@ -18,6 +18,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::watch;
 
 use crate::core::{Core, now};
+use crate::exchanges::Exchange;
 
 /// What listens on an interface where RARP is on.
 #[derive(Debug)]
@@ -77,7 +78,14 @@ impl RarpPort {
                 self.tell(mac, |machine| {
                     Entry::address_answered(machine, now, "RARP", ip)
                 });
-                self.core.exchanges.saw(mac, Some(ip), true, now);
+                let exchange = Exchange {
+                    mac,
+                    address: Some(ip),
+                    known: true,
+                    heard: bytes.len(),
+                    answered: answer.len(),
+                };
+                self.core.exchanges.saw(&exchange, now);
             }
             Err(reason) => {
                 self.core.counters.ignored(reason, now);

@@ -29,6 +29,7 @@ use crate::bind::TFTP_PORT;
 use crate::boot_tree::{Asker, BootTree, Channel, Missing, Served};
 use alarm::Alarm;
 use allowance::Tab;
+pub(crate) use allowance::{FACTOR, on_the_wire};
 pub use multicast::MtftpGroups;
 use multicast::delivery::Asking;
 pub use multicast::mtftp::MtftpServer;
@@ -117,7 +118,7 @@ impl TftpServer {
             Err(error) => {
                 // Garbage may be a shim's.
                 if let Some(served) = self.tree.rescue(self.asker(peer)) {
-                    let client = client(self.tree.has_proven_itself(peer.ip()));
+                    let client = client(self.is_proven(peer.ip()));
                     return self.start(request, served, client).await;
                 }
                 let refusal = error.to_string();
@@ -128,7 +129,7 @@ impl TftpServer {
         };
         match self.tree.resolve(&name, self.asker(peer)).await {
             Ok(served) => {
-                let client = client(self.tree.has_proven_itself(peer.ip()));
+                let client = client(self.is_proven(peer.ip()));
                 self.start(request, served, client).await;
             }
             Err(missing) => {
@@ -141,6 +142,15 @@ impl TftpServer {
                     .await;
             }
         }
+    }
+
+    /// Whether this address has spoken with us before it asks; what it said then pays for the first blocks.
+    fn is_proven(&self, ip: IpAddr) -> bool {
+        let proven = self.tree.has_proven_itself(ip);
+        if proven {
+            self.transfers.pay(ip, self.tree.spend_exchanges(ip));
+        }
+        proven
     }
 
     async fn start(self: &Arc<Self>, request: ReadRequest, served: Served, mut client: Client) {

@@ -14,6 +14,7 @@ use farrier_proto::wire::tftp::{Multicast, Packet};
 use farrier_server::boot_tree::BootTree;
 use farrier_server::config::Groups;
 use farrier_server::core::now;
+use farrier_server::exchanges::Exchange;
 use farrier_server::transfer::{Habits, MtftpServer, StreamGroups, Streams, TftpServer, Transfers};
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
@@ -89,7 +90,14 @@ fn request(name: &str, options: &str) -> Vec<u8> {
 /// As after a DHCP exchange.
 fn prove(site: &Site, ip: Ipv4Addr) {
     let mac = MacAddr([0x52, 0x54, 0, 0, 9, 9]);
-    site.core.exchanges.saw(mac, Some(ip), false, now());
+    let exchange = Exchange {
+        mac,
+        address: Some(ip),
+        known: false,
+        heard: 300,
+        answered: 548,
+    };
+    site.core.exchanges.saw(&exchange, now());
 }
 
 async fn client(n: u8) -> UdpSocket {

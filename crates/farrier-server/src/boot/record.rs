@@ -11,6 +11,7 @@ use farrier_proto::wire::pxe::PxeVendorOptions;
 
 use super::{Asked, Outcome};
 use crate::bind::DHCP_PORT;
+use crate::exchanges::Exchange;
 
 impl Asked<'_> {
     /// What came says that the last offer was understood, unless it is the question for one.
@@ -23,14 +24,24 @@ impl Asked<'_> {
         }
     }
 
-    /// Who was answered here, or chose another server after we spoke, may fetch files (`T8`).
-    pub(super) fn remember(&self, outcome: &Outcome) {
+    /// Who was answered here, or chose another server after we spoke, may fetch files, and so many bytes of them
+    /// as were paid for (`T8`).
+    pub(super) fn remember(&self, outcome: &Outcome, heard: usize) {
         if let Outcome::Reply { .. } | Outcome::Ignore(Reason::ChoseOtherServer) = outcome {
             let own = Some(self.request.ciaddr).filter(|ciaddr| !ciaddr.is_unspecified());
             let address = own.or_else(|| self.request.requested_address());
-            let known = self.who.machine.is_some();
-            let exchanges = &self.port.core.exchanges;
-            exchanges.saw(self.facts.mac, address, known, self.now);
+            let answered = match outcome {
+                Outcome::Reply { reply, .. } => reply.encoded_len(),
+                Outcome::Ignore(_) => 0,
+            };
+            let exchange = Exchange {
+                mac: self.facts.mac,
+                address,
+                known: self.who.machine.is_some(),
+                heard,
+                answered,
+            };
+            self.port.core.exchanges.saw(&exchange, self.now);
         }
     }
 

@@ -50,6 +50,13 @@ impl Transfers {
         self.lock().peers.len()
     }
 
+    /// So many bytes of first blocks may leave for what this address has said elsewhere.
+    pub(super) fn pay(&self, ip: IpAddr, bytes: u64) {
+        if bytes > 0 {
+            self.allowance.earned(ip, bytes);
+        }
+    }
+
     pub(super) fn take(self: &Arc<Self>, peer: SocketAddr) -> Taken {
         self.take_with(peer, None)
     }

@@ -123,6 +123,8 @@ impl MtftpServer {
             self.tree.refused(asker, Reason::AddressNotProven);
             return Err((ErrorCode::NOT_DEFINED, NOT_PROVEN));
         }
+        self.transfers
+            .pay(asker.ip, self.tree.spend_exchanges(asker.ip));
         for (other, cast) in casts.iter_mut() {
             if *other != group && cast.session.has(peer) {
                 cast.session.leave(now, peer);
