@@ -1,9 +1,14 @@
 //! What a review would look at first: format, layers, lints, documentation, licences.
 
-use anyhow::Result;
-use farrier_e2e::{Steps, command::is_installed, report::say};
+use std::{path::PathBuf, process::Command};
 
-use crate::{build::cargo, layers, prose};
+use anyhow::{Context, Result, ensure};
+use farrier_e2e::{Steps, report::say};
+
+use crate::{
+    build::{cargo, target_folder},
+    layers, prose,
+};
 
 /// Runs all checks in order of speed and stops at the first that fails.
 pub(crate) fn run() -> Result<()> {
@@ -37,23 +42,41 @@ pub(crate) fn run() -> Result<()> {
             "--locked",
         ],
         |cargo| {
-            cargo.env("RUSTDOCFLAGS", "-D warnings");
+            // Private items are documented, so that links to them lead somewhere.
+            cargo.env(
+                "RUSTDOCFLAGS",
+                "-D warnings -A rustdoc::private_intra_doc_links",
+            );
         },
     )?;
     steps.step("licences, bans and sources");
-    if is_installed("cargo-deny") || home_has("cargo-deny") {
-        cargo(&["deny", "check", "bans", "licenses", "sources"], |_| {})
-    } else {
-        say("      NOT CHECKED: cargo-deny is not installed here (`cargo install cargo-deny`)");
-        Ok(())
-    }
+    let status = Command::new(cargo_deny()?)
+        .args(["deny", "check", "bans", "licenses", "sources"])
+        .status()
+        .context("cargo-deny does not start")?;
+    ensure!(status.success(), "cargo-deny found something, see above");
+    Ok(())
 }
 
-fn home_has(program: &str) -> bool {
-    std::env::var_os("CARGO_HOME").is_some_and(|home| {
-        std::path::Path::new(&home)
-            .join("bin")
-            .join(program)
-            .is_file()
-    })
+/// The version that `deny.toml` is written for, built on first use.
+fn cargo_deny() -> Result<PathBuf> {
+    let tools = target_folder()?.join("tools");
+    let program = tools.join("bin/cargo-deny");
+    let installed = Command::new(&program).arg("--version").output();
+    let current = format!("cargo-deny {CARGO_DENY}");
+    if installed.is_ok_and(|said| said.stdout.starts_with(current.as_bytes())) {
+        return Ok(program);
+    }
+    say("      builds cargo-deny, some minutes, once");
+    let tools = tools.to_string_lossy();
+    let version = ["--version", CARGO_DENY];
+    let install = ["install", "--locked", "--quiet", "--root", &tools];
+    cargo(
+        &[&install[..], &version[..], &["cargo-deny"]].concat(),
+        |_| {},
+    )
+    .context("without cargo-deny licences, bans and sources cannot be checked; is the crate registry reachable?")?;
+    Ok(program)
 }
+
+const CARGO_DENY: &str = "0.20.2";

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`boot`] is the heart: a packet arrives, becomes facts, a decision, a reply.
 //! [`boot6`] is the same over IPv6. [`transfer`] (TFTP) and `http::boot` have the same shape. [`core`] is what all of them share: the
-//! [`fleet`] (machines and tasks), leases, images, keys, timeline. [`run`] starts and stops everything;
+//! [`fleet`] (machines and tasks), leases, images, keys, timeline. [`mod@run`] starts and stops everything;
 //! [`config`] is what it starts with.
 //!
 //! Three planes, three listeners, three routers that cannot reach one another's routes: boot (plain HTTP,

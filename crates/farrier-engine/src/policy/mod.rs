@@ -36,7 +36,7 @@ use crate::model::{Arch, Machine, Registration};
 use crate::strategy::StrategyChoice;
 use crate::task::Task;
 
-/// Settings that decide a boot. Each is unset unless somebody set it; [`resolve`] says whose counts.
+/// Settings that decide a boot. Each is unset unless somebody set it; [`fn@resolve`] says whose counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {

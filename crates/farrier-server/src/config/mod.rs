@@ -1,4 +1,4 @@
-//! What the server runs with. [`file`] is what may be written, [`Config`] what is used; between them lies
+//! What the server runs with. [`mod@file`] is what may be written, [`Config`] what is used; between them lies
 //! [`Config::parse`], which reports every fault at once with key, line and remedy.
 
 mod convert;

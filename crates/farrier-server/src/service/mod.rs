@@ -1,7 +1,7 @@
 //! What people and programs can do, once: the API and the page both call this and nothing else.
 //!
 //! A [`Desk`] is the counter at which one [`Principal`] stands. Each of its methods asks
-//! [`authorize`](crate::auth::authorize) first, does the work through [`Core`], and leaves an audit entry
+//! [`authorize`] first, does the work through [`Core`], and leaves an audit entry
 //! when something changed. What destroys something is asked for twice: [`plan`] says how.
 
 mod access;
