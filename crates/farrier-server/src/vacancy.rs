@@ -82,8 +82,8 @@ impl Vacancy {
         }
         let mut seen = lock(&self.seen);
         let found = seen.found(ip);
-        if way == Way::Relayed && is_new && Instant::now() >= until {
-            seen.ended(ip);
+        if is_new && Instant::now() >= until {
+            seen.ended(ip, way);
         }
         found.filter(|found| found.mac != Some(client))
     }
@@ -157,8 +157,10 @@ struct Seen {
     questions: HashMap<Ipv4Addr, Question>,
     /// Which addresses each host has claimed, to know routers that answer for all.
     claims: HashMap<MacAddr, HashSet<Ipv4Addr>>,
-    /// Addresses behind relays that answered, one after the other without one that did not.
-    echoes: usize,
+    /// Addresses on our links that answered, one after the other without one that did not.
+    links: usize,
+    /// The same behind relays.
+    relayed: usize,
     swept: Option<Instant>,
 }
 
@@ -218,8 +220,9 @@ impl Seen {
         self.questions.get(&ip)?.found
     }
 
-    /// Somebody says that `ip` is its own. A router that answers for every address (proxy ARP) is believed a few
-    /// times only, since it would empty the pool.
+    /// Somebody says that `ip` is its own. Whoever answers for every address is believed a few times only, since it
+    /// would empty the pool: a router (proxy ARP), a firewall behind a relay, an attacker with a hardware address for
+    /// each.
     fn claimed(&mut self, ip: Ipv4Addr, mac: Option<MacAddr>, now: Instant) {
         let Some(question) = self.questions.get_mut(&ip) else {
             return;
@@ -238,10 +241,16 @@ impl Seen {
                 tracing::warn!(%mac, "a host answers ARP for many addresses and is not believed");
                 return;
             }
-        } else if !std::mem::replace(&mut question.heard, true) {
-            self.echoes = self.echoes.saturating_add(1);
-            if self.echoes > MAX_ECHOES {
-                tracing::warn!(%ip, "every address behind the relays answers, as some firewalls do: it is not believed");
+        }
+        if !std::mem::replace(&mut question.heard, true) {
+            let in_a_row = match mac {
+                Some(_) => &mut self.links,
+                None => &mut self.relayed,
+            };
+            *in_a_row = in_a_row.saturating_add(1);
+            if *in_a_row > MAX_IN_A_ROW {
+                tracing::warn!(%ip, "every address that is asked for answers, so no answer is believed; are hosts with \
+                    fixed addresses in the range?");
                 return;
             }
         } else if question.found.is_none() {
@@ -251,10 +260,13 @@ impl Seen {
         question.changed.notify_waiters();
     }
 
-    /// The time to answer for an address behind a relay is over.
-    fn ended(&mut self, ip: Ipv4Addr) {
+    /// The time to answer for an address is over.
+    fn ended(&mut self, ip: Ipv4Addr, way: Way) {
         if self.questions.get(&ip).is_some_and(|asked| !asked.heard) {
-            self.echoes = 0;
+            match way {
+                Way::Link => self.links = 0,
+                Way::Relayed => self.relayed = 0,
+            }
         }
     }
 
@@ -288,7 +300,7 @@ const MAX_QUESTIONS: usize = 16_384;
 /// A host with more addresses of ours than this is a router with proxy ARP.
 const MAX_CLAIMS: usize = 3;
 /// So many hosts in a row with addresses of our ranges are no hosts but one that answers for all.
-const MAX_ECHOES: usize = 16;
+const MAX_IN_A_ROW: usize = 16;
 /// Invented hardware addresses are not kept without end.
 const MAX_CLAIMANTS: usize = 4096;
 
@@ -356,16 +368,28 @@ mod tests {
                 seen.claimed(ip(last), None, start);
                 seen.claimed(ip(last), None, start);
             }
-            seen.ended(ip(last));
+            seen.ended(ip(last), Way::Relayed);
             seen.found(ip(last)).is_some()
         };
         let believed = (1..=40).filter(|last| ask(*last, true));
-        assert_eq!(believed.count(), MAX_ECHOES);
+        assert_eq!(believed.count(), MAX_IN_A_ROW);
         assert!(!ask(50, false));
         assert!(
             ask(51, true),
             "one that is free shows that it is no firewall"
         );
+    }
+
+    #[test]
+    fn t10_an_attacker_with_a_hardware_address_for_each_does_not_empty_the_range() {
+        let (mut seen, start) = (Seen::default(), Instant::now());
+        for last in 1..=200 {
+            seen.begin(ip(last), start);
+            seen.claimed(ip(last), Some(mac(last)), start);
+            seen.ended(ip(last), Way::Link);
+        }
+        let believed = (1..=200).filter(|last| seen.found(ip(*last)).is_some());
+        assert_eq!(believed.count(), MAX_IN_A_ROW);
     }
 
     #[test]
