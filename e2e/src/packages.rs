@@ -42,6 +42,8 @@ pub const LAB: &[&str] = &[
     "grub-common",
     "grub-pc-bin",
     "grub-efi-amd64-bin",
+    // CDs that machines start.
+    "xorriso",
     // What others capture disks with, for comparison.
     "partclone",
     "zstd",

@@ -17,6 +17,7 @@ pub mod catalogue;
 pub mod facts;
 pub mod identity;
 pub mod lease;
+pub mod medium;
 pub mod model;
 pub mod parameter;
 pub mod policy;

@@ -40,6 +40,12 @@ pub enum Reason {
     NoCodePrompt,
     /// A message that is never answered, such as DHCPRELEASE.
     NoAnswerDue,
+    /// The loader that runs can neither take this image into memory nor read it over the network.
+    MediumNeedsIpxe,
+    /// The image has nothing that this kind of firmware starts.
+    MediumNotForFirmware,
+    NoMedium,
+    NoMemdisk,
     NotABootClient,
     NotApproved,
     /// The lease could not be made durable, so it must not be acknowledged.
@@ -69,7 +75,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for the list of counters.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 43] = [
         Self::AddressInUse,
         Self::AddressNotProven,
         Self::AnswerBudget,
@@ -92,6 +98,10 @@ impl Reason {
         Self::NoSubnet,
         Self::NoCodePrompt,
         Self::NoAnswerDue,
+        Self::MediumNeedsIpxe,
+        Self::MediumNotForFirmware,
+        Self::NoMedium,
+        Self::NoMemdisk,
         Self::NotABootClient,
         Self::NotApproved,
         Self::NotStored,
@@ -137,6 +147,10 @@ impl Reason {
             Self::NoSubnet => "no_subnet",
             Self::NoCodePrompt => "no_code_prompt",
             Self::NoAnswerDue => "no_answer_due",
+            Self::MediumNeedsIpxe => "medium_needs_ipxe",
+            Self::MediumNotForFirmware => "medium_not_for_firmware",
+            Self::NoMedium => "no_medium",
+            Self::NoMemdisk => "no_memdisk",
             Self::NotABootClient => "not_a_boot_client",
             Self::NotApproved => "not_approved",
             Self::NotStored => "not_stored",
@@ -227,6 +241,18 @@ impl Reason {
                 "This entry needs a code, and this loader cannot ask for one: order it by `farrier machine boot`."
             }
             Self::NoAnswerDue => "Such a message gets no answer.",
+            Self::MediumNeedsIpxe => {
+                "This loader cannot start such an image: let iPXE be the first loader, or on UEFI use HTTP Boot."
+            }
+            Self::MediumNotForFirmware => {
+                "The image has nothing that this machine's firmware can start: `farrier media show` says what it is for."
+            }
+            Self::NoMedium => {
+                "There is no image of that name: `farrier media list` shows those that there are."
+            }
+            Self::NoMemdisk => {
+                "MEMDISK is missing: import the package syslinux-common by `farrier loader import`."
+            }
             Self::NotABootClient => "It does not ask to boot from the network.",
             Self::NotApproved => "The machine waits for approval: approve it to start its work.",
             Self::NotStored => "Its lease could not be stored: look at the disk and the database.",

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use crate::facts::{BootFacts, Protocol, Stage};
 use crate::model::{MachineId, TaskId};
 use crate::policy::{AgentPurpose, Boot, MenuEntry, ScriptAction};
-use crate::script::label;
 use crate::silence::Awaited;
 use crate::strategy::{Change, Strategy};
 use crate::{Reason, WallTime};
@@ -142,12 +141,14 @@ impl Entry {
         let (text, file) = match boot {
             Boot::Loader(file) => ("It was told to fetch a loader by TFTP.", Some(file)),
             Boot::HttpLoader(file) => ("It was told to fetch a loader by HTTP.", Some(file)),
+            Boot::Medium(_) => ("It was told to fetch a disk image by HTTP.", None),
             Boot::Script => ("It was told where its script is.", None),
         };
         let entry = Self::new(machine, at, Kind::Answered, text).with("message", message);
-        match file {
-            Some(file) => entry.with("loader", &file.id),
-            None => entry,
+        match (file, boot) {
+            (Some(file), _) => entry.with("loader", &file.id),
+            (None, Boot::Medium(name)) => entry.with("medium", name),
+            (None, _) => entry,
         }
     }
 
@@ -223,7 +224,10 @@ impl Entry {
     #[must_use]
     pub fn picked_in_rom(machine: MachineId, at: WallTime, picked: Option<MenuEntry>) -> Self {
         let text = "It asked for a boot item, as picked in its ROM's menu.";
-        let item = picked.map_or("as the policy says", label);
+        let item = picked.map_or_else(
+            || "as the policy says".to_owned(),
+            |entry| entry.to_string(),
+        );
         Self::new(machine, at, Kind::Seen, text).with("item", item)
     }
 
@@ -276,6 +280,7 @@ impl Entry {
             ),
             ScriptAction::Menu { .. } => (Kind::Answered, "It got the menu."),
             ScriptAction::LocalDisk(_) => (Kind::Answered, "It was told to start its local disk."),
+            ScriptAction::Medium { .. } => (Kind::Answered, "It was told to start a disk image."),
             ScriptAction::MemoryTest(_) => {
                 (Kind::Answered, "It was told to start the memory test.")
             }
@@ -301,6 +306,7 @@ impl Entry {
         let entry = Self::new(machine, at, kind, text);
         match action {
             ScriptAction::Agent(AgentPurpose::Task(task)) => entry.with("task", task),
+            ScriptAction::Medium { medium, .. } => entry.with("medium", medium.name),
             ScriptAction::Message { reason, .. } => entry.with("reason", reason.label()),
             _ => entry,
         }

@@ -62,6 +62,7 @@ fn debian() -> Snapshot {
             loader("snponly.efi", Arch::X86_64, FirmwareKind::Uefi),
             loader("snponly-arm64.efi", Arch::Arm64, FirmwareKind::Uefi),
         ]),
+        media: Default::default(),
         agents: [Arch::X86_64].into(),
     }
 }
@@ -84,6 +85,7 @@ fn told(facts: &BootFacts, action: &DhcpAction) -> String {
     let action = match action {
         DhcpAction::Boot(Boot::Loader(file)) => format!("loader {}", file.id),
         DhcpAction::Boot(Boot::HttpLoader(file)) => format!("loader {} by HTTP", file.id),
+        DhcpAction::Boot(Boot::Medium(name)) => format!("medium {name}"),
         DhcpAction::Boot(Boot::Script) => "script".to_owned(),
         DhcpAction::AddressOnly(reason) => format!("address only ({})", reason.label()),
         DhcpAction::Ignore(reason) => format!("nothing ({})", reason.label()),

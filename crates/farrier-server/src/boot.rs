@@ -290,6 +290,7 @@ impl Asked<'_> {
         let name = match &boot {
             Boot::Loader(file) => boot_tree::loader_path(file),
             Boot::HttpLoader(file) => urls.of(&boot_tree::loader_path(file)),
+            Boot::Medium(name) => urls.of(&format!("boot/media/{name}")),
             Boot::Script => urls.of(boot_tree::FIRST_SCRIPT),
         };
         self.tell(|machine| Entry::boot_answered(machine, self.now, self.message_name(), &boot));

@@ -314,6 +314,7 @@ impl<'a> Asked<'a> {
                 )
             }
             Boot::HttpLoader(file) => urls.of(&boot_tree::loader_path(file)),
+            Boot::Medium(name) => urls.of(&format!("boot/media/{name}")),
             Boot::Script => urls.of(boot_tree::FIRST_SCRIPT),
         };
         self.tell(|machine| Entry::boot_answered(machine, now, self.request.kind.name(), &boot));

@@ -39,10 +39,10 @@ use farrier_proto::MacAddr;
 use farrier_proto::wire::dhcpv6::mac_of_link_local;
 
 use crate::core::{Core, now};
-use crate::media::shelf::Shelf;
 use crate::neighbours::Neighbours;
 use crate::sightings::Takes;
 
+pub use media::Large;
 pub(crate) use scripts::tftp;
 
 /// The first script, as a path.
@@ -135,7 +135,6 @@ pub struct BootTree {
     core: Arc<Core>,
     /// Our own networks, whose hosts may ask.
     networks: Vec<(Ipv4Addr, u8)>,
-    media: Shelf,
     /// Which shim went out to whom and when, until its second stage did.
     shims: Mutex<HashMap<IpAddr, (String, WallTime)>>,
     /// RAM disks by what is on them and our address in their scripts.
@@ -146,11 +145,9 @@ pub struct BootTree {
 impl BootTree {
     #[must_use]
     pub fn new(core: Arc<Core>, networks: Vec<(Ipv4Addr, u8)>) -> Self {
-        let media = Shelf::new(core.config.media());
         Self {
             core,
             networks,
-            media,
             shims: Mutex::default(),
             ram_disks: Mutex::default(),
             neighbours: Neighbours::default(),

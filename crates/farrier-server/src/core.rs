@@ -27,6 +27,7 @@ use crate::exchanges::Exchanges;
 use crate::fleet::{Change, Fleet};
 use crate::leases::Leases;
 use crate::loaders::Loaders;
+use crate::media::shelf::Shelf;
 use crate::menu_codes::MenuCodes;
 use crate::packet_log::PacketLog;
 use crate::relays::Relays;
@@ -48,6 +49,8 @@ pub struct Core {
     pub fleet: Fleet,
     pub leases: Leases,
     pub loaders: Loaders,
+    /// Disk images of people's own.
+    pub media: Shelf,
     /// The site's settings as they are now. Change them with [`Core::set_site`].
     pub site: ArcSwap<Settings>,
     /// The site's groups and rules as they are now. Change them with [`Core::set_book`].
@@ -108,6 +111,7 @@ impl Core {
             &self.site.load(),
             &self.book.load(),
             &self.loaders,
+            &self.media,
         )));
         self.tell(Change::Site);
     }
@@ -220,7 +224,7 @@ impl Recognised {
 
 /// What decisions rest on.
 #[must_use]
-pub fn snapshot(site: &Settings, book: &PolicyBook, loaders: &Loaders) -> Snapshot {
+pub fn snapshot(site: &Settings, book: &PolicyBook, loaders: &Loaders, media: &Shelf) -> Snapshot {
     // The agent is built for PCs only so far.
     let agents = loaders
         .agent()
@@ -232,6 +236,7 @@ pub fn snapshot(site: &Settings, book: &PolicyBook, loaders: &Loaders) -> Snapsh
         site: site.clone(),
         groups: book.groups.clone(),
         catalogue: (*loaders.catalogue()).clone(),
+        media: (*media.media()).clone(),
         agents,
     }
 }

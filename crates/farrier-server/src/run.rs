@@ -32,6 +32,7 @@ use crate::http::serve::{Limits, serve};
 use crate::http::{admin, agent, boot as boot_http};
 use crate::leases::Leases;
 use crate::loaders::{self, Loaders};
+use crate::media::shelf::Shelf;
 use crate::menu_codes::MenuCodes;
 use crate::packet_log::PacketLog;
 use crate::plane_thread::{self, Moved};
@@ -106,6 +107,7 @@ pub async fn open(config: Config) -> anyhow::Result<(Arc<Core>, tokio::task::Joi
     let store = Store::open_local(&config.image_store(), keys, StoreOptions::default()).await?;
     let loaders = Loaders::open(config.loaders(), config.agent_files())
         .context("the loaders cannot be read")?;
+    let media = Shelf::open(config.media());
     let (changes, _) = broadcast::channel(CHANGES);
     let fleet = Fleet::load(db.clone(), changes.clone()).await?;
     let leases = Leases::load(db.clone(), config.subnets.clone(), changes.clone(), now()).await?;
@@ -114,7 +116,8 @@ pub async fn open(config: Config) -> anyhow::Result<(Arc<Core>, tokio::task::Joi
     let (timeline, storing) = Recorder::start(db.clone());
     let mtftp = config.tftp.mtftp.as_ref().map(|on| on.groups.clone());
     let core = Core {
-        snapshot: ArcSwap::from_pointee(snapshot(&site, &book, &loaders)),
+        snapshot: ArcSwap::from_pointee(snapshot(&site, &book, &loaders, &media)),
+        media,
         rules: ArcSwap::from_pointee(Rules::of(&book.rules)),
         book: ArcSwap::from_pointee(book),
         classes: ClassBook::of(&config.classes),

@@ -37,7 +37,7 @@ pub async fn render(core: &Core, asker: Asker, parameters: &[(String, String)]) 
         let found = parameters.iter().find(|(name, _)| name == wanted);
         found.map(|(_, value)| value.as_str())
     };
-    let choice = said("choice").and_then(script::choice);
+    let choice = said("choice").and_then(|text| text.parse::<MenuEntry>().ok());
     let choice = choice.map(|entry| Choice {
         entry,
         code: said("code").filter(|code| !code.is_empty()),

@@ -12,7 +12,7 @@ use farrier_engine::policy::Settings;
 use farrier_proto::MacAddr;
 use farrier_server::boot_tree::{Asker, BootTree, Channel, Missing, Served};
 use farrier_server::core::now;
-use farrier_server::media::floppy::{Floppy, VARIABLES};
+use farrier_server::media::floppy::{Density, Floppy, VARIABLES};
 
 use site::Site;
 
@@ -239,7 +239,7 @@ async fn floppies_get_the_machines_values_and_stay_as_they_are() {
     let data = tempfile::tempdir().unwrap();
     let media = data.path().join("media");
     std::fs::create_dir_all(&media).unwrap();
-    let mut floppy = Floppy::blank().unwrap();
+    let mut floppy = Floppy::blank(Density::High).unwrap();
     floppy.put(VARIABLES, b"").unwrap();
     std::fs::write(media.join("dos.img"), floppy.as_bytes()).unwrap();
     let site = Site::open(data.path()).await;

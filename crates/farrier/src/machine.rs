@@ -92,8 +92,9 @@ pub(crate) enum Verb {
     /// Say what a machine does at its next boots, before any task; or take that back.
     Boot {
         machine: String,
-        /// What it starts; without it, the wish is taken back.
-        entry: Option<Entry>,
+        /// What it starts: local-disk, register, memory-test, diagnostics or medium:NAME; without it, the wish is
+        /// taken back.
+        entry: Option<String>,
         /// For so many boots.
         #[arg(long, default_value_t = 1)]
         boots: u16,
@@ -121,14 +122,6 @@ pub(crate) enum State {
     Disabled,
     Pending,
     Seen,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Entry {
-    Diagnostics,
-    LocalDisk,
-    MemoryTest,
-    Register,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -232,7 +225,7 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> anyhow::Result<()> {
                 return session.done("it boots as its policy says");
             };
             let wish = NewIntent {
-                entry: entry.wire(),
+                entry: entry_of(&entry),
                 boots,
                 minutes,
                 until: until.wire(),
@@ -257,15 +250,12 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> anyhow::Result<()> {
     }
 }
 
-impl Entry {
-    fn wire(self) -> MenuEntry {
-        match self {
-            Self::Diagnostics => MenuEntry::Diagnostics,
-            Self::LocalDisk => MenuEntry::LocalDisk,
-            Self::MemoryTest => MenuEntry::MemoryTest,
-            Self::Register => MenuEntry::Register,
-        }
+/// As settings write it. The name of a medium keeps its hyphens.
+fn entry_of(text: &str) -> MenuEntry {
+    if text.starts_with("medium:") {
+        return MenuEntry(text.to_owned());
     }
+    MenuEntry(text.replace('-', "_"))
 }
 
 impl End {

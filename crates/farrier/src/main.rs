@@ -71,7 +71,7 @@ enum Command {
     /// Boot programs: iPXE, shim, GRUB, PXELINUX, memory tests.
     #[command(subcommand)]
     Loader(loader::Verb),
-    /// Floppies that machines start from memory.
+    /// Disk images that machines start: floppies, hard disks, CDs.
     #[command(subcommand)]
     Media(media::Verb),
     /// People who may use the server.
@@ -115,7 +115,7 @@ fn main() -> ExitCode {
         Command::Serve { config } => local::serve(&config),
         Command::Config(verb) => local::config(&verb),
         Command::Agent(verb) => local::agent(&verb, &options.data()),
-        Command::Media(verb) => media::run(&verb),
+        Command::Media(verb) => media::run(&verb, &options.data()),
         command => in_runtime(ask(command, options)),
     };
     exit::code(done)

@@ -1,17 +1,39 @@
-//! `farrier media`: floppies that machines start from memory.
+//! `farrier media`: disk images that machines start.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Subcommand;
-use farrier_server::media::floppy::Floppy;
+use farrier_server::media::floppy::{Density, Floppy};
+use farrier_server::media::look::look;
+use farrier_server::media::{Medium, MediumKind, MediumName, shelf, store};
+use farrier_server::ui::text::bytes;
 
+use crate::exit::Failure;
 use crate::output::{self, Table};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Images of 1.44 MB floppies. One in the folder `media` of the data folder is served as
-    /// `boot/media/NAME`; if it holds FARRIER.BAT, each machine gets that file with its own values.
+    /// Copy a floppy, hard-disk or CD image into the data folder. A running server notices within seconds; the setting
+    /// `media` puts it into menus, and `farrier machine boot MACHINE medium:NAME` starts it once.
+    Add {
+        image: PathBuf,
+        /// What it is called. Default: the name of the file.
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// List the images in the data folder, and what each can be started by.
+    List,
+    /// Show what an image is; a path is looked at where it lies.
+    Show { image: String },
+    /// Take an image out of the data folder.
+    Remove {
+        name: String,
+        /// Do it; without this, it is only said what would be removed.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Images of floppies, file by file. If one holds FARRIER.BAT, each machine gets that file with its own values.
     #[command(subcommand)]
     Floppy(FloppyVerb),
 }
@@ -19,7 +41,13 @@ pub(crate) enum Verb {
 #[derive(Debug, Subcommand)]
 pub(crate) enum FloppyVerb {
     /// Make a floppy of a folder.
-    Create { image: PathBuf, folder: PathBuf },
+    Create {
+        image: PathBuf,
+        folder: PathBuf,
+        /// 2.88 MB rather than 1.44.
+        #[arg(long)]
+        extended: bool,
+    },
     /// List what is on it.
     List { image: PathBuf },
     /// Add a file, or replace it.
@@ -34,14 +62,113 @@ pub(crate) enum FloppyVerb {
     Remove { image: PathBuf, path: String },
 }
 
-pub(crate) fn run(verb: &Verb) -> anyhow::Result<()> {
-    let Verb::Floppy(verb) = verb;
+pub(crate) fn run(verb: &Verb, data: &Path) -> anyhow::Result<()> {
+    let folder = data.join("media");
     match verb {
-        FloppyVerb::Create { image, folder } => {
+        Verb::Add { image, name } => {
+            let name = match name {
+                Some(name) => MediumName::new(name)?,
+                None => own_name(image)?,
+            };
+            let medium = store::add(&folder, image, name)
+                .with_context(|| format!("{} is not taken", image.display()))?;
+            output::data(&shown(name.as_str(), &medium))
+        }
+        Verb::List => {
+            let mut table = Table::new(["NAME", "KIND", "SIZE", "STARTS ON"]);
+            for (name, looked) in shelf::found(&folder) {
+                table.row(match looked {
+                    Ok(medium) => [
+                        name.to_string(),
+                        medium.kind.to_string(),
+                        bytes(medium.size),
+                        starts_on(&medium).to_owned(),
+                    ],
+                    Err(error) => [
+                        name.to_string(),
+                        "none".into(),
+                        "".into(),
+                        error.to_string(),
+                    ],
+                });
+            }
+            output::data(&table.to_string())
+        }
+        Verb::Show { image } => {
+            let path = match MediumName::new(image) {
+                Ok(name) if folder.join(name.as_str()).exists() => folder.join(name.as_str()),
+                _ => PathBuf::from(image),
+            };
+            let medium = look(&path).with_context(|| format!("{} is no medium", path.display()))?;
+            output::data(&shown(image, &medium))
+        }
+        Verb::Remove { name, yes } => {
+            let name = MediumName::new(name)?;
+            let medium = look(&folder.join(name.as_str()));
+            if !yes && let Ok(medium) = medium {
+                output::data(&shown(name.as_str(), &medium))?;
+                return Err(Failure::refused("nothing was removed")
+                    .hint("say --yes to remove it; menus and wishes that name it then say that it is missing")
+                    .into());
+            }
+            Ok(store::remove(&folder, name)?)
+        }
+        Verb::Floppy(verb) => floppy(verb),
+    }
+}
+
+fn own_name(image: &Path) -> anyhow::Result<MediumName> {
+    let name = image.file_name().and_then(|name| name.to_str());
+    MediumName::new(name.unwrap_or_default()).with_context(|| {
+        format!(
+            "{} needs another name; give it with --name",
+            image.display()
+        )
+    })
+}
+
+fn starts_on(medium: &Medium) -> &'static str {
+    match (medium.bios, medium.uefi) {
+        (true, true) => "BIOS, UEFI",
+        (true, false) => "BIOS",
+        (false, true) => "UEFI",
+        (false, false) => "nothing",
+    }
+}
+
+fn shown(name: &str, medium: &Medium) -> String {
+    let counted = match medium.kind {
+        MediumKind::Disk(g) => format!(
+            ", {} cylinders, {} heads, {} sectors",
+            g.cylinders, g.heads, g.sectors
+        ),
+        MediumKind::Cd | MediumKind::Floppy => String::new(),
+    };
+    format!(
+        "{name}: {} of {} ({} bytes{counted}), starts on {}",
+        medium.kind,
+        bytes(medium.size),
+        medium.size,
+        starts_on(medium)
+    )
+}
+
+fn floppy(verb: &FloppyVerb) -> anyhow::Result<()> {
+    match verb {
+        FloppyVerb::Create {
+            image,
+            folder,
+            extended,
+        } => {
             if image.exists() {
                 anyhow::bail!("{} exists; remove it first", image.display());
             }
-            write(image, &Floppy::of_folder(folder)?)
+            let density = if *extended {
+                Density::Extended
+            } else {
+                Density::High
+            };
+            write(image, &Floppy::of_folder(folder, density)?)
         }
         FloppyVerb::List { image } => {
             let mut table = Table::new(["SIZE", "FILE"]);

@@ -30,6 +30,9 @@ impl FromStr for Setting {
             "" => None,
             "yes" | "on" => Some(Value::Bool(true)),
             "no" | "off" => Some(Value::Bool(false)),
+            // Names of files, in which a hyphen is a hyphen.
+            names if name == "media" => Some(names.split(',').map(str::trim).collect()),
+            entry if entry.starts_with("medium:") => Some(Value::String(entry.to_owned())),
             word => Some(
                 serde_json::from_str(word)
                     .unwrap_or_else(|_| Value::String(word.replace('-', "_"))),
@@ -59,6 +62,10 @@ pub(crate) fn apply(settings: &Settings, changes: &[Setting]) -> Result<Settings
 pub(crate) fn pairs(settings: &Settings) -> Vec<(String, String)> {
     let text = |value: Value| match value {
         Value::String(text) => text,
+        Value::Array(names) => {
+            let names = names.iter().filter_map(Value::as_str);
+            names.collect::<Vec<_>>().join(",")
+        }
         other => other.to_string(),
     };
     fields(settings)
@@ -114,12 +121,24 @@ mod tests {
         .unwrap();
         let expected = Settings {
             menu_timeout_s: Some(9),
-            default_entry: Some(MenuEntry::LocalDisk),
+            default_entry: Some(MenuEntry("local_disk".to_owned())),
             secure_boot: Some(true),
             ..Settings::default()
         };
         assert_eq!(after, expected);
         assert_eq!(set(&[]).unwrap().menu, Some(MenuMode::Always));
+        let media = set(&[
+            "media=dos-6.img, rescue.iso",
+            "default-entry=medium:dos-6.img",
+        ])
+        .unwrap();
+        let names = vec!["dos-6.img".to_owned(), "rescue.iso".to_owned()];
+        assert_eq!(media.media, Some(names));
+        assert_eq!(
+            media.default_entry,
+            Some(MenuEntry("medium:dos-6.img".to_owned()))
+        );
+        assert!(pairs(&media).contains(&("media".to_owned(), "dos-6.img,rescue.iso".to_owned())));
     }
 
     #[test]

@@ -42,6 +42,9 @@ pub struct Settings {
     /// BIOS ROMs show the menu themselves, before any loader.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rom_menu: Option<bool>,
+    /// Disk images that the menu offers, in this order: at most 16, by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub media: Option<Vec<String>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -52,15 +55,11 @@ pub enum MenuMode {
     OnKey,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum MenuEntry {
-    LocalDisk,
-    Register,
-    MemoryTest,
-    /// What the server decided, and why.
-    Diagnostics,
-}
+/// An entry of the menu: `local_disk`, `register`, `memory_test`, `diagnostics` (what the server decided, and why), or
+/// `medium:NAME` for a disk image of people's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(transparent)]
+pub struct MenuEntry(pub String);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

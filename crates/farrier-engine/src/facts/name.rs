@@ -186,9 +186,9 @@ fn asked_again(
 ) -> BootName {
     let (mac, choice) = match rest {
         [mac] => (mac, None),
-        [mac, choice] => match script::choice(choice) {
-            Some(choice) => (mac, Some(choice)),
-            None => return BootName::Other,
+        [mac, choice] => match choice.parse() {
+            Ok(choice) => (mac, Some(choice)),
+            Err(_) => return BootName::Other,
         },
         _ => return BootName::Other,
     };

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Decision, Explanation, Known, Snapshot, UnknownMachine, resolve};
+use super::{
+    Decision, Explanation, Known, ScriptAction, Snapshot, UnknownMachine, decide_script, resolve,
+};
 use crate::catalogue::LoaderFile;
 use crate::facts::{BootFacts, Protocol, Stage};
+use crate::medium::{MediumName, MediumStart};
 use crate::model::Registration;
 use crate::{Reason, WallTime};
 
@@ -39,6 +42,8 @@ pub enum Boot {
     Loader(LoaderFile),
     /// A boot program by HTTP, for UEFI HTTP Boot.
     HttpLoader(LoaderFile),
+    /// A disk image of people's own by HTTP, of which UEFI HTTP Boot makes a RAM disk.
+    Medium(MediumName),
     /// The URL of the first script, for an iPXE that is able to run it.
     Script,
 }
@@ -180,6 +185,14 @@ fn rules(
         }
     }
 
+    if let Some(medium) = ram_disk(&facts, known, snapshot, now) {
+        told.matched(
+            "medium",
+            format!("The firmware makes a RAM disk of {medium} by itself."),
+        );
+        return Ok(Boot::Medium(medium));
+    }
+
     match snapshot.catalogue.choose(&facts, &policy) {
         Ok(loader) => {
             told.matched("loader", format!("{} {} fits.", loader.id, loader.version));
@@ -193,5 +206,27 @@ fn rules(
             told.matched("loader", format!("There is {none}."));
             Err(Reason::NoLoader)
         }
+    }
+}
+
+/// The image that this machine starts without a menu, if it asks by UEFI HTTP Boot: no loader could keep it in memory
+/// for the system on it, and the firmware can.
+fn ram_disk(
+    facts: &BootFacts,
+    known: &Known<'_>,
+    snapshot: &Snapshot,
+    now: WallTime,
+) -> Option<MediumName> {
+    let asks_by_http = facts.stage == Stage::Firmware && facts.protocol == Protocol::Http;
+    if !asks_by_http || snapshot.media.is_empty() {
+        return None;
+    }
+    match decide_script(facts, None, known, snapshot, now).action {
+        ScriptAction::Medium {
+            medium,
+            start: MediumStart::RamDisk,
+            ..
+        } => Some(medium.name),
+        _ => None,
     }
 }

@@ -5,8 +5,11 @@
 //! packets and `farrier policy explain`.
 
 mod dhcp;
+mod entry;
 mod explanation;
 mod intent;
+#[cfg(test)]
+mod medium_tests;
 mod resolve;
 mod rule;
 #[cfg(test)]
@@ -19,19 +22,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub use dhcp::{Boot, DhcpAction, LOOP_LIMIT, LOOP_WINDOW, Service, decide_dhcp};
+pub use entry::MenuEntryError;
 pub use explanation::{Explanation, Step};
 pub use intent::{BootIntent, IntentEnd, Until};
 pub use resolve::{Origin, Origins, Resolved, resolve};
 pub use rule::{Judged, PolicyBook, Rule, ShortName, ShortNameError, Verdict};
 pub use script::{
-    AGENT_LIMIT, AGENT_WINDOW, AgentPurpose, DEPLOY_LIMIT, DEPLOY_WINDOW, LocalBoot, ScriptAction,
-    decide_script,
+    AGENT_LIMIT, AGENT_WINDOW, AgentPurpose, DEPLOY_LIMIT, DEPLOY_WINDOW, LocalBoot, MenuMedium,
+    ScriptAction, decide_script,
 };
 
 use serde::{Deserialize, Serialize};
 
 use crate::WallTime;
 use crate::catalogue::Catalogue;
+use crate::medium::{Medium, MediumName};
 use crate::model::{Arch, Machine, Registration};
 use crate::strategy::StrategyChoice;
 use crate::task::Task;
@@ -62,6 +67,8 @@ pub struct Settings {
     pub strategy: Option<StrategyChoice>,
     /// BIOS ROMs show the menu themselves, before any loader.
     pub rom_menu: Option<bool>,
+    /// Disk images that the menu offers, in this order.
+    pub media: Option<Vec<MediumName>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,14 +79,17 @@ pub enum MenuMode {
     OnKey,
 }
 
+/// An entry of the menu. Its text is the same in settings, in scripts and in what they ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(try_from = "String", into = "String")]
 pub enum MenuEntry {
     LocalDisk,
     Register,
     MemoryTest,
     /// What the server decided for this machine, and why.
     Diagnostics,
+    /// A disk image of people's own.
+    Medium(MediumName),
 }
 
 /// What a machine gets that nobody has registered.
@@ -136,6 +146,7 @@ pub struct Policy {
     pub secure_boot: bool,
     pub strategy: StrategyChoice,
     pub rom_menu: bool,
+    pub media: Vec<MediumName>,
 }
 
 impl Policy {
@@ -155,6 +166,7 @@ impl Policy {
         secure_boot: false,
         strategy: StrategyChoice::Auto,
         rom_menu: false,
+        media: Vec::new(),
     };
 }
 
@@ -165,6 +177,8 @@ pub struct Snapshot {
     /// What each group of machines sets.
     pub groups: BTreeMap<ShortName, Settings>,
     pub catalogue: Catalogue,
+    /// Disk images of people's own, as they lie in the data folder.
+    pub media: BTreeMap<MediumName, Medium>,
     /// Architectures that we have an agent for.
     pub agents: BTreeSet<Arch>,
 }

@@ -48,6 +48,7 @@ pub struct Origins {
     pub secure_boot: Origin,
     pub strategy: Origin,
     pub rom_menu: Origin,
+    pub media: Origin,
 }
 
 /// A policy with the origin of each value.
@@ -85,6 +86,7 @@ pub fn resolve(snapshot: &Snapshot, machine: Option<&Machine>, rules: &[Judged<'
         layers.pick(|s| s.tftp_windowsize, default.tftp_windowsize);
     let (strategy, strategy_origin) = layers.pick(|s| s.strategy, default.strategy);
     let (rom_menu, rom_menu_origin) = layers.pick(|s| s.rom_menu, default.rom_menu);
+    let (media, media_origin) = layers.pick(|s| s.media.clone(), default.media);
     // What the machine's agent found is known better than what anybody assumes from afar.
     let own = machine
         .and_then(|machine| machine.settings.secure_boot)
@@ -108,6 +110,7 @@ pub fn resolve(snapshot: &Snapshot, machine: Option<&Machine>, rules: &[Judged<'
             secure_boot,
             strategy,
             rom_menu,
+            media,
         },
         origins: Origins {
             menu: menu_origin,
@@ -123,6 +126,7 @@ pub fn resolve(snapshot: &Snapshot, machine: Option<&Machine>, rules: &[Judged<'
             secure_boot: secure_boot_origin,
             strategy: strategy_origin,
             rom_menu: rom_menu_origin,
+            media: media_origin,
         },
     }
 }

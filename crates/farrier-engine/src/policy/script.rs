@@ -9,7 +9,8 @@ use super::{
     resolve,
 };
 use crate::catalogue::{LoaderFile, LoaderKind};
-use crate::facts::{BootFacts, Stage};
+use crate::facts::{BootFacts, Protocol, Stage};
+use crate::medium::{MEMDISK_LIMIT, Medium, MediumKind, MediumName, MediumStart};
 use crate::model::{Arch, FirmwareKind, Registration, TaskId};
 use crate::task::Work;
 use crate::{Reason, WallTime};
@@ -24,9 +25,17 @@ pub enum ScriptAction {
         timeout: Duration,
         /// Shown only if a key is pressed; otherwise the default entry runs.
         on_key: bool,
+        /// Those of the site's media that this machine can start.
+        media: Vec<MenuMedium>,
         local_disk: LocalBoot,
     },
     LocalDisk(LocalBoot),
+    /// A disk image of people's own.
+    Medium {
+        medium: MenuMedium,
+        start: MediumStart,
+        local_disk: LocalBoot,
+    },
     MemoryTest(LoaderFile),
     /// What would have been decided for a boot without a choice, and why: shown, then the local disk starts.
     Diagnostics {
@@ -45,6 +54,15 @@ pub enum ScriptAction {
         reason: Reason,
         local_disk: LocalBoot,
     },
+}
+
+/// A medium, as a menu shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct MenuMedium {
+    pub name: MediumName,
+    pub kind: MediumKind,
+    /// In bytes.
+    pub size: u64,
 }
 
 /// Why the agent is started.
@@ -115,6 +133,19 @@ struct Asked<'a> {
     /// Only the way is wanted; diagnostics as the default entry must not explain themselves for ever.
     explains: bool,
 }
+
+impl Medium {
+    fn shown(&self, name: MediumName) -> MenuMedium {
+        MenuMedium {
+            name,
+            kind: self.kind,
+            size: self.size,
+        }
+    }
+}
+
+/// What a menu has room for on 25 lines, with the other entries.
+const MAX_MEDIA: usize = 16;
 
 impl Asked<'_> {
     fn rules(&mut self, choice: Option<MenuEntry>) -> ScriptAction {
@@ -299,6 +330,7 @@ impl Asked<'_> {
             default: self.policy.default_entry,
             timeout: self.policy.menu_timeout,
             on_key,
+            media: self.media(),
             local_disk: self.local_boot(),
         }
     }
@@ -306,6 +338,7 @@ impl Asked<'_> {
     fn entry(&mut self, entry: MenuEntry) -> ScriptAction {
         match entry {
             MenuEntry::LocalDisk => ScriptAction::LocalDisk(self.local_boot()),
+            MenuEntry::Medium(name) => self.medium(name),
             MenuEntry::Register => self.agent(AgentPurpose::Register),
             MenuEntry::Diagnostics => ScriptAction::Diagnostics {
                 lines: if self.explains {
@@ -319,6 +352,66 @@ impl Asked<'_> {
                 Some(file) => ScriptAction::MemoryTest(file),
                 None => self.message("memory test", Reason::NoMemoryTest),
             },
+        }
+    }
+
+    /// The media of the policy that there are, and that this machine can start. The default entry is one of them.
+    fn media(&self) -> Vec<MenuMedium> {
+        let default = match self.policy.default_entry {
+            MenuEntry::Medium(name) if !self.policy.media.contains(&name) => Some(name),
+            _ => None,
+        };
+        let wanted = default.into_iter().chain(self.policy.media.iter().copied());
+        let fitting = wanted.filter_map(|name| {
+            let medium = self.snapshot.media.get(&name)?;
+            self.way_to_start(medium).ok()?;
+            Some(medium.shown(name))
+        });
+        fitting.take(MAX_MEDIA).collect()
+    }
+
+    fn medium(&mut self, name: MediumName) -> ScriptAction {
+        let Some(medium) = self.snapshot.media.get(&name) else {
+            return self.message("medium", Reason::NoMedium);
+        };
+        match self.way_to_start(medium) {
+            Ok(start) => ScriptAction::Medium {
+                medium: medium.shown(name),
+                start,
+                local_disk: self.local_boot(),
+            },
+            Err(reason) => self.message("medium", reason),
+        }
+    }
+
+    /// BIOS machines get small images by MEMDISK, which works under every loader and keeps the disk when the loader
+    /// is gone. What is too large for that, and everything on UEFI, iPXE reads over the network, unless the firmware
+    /// itself makes a RAM disk of it.
+    fn way_to_start(&self, medium: &Medium) -> Result<MediumStart, Reason> {
+        let is_ipxe = matches!(self.facts.stage, Stage::Ipxe { .. });
+        match self.facts.firmware {
+            Some(FirmwareKind::Bios) if medium.bios => {
+                if medium.size <= MEMDISK_LIMIT
+                    && let Some(memdisk) = self.program(LoaderKind::Memdisk)
+                {
+                    return Ok(MediumStart::Memdisk(memdisk));
+                }
+                match medium.kind {
+                    // A floppy in the network would take the place of none, and iPXE boots from hard disks.
+                    MediumKind::Floppy => Err(Reason::NoMemdisk),
+                    _ if is_ipxe => Ok(MediumStart::Network),
+                    _ if medium.size <= MEMDISK_LIMIT => Err(Reason::NoMemdisk),
+                    _ => Err(Reason::MediumNeedsIpxe),
+                }
+            }
+            Some(FirmwareKind::Uefi) if medium.uefi => match self.facts.stage {
+                Stage::Firmware if self.facts.protocol == Protocol::Http => {
+                    Ok(MediumStart::RamDisk)
+                }
+                Stage::Ipxe { .. } => Ok(MediumStart::Network),
+                _ => Err(Reason::MediumNeedsIpxe),
+            },
+            _ => Err(Reason::MediumNotForFirmware),
         }
     }
 

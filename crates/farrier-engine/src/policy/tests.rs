@@ -29,6 +29,7 @@ pub(super) fn snapshot() -> Snapshot {
             loader("local-x64", Arch::X86_64, Uefi, LoaderKind::LocalBoot),
             loader("memtest", Arch::X86_64, Uefi, LoaderKind::MemoryTest),
         ]),
+        media: BTreeMap::new(),
         agents: [Arch::X86_64].into(),
     }
 }
@@ -360,6 +361,7 @@ fn script_decisions() {
         default: MenuEntry::LocalDisk,
         timeout: Policy::DEFAULT.menu_timeout,
         on_key: true,
+        media: vec![],
         local_disk: local(),
     };
     let task_agent = Agent(AgentPurpose::Task(due.id));

@@ -72,6 +72,7 @@ pub fn rom_menu(
         return None;
     };
     let others = ITEMS.iter().map(|item| item.entry);
+    // A medium has no number of its own; the loader's menu, which the policy comes to, has them all.
     let entries = std::iter::once(default).chain(others.filter(|entry| *entry != default));
     Some(RomMenu {
         entries: entries.collect(),
@@ -158,7 +159,7 @@ fn line(entry: MenuEntry) -> BootMenuItem {
     let text = ITEMS
         .iter()
         .find(|item| item.entry == entry)
-        .map_or("", |item| item.title);
+        .map_or("Start what the policy says", |item| item.title);
     // ROMs have one character set, and it is not UTF-8.
     let printable = text.bytes().filter(|b| (b' '..=b'~').contains(b));
     BootMenuItem {
@@ -173,6 +174,7 @@ fn kind_of(entry: MenuEntry) -> BootServerType {
         MenuEntry::Register => kind::REGISTER,
         MenuEntry::MemoryTest => kind::MEMORY_TEST,
         MenuEntry::Diagnostics => kind::DIAGNOSTICS,
+        MenuEntry::Medium(_) => kind::POLICY,
     }
 }
 

@@ -3,8 +3,8 @@
 //! but the single quote itself, so every value stands between single quotes and every quote of its own is
 //! written `'\''` (GRUB manual, "Quoting").
 
-use super::page::{ITEMS, Page};
-use super::{Argument, MenuScript, NotRepresentable, Text, Url, label};
+use super::page::Page;
+use super::{Argument, MediumScript, MenuScript, NotRepresentable, Text, Url};
 use crate::Reason;
 use crate::policy::MenuEntry;
 
@@ -45,6 +45,7 @@ pub(super) fn render(page: &Page<'_>) -> Result<String, NotRepresentable> {
         Page::Agent(script) => grub.agent(script.kernel, script.initrd, script.arguments)?,
         Page::LocalDisk(_) => {}
         Page::MemoryTest { program, .. } => grub.memory_test(program)?,
+        Page::Medium(script) => grub.medium(script)?,
         Page::Menu(script) => return grub.menu(script),
         Page::Diagnostics { lines, .. } => {
             grub.echo("Farrier: what the server decides for this machine")?;
@@ -107,14 +108,32 @@ impl Grub {
         Ok(())
     }
 
+    /// MEMDISK has the head of a 16-bit kernel, and takes the image for its initial RAM disk.
+    fn medium(&mut self, script: &MediumScript<'_>) -> Result<(), NotRepresentable> {
+        let Some(memdisk) = script.memdisk else {
+            return self.message(Reason::MediumNeedsIpxe);
+        };
+        self.echo("Farrier: starting a disk image.")?;
+        let (memdisk, image) = (device_path(memdisk)?, device_path(script.image)?);
+        let words = script.memdisk_words();
+        let mut line = vec![Part::Fixed("if linux16"), Part::Quoted(&memdisk)];
+        line.extend(words.split(' ').map(Part::Quoted));
+        self.line(line)?;
+        self.fixed("then");
+        self.line([Part::Fixed("if initrd16"), Part::Quoted(&image)])?;
+        self.fixed("then boot; fi");
+        self.fixed("fi");
+        self.echo("Farrier: the disk image could not be started. The local disk starts instead.")?;
+        self.fixed("sleep 5");
+        Ok(())
+    }
+
     /// Entries other than the local disk ask the server again, by a name below that of the script.
     fn menu(mut self, script: &MenuScript<'_>) -> Result<String, NotRepresentable> {
         self.0.push_str(START_DISK);
         let title = text(script.title)?;
-        self.line([
-            Part::Fixed("set default="),
-            Part::Quoted(label(script.default)),
-        ])?;
+        let default = script.default.to_string();
+        self.line([Part::Fixed("set default="), Part::Quoted(&default)])?;
         if script.on_key {
             self.line([
                 Part::Fixed("echo 'Farrier: press Escape for the boot menu of'"),
@@ -129,21 +148,19 @@ impl Grub {
                 Part::Number(script.timeout.as_secs()),
             ])?;
         }
-        for item in ITEMS {
-            let key = item.key.to_string();
-            self.line([
-                Part::Fixed("menuentry"),
-                Part::Quoted(item.title),
-                Part::Fixed("--hotkey"),
-                Part::Quoted(&key),
-                Part::Fixed("--id"),
-                Part::Quoted(label(item.entry)),
-                Part::Fixed("{"),
-            ])?;
-            if item.entry == MenuEntry::LocalDisk {
+        for line in script.lines() {
+            let name = line.entry.to_string();
+            let key = line.key.map(String::from);
+            let mut entry = vec![Part::Fixed("menuentry"), Part::Quoted(text(&line.title)?)];
+            if let Some(key) = &key {
+                entry.extend([Part::Fixed("--hotkey"), Part::Quoted(key)]);
+            }
+            entry.extend([Part::Fixed("--id"), Part::Quoted(&name), Part::Fixed("{")]);
+            self.line(entry)?;
+            if line.entry == MenuEntry::LocalDisk {
                 self.fixed("farrier_disk");
             } else {
-                let asked = device_path(&script.script.with_segment(label(item.entry))?)?;
+                let asked = device_path(&script.script.with_segment(&line.entry.segment())?)?;
                 self.line([Part::Fixed("configfile"), Part::Quoted(&asked)])?;
             }
             self.fixed("}");

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::tests::hostile;
 use super::*;
+use crate::medium::{MediumKind, MediumName};
 
 fn server(path: &str) -> Url {
     Url::new(&format!("http://10.0.0.1:8067/{path}")).unwrap()
@@ -86,6 +87,7 @@ fn a_menu(title: &str, on_key: bool) -> Result<String, NotRepresentable> {
         timeout: Duration::from_secs(10),
         on_key,
         script: &server("boot/script/grub/x86_64-efi/52:54:00:77:00:01"),
+        media: MEDIA,
         local_disk: &LocalDisk::Exit,
     })
     .render(Language::Grub)
@@ -208,4 +210,53 @@ proptest! {
             prop_assert_eq!(shape(&script), shape(&grub_first(&server("s"), &server("s")).unwrap()));
         }
     }
+}
+
+/// Behind the four entries that every menu has.
+const MEDIA: &[MenuMedium] = &[];
+
+#[test]
+fn r3_media_are_entries_and_memdisk_takes_the_image_for_its_ram_disk() {
+    let name = MediumName::new("dos.img").unwrap();
+    let media = [MenuMedium {
+        name,
+        kind: MediumKind::Floppy,
+        size: 1_474_560,
+    }];
+    let menu = Page::Menu(MenuScript {
+        title: &Text::new("pc-17").unwrap(),
+        default: MenuEntry::Medium(name),
+        timeout: Duration::from_secs(10),
+        on_key: false,
+        script: &server("boot/script/grub/i386-pc/1"),
+        media: &media,
+        local_disk: &LocalDisk::Exit,
+    });
+    let menu = menu.render(Language::Grub).unwrap();
+    for line in [
+        "set default='medium:dos.img'",
+        "menuentry 'Start dos.img (floppy, 1474 KB)' --hotkey '1' --id 'medium:dos.img' {",
+        "configfile '(http,10.0.0.1:8067)/boot/script/grub/i386-pc/1/medium-dos.img'",
+    ] {
+        assert!(menu.lines().any(|l| l == line), "{line} in\n{menu}");
+    }
+    let memdisk = server("boot/memdisk/memdisk");
+    let start = |memdisk| {
+        Page::Medium(MediumScript {
+            image: &server("boot/media/dos.img"),
+            kind: MediumKind::Floppy,
+            memdisk,
+            local_disk: &LocalDisk::Exit,
+        })
+        .render(Language::Grub)
+        .unwrap()
+    };
+    let script = start(Some(&memdisk));
+    for line in [
+        "if linux16 '(http,10.0.0.1:8067)/boot/memdisk/memdisk' 'floppy' 'raw'",
+        "if initrd16 '(http,10.0.0.1:8067)/boot/media/dos.img'",
+    ] {
+        assert!(script.lines().any(|l| l == line), "{line} in\n{script}");
+    }
+    assert!(start(None).contains("let iPXE be the first loader"));
 }

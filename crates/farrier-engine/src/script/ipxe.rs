@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::value::{Argument, Text, Url};
+use crate::policy::MenuEntry;
 
 /// A script under construction.
 #[derive(Debug)]
@@ -19,14 +20,18 @@ pub(super) enum Part<'a> {
     /// The URL, and a query that says what was chosen and what iPXE knows of the machine.
     Ask {
         script: &'a Url,
-        choice: Option<&'static str>,
+        choice: Option<MenuEntry>,
     },
     /// The same with the setting `code`, whatever somebody typed.
     AskWithCode {
         script: &'a Url,
-        choice: &'static str,
+        choice: MenuEntry,
     },
     Argument(&'a Argument),
+    /// Its name, as a label and where one goes to.
+    Entry(MenuEntry),
+    /// `c=` and a number, as one word.
+    Named(&'static str, u64),
     Key(char),
     Millis(Duration),
 }
@@ -52,6 +57,11 @@ impl Ipxe {
                     self.ask(script, Some(choice), "code=${code:uristring}&");
                 }
                 Part::Argument(argument) => self.0.push_str(argument.as_str()),
+                Part::Entry(entry) => self.0.push_str(&entry.to_string()),
+                Part::Named(name, number) => {
+                    self.0.push_str(name);
+                    self.0.push_str(&number.to_string());
+                }
                 Part::Key(key) => self.0.push(key),
                 Part::Millis(time) => self.0.push_str(&time.as_millis().to_string()),
             }
@@ -59,7 +69,7 @@ impl Ipxe {
         self.0.push('\n');
     }
 
-    fn ask(&mut self, script: &Url, choice: Option<&'static str>, code: &'static str) {
+    fn ask(&mut self, script: &Url, choice: Option<MenuEntry>, code: &'static str) {
         self.0.push_str(script.as_str());
         self.0.push(if script.as_str().contains('?') {
             '&'
@@ -68,7 +78,7 @@ impl Ipxe {
         });
         if let Some(choice) = choice {
             self.0.push_str("choice=");
-            self.0.push_str(choice);
+            self.0.push_str(&choice.to_string());
             self.0.push('&');
         }
         self.0.push_str(code);
@@ -78,6 +88,12 @@ impl Ipxe {
     pub(super) fn label(&mut self, name: &'static str) {
         self.0.push(':');
         self.0.push_str(name);
+        self.0.push('\n');
+    }
+
+    pub(super) fn entry_label(&mut self, entry: MenuEntry) {
+        self.0.push(':');
+        self.0.push_str(&entry.to_string());
         self.0.push('\n');
     }
 

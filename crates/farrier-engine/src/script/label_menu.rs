@@ -3,8 +3,8 @@
 
 use std::fmt::Write as _;
 
+use super::NotRepresentable;
 use super::page::Page;
-use super::{NotRepresentable, label};
 use crate::Reason;
 use crate::policy::MenuEntry;
 
@@ -16,8 +16,9 @@ pub(super) fn u_boot(page: &Page<'_>) -> Result<String, NotRepresentable> {
     let (title, rest) = lines.split_first().ok_or(NotRepresentable::Length)?;
     line(&mut menu, "menu title", title)?;
     line(&mut menu, "timeout", WAIT_TENTHS)?;
-    line(&mut menu, "default", label(MenuEntry::LocalDisk))?;
-    line(&mut menu, "label", label(MenuEntry::LocalDisk))?;
+    let disk = MenuEntry::LocalDisk.to_string();
+    line(&mut menu, "default", &disk)?;
+    line(&mut menu, "label", &disk)?;
     line(&mut menu, "menu label", "Go on to the local disk")?;
     line(&mut menu, "localboot", "1")?;
     for (number, text) in rest.iter().enumerate() {
@@ -56,6 +57,7 @@ fn said(page: &Page<'_>) -> Vec<String> {
             return [title].into_iter().chain(lines).collect();
         }
         Page::AskCode(_) => told(Reason::NoCodePrompt),
+        Page::Medium(_) => told(Reason::MediumNotForFirmware),
         Page::Message { reason, .. } => told(*reason),
     };
     vec![first]

@@ -11,6 +11,7 @@ mod ipxe;
 mod label_menu;
 #[cfg(test)]
 mod label_menu_tests;
+mod medium;
 mod page;
 #[cfg(test)]
 mod parser;
@@ -25,11 +26,12 @@ use std::time::Duration;
 
 use ipxe::{Ipxe, Part};
 pub(crate) use label_menu::NO_KERNEL;
+pub use medium::{MediumScript, by_name as medium_by_name};
 pub use page::{ITEMS, Item, Language, Page};
 pub use value::{Argument, NotRepresentable, Text, Url};
 
 use crate::Reason;
-use crate::policy::MenuEntry;
+use crate::policy::{MenuEntry, MenuMedium};
 
 /// Kernel and initramfs of the agent, with their arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +54,8 @@ pub struct MenuScript<'a> {
     pub on_key: bool,
     /// Asked again, with the parameter `choice`, for entries other than the local disk.
     pub script: &'a Url,
+    /// Shown behind the entries that every menu has.
+    pub media: &'a [MenuMedium],
     pub local_disk: &'a LocalDisk,
 }
 
@@ -138,45 +142,46 @@ pub fn agent(script: &AgentScript<'_>) -> String {
 #[must_use]
 pub fn menu(script: &MenuScript<'_>) -> String {
     let mut ipxe = Ipxe::new();
-    let default = label(script.default);
+    let default = Part::Entry(script.default);
+    let lines = script.lines();
     if script.on_key {
         let prompt = Part::Fixed("Farrier: press m for the boot menu. || goto");
         ipxe.line([
             Part::Fixed("prompt --key m --timeout"),
             Part::Millis(PROMPT),
             prompt,
-            Part::Fixed(default),
+            default,
         ]);
     }
     ipxe.line([Part::Fixed("menu Farrier:"), Part::Text(script.title)]);
-    for item in ITEMS {
-        ipxe.line([
-            Part::Fixed("item --key"),
-            Part::Key(item.key),
-            Part::Fixed(label(item.entry)),
-            Part::Fixed(item.title),
-        ]);
+    for line in &lines {
+        let mut item = vec![Part::Fixed("item")];
+        if let Some(key) = line.key {
+            item.extend([Part::Fixed("--key"), Part::Key(key)]);
+        }
+        item.extend([Part::Entry(line.entry), Part::Text(&line.title)]);
+        ipxe.line(item);
     }
     ipxe.line([
         Part::Fixed("choose --default"),
-        Part::Fixed(default),
+        default,
         Part::Fixed("--timeout"),
         Part::Millis(script.timeout),
         Part::Fixed("chosen || goto"),
-        Part::Fixed(default),
+        default,
     ]);
     ipxe.line([Part::Fixed("goto ${chosen}")]);
-    let asked = ITEMS.iter().map(|item| item.entry);
+    let asked = lines.iter().map(|line| line.entry);
     for entry in asked.filter(|entry| *entry != MenuEntry::LocalDisk) {
-        ipxe.label(label(entry));
-        ask_again(&mut ipxe, script.script, Some(label(entry)));
+        ipxe.entry_label(entry);
+        ask_again(&mut ipxe, script.script, Some(entry));
     }
     ipxe.label("failed");
     ipxe.line([Part::Fixed(
         "echo Farrier: the server did not answer. The local disk starts instead.",
     )]);
     ipxe.line([Part::Fixed("sleep 5")]);
-    ipxe.label(label(MenuEntry::LocalDisk));
+    ipxe.entry_label(MenuEntry::LocalDisk);
     start_disk(&mut ipxe, script.local_disk);
     ipxe.finish()
 }
@@ -208,45 +213,6 @@ pub fn memory_test(program: &Url, local_disk: &LocalDisk) -> String {
     ipxe.finish()
 }
 
-/// Starts a disk image from memory: by MEMDISK on BIOS, as a network disk on UEFI. `iso` is a CD's.
-#[must_use]
-pub fn medium(image: &Url, memdisk: Option<&Url>, iso: bool) -> String {
-    let mut ipxe = Ipxe::new();
-    ipxe.line([Part::Fixed("ifopen ||")]);
-    ipxe.line([Part::Fixed("isset ${ip} || dhcp || goto failed")]);
-    ipxe.line([Part::Fixed("iseq ${platform} efi && goto uefi ||")]);
-    if let Some(memdisk) = memdisk {
-        let mut line = vec![Part::Fixed("kernel"), Part::Url(memdisk)];
-        line.extend(iso.then_some(Part::Fixed("iso")));
-        line.push(Part::Fixed("raw || goto failed"));
-        ipxe.line(line);
-        ipxe.line([
-            Part::Fixed("initrd"),
-            Part::Url(image),
-            Part::Fixed("|| goto failed"),
-        ]);
-        ipxe.line([Part::Fixed("boot || goto failed")]);
-    } else {
-        ipxe.line([Part::Fixed(
-            "echo Farrier: MEMDISK is missing: import the package syslinux-common.",
-        )]);
-        ipxe.line([Part::Fixed("goto failed")]);
-    }
-    ipxe.label("uefi");
-    ipxe.line([
-        Part::Fixed("sanboot --no-describe"),
-        Part::Url(image),
-        Part::Fixed("|| goto failed"),
-    ]);
-    ipxe.label("failed");
-    ipxe.line([Part::Fixed(
-        "echo Farrier: the image could not be started. The machine goes on to its next boot entry.",
-    )]);
-    ipxe.line([Part::Fixed("sleep 5")]);
-    ipxe.line([Part::Fixed("exit")]);
-    ipxe.finish()
-}
-
 /// Asks for a code; an empty line starts the local disk.
 #[must_use]
 pub fn ask_code(script: &CodeScript<'_>) -> String {
@@ -268,7 +234,7 @@ pub fn ask_code(script: &CodeScript<'_>) -> String {
         Part::Fixed("chain --replace --autofree"),
         Part::AskWithCode {
             script: script.script,
-            choice: label(script.entry),
+            choice: script.entry,
         },
         Part::Fixed("|| goto failed"),
     ]);
@@ -277,7 +243,7 @@ pub fn ask_code(script: &CodeScript<'_>) -> String {
         "echo Farrier: the server did not answer. The local disk starts instead.",
     )]);
     ipxe.line([Part::Fixed("sleep 5")]);
-    ipxe.label(label(MenuEntry::LocalDisk));
+    ipxe.entry_label(MenuEntry::LocalDisk);
     start_disk(&mut ipxe, script.local_disk);
     ipxe.finish()
 }
@@ -311,27 +277,7 @@ pub fn diagnostics(lines: &[Text], local_disk: &LocalDisk) -> String {
     ipxe.finish()
 }
 
-/// What a menu entry is called in scripts and in the parameter `choice`.
-#[must_use]
-pub fn label(entry: MenuEntry) -> &'static str {
-    match entry {
-        MenuEntry::Diagnostics => "diagnostics",
-        MenuEntry::LocalDisk => "local_disk",
-        MenuEntry::MemoryTest => "memory_test",
-        MenuEntry::Register => "register",
-    }
-}
-
-/// The entry that the parameter `choice` names.
-#[must_use]
-pub fn choice(name: &str) -> Option<MenuEntry> {
-    ITEMS
-        .iter()
-        .map(|item| item.entry)
-        .find(|entry| label(*entry) == name)
-}
-
-fn ask_again(ipxe: &mut Ipxe, script: &Url, choice: Option<&'static str>) {
+fn ask_again(ipxe: &mut Ipxe, script: &Url, choice: Option<MenuEntry>) {
     let chain = Part::Fixed("chain --replace --autofree");
     ipxe.line([
         chain,

@@ -1,8 +1,8 @@
 //! What a machine's loader is to do, in no loader's language.
 
 use super::{
-    AgentScript, CodeScript, LocalDisk, MenuScript, NotRepresentable, Text, Url, grub, label_menu,
-    pxelinux,
+    AgentScript, CodeScript, LocalDisk, MediumScript, MenuScript, NotRepresentable, Text, Url,
+    grub, label_menu, pxelinux,
 };
 use crate::Reason;
 use crate::policy::MenuEntry;
@@ -42,6 +42,7 @@ pub enum Page<'a> {
         program: &'a Url,
         local_disk: &'a LocalDisk,
     },
+    Medium(MediumScript<'a>),
     Menu(MenuScript<'a>),
     /// Shows lines until somebody presses a key or a minute is over, then starts the local disk.
     Diagnostics {
@@ -80,6 +81,7 @@ impl Page<'_> {
                 program,
                 local_disk,
             } => super::memory_test(program, local_disk),
+            Self::Medium(script) => super::medium::start(script),
             Self::Menu(script) => super::menu(script),
             Self::Diagnostics { lines, local_disk } => super::diagnostics(lines, local_disk),
             Self::AskCode(script) => super::ask_code(script),
@@ -97,7 +99,7 @@ pub struct Item {
     pub title: &'static str,
 }
 
-/// The menu, in the order in which it is shown.
+/// The entries that every menu has, in the order in which they are shown.
 pub const ITEMS: [Item; 4] = [
     Item {
         entry: MenuEntry::LocalDisk,
@@ -120,3 +122,42 @@ pub const ITEMS: [Item; 4] = [
         title: "Show what the server decides",
     },
 ];
+
+/// One line of one machine's menu.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    pub(super) entry: MenuEntry,
+    pub(super) key: Option<char>,
+    pub(super) title: Text,
+}
+
+impl MenuScript<'_> {
+    /// What every menu has, then the media, of which the first nine have a digit.
+    pub(super) fn lines(&self) -> Vec<Line> {
+        let fixed = ITEMS.iter().map(|item| Line {
+            entry: item.entry,
+            key: Some(item.key),
+            title: Text::readable(item.title),
+        });
+        let digits = ('1'..='9').map(Some).chain(std::iter::repeat(None));
+        let media = self.media.iter().zip(digits).map(|(medium, key)| Line {
+            entry: MenuEntry::Medium(medium.name),
+            key,
+            title: Text::readable(&format!(
+                "Start {} ({}, {})",
+                medium.name,
+                medium.kind,
+                size(medium.size)
+            )),
+        });
+        fixed.chain(media).collect()
+    }
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..=9_999_999 => format!("{} KB", bytes / 1000),
+        10_000_000..=9_999_999_999 => format!("{} MB", bytes / 1_000_000),
+        _ => format!("{} GB", bytes / 1_000_000_000),
+    }
+}

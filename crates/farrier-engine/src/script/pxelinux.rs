@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use super::page::{ITEMS, Page};
-use super::{Argument, MenuScript, NotRepresentable, Url, label};
+use super::page::Page;
+use super::{Argument, MediumScript, MenuScript, NotRepresentable, Url};
 use crate::Reason;
 use crate::policy::MenuEntry;
 
@@ -32,6 +32,7 @@ pub(super) fn render(page: &Page<'_>) -> Result<String, NotRepresentable> {
             // By its name, `.bin`, it would be taken for a boot sector.
             config.line("LINUX", &place(program)?)?;
         }
+        Page::Medium(script) => config.medium(script)?,
         Page::Menu(script) => config.menu(script)?,
         Page::Diagnostics { lines, .. } => {
             for line in *lines {
@@ -56,7 +57,7 @@ impl Config {
     }
 
     /// A prompt that takes the name of an entry, and `default` when nobody types.
-    fn choose(&mut self, default: &'static str, wait: Duration) -> Result<(), NotRepresentable> {
+    fn choose(&mut self, default: &str, wait: Duration) -> Result<(), NotRepresentable> {
         self.line("DEFAULT", default)?;
         self.line("PROMPT", "1")?;
         self.line("TIMEOUT", &tenths(wait))?;
@@ -69,14 +70,14 @@ impl Config {
         self.choose(LOCAL_DISK, Duration::from_secs(5))
     }
 
-    /// In words rather than by `menu.c32`, which needs three more files of exactly the same version.
+    /// In words rather than by `menu.c32`, which needs three more files of exactly the same version. Names are typed
+    /// on a keyboard that the BIOS takes for an American one, so none has a colon.
     fn menu(&mut self, script: &MenuScript<'_>) -> Result<(), NotRepresentable> {
         self.line("SAY", &format!("Farrier: {}", script.title.as_str()))?;
-        for item in ITEMS {
-            self.line(
-                "SAY",
-                &format!("  {:<12} {}", label(item.entry), item.title),
-            )?;
+        let lines = script.lines();
+        for line in &lines {
+            let name = line.entry.segment();
+            self.line("SAY", &format!("  {name:<12} {}", line.title.as_str()))?;
         }
         self.line("SAY", "Type a name and press Enter.")?;
         let wait = if script.on_key {
@@ -84,16 +85,29 @@ impl Config {
         } else {
             script.timeout
         };
-        self.choose(label(script.default), wait)?;
-        for item in ITEMS {
-            if item.entry == MenuEntry::LocalDisk {
+        self.choose(&script.default.segment(), wait)?;
+        for line in lines {
+            if line.entry == MenuEntry::LocalDisk {
                 continue;
             }
-            self.line("LABEL", label(item.entry))?;
-            let asked = place(&script.script.with_segment(label(item.entry))?)?;
+            let name = line.entry.segment();
+            self.line("LABEL", &name)?;
+            let asked = place(&script.script.with_segment(&name)?)?;
             self.line("CONFIG", &asked)?;
         }
         Ok(())
+    }
+
+    /// MEMDISK is started as a kernel, and the image is its initial RAM disk.
+    fn medium(&mut self, script: &MediumScript<'_>) -> Result<(), NotRepresentable> {
+        let Some(memdisk) = script.memdisk else {
+            return self.message(Reason::MediumNeedsIpxe);
+        };
+        self.start("medium", "Farrier: starting a disk image.")?;
+        self.line("LABEL", "medium")?;
+        self.line("LINUX", &place(memdisk)?)?;
+        self.line("INITRD", &place(script.image)?)?;
+        self.line("APPEND", &script.memdisk_words())
     }
 
     fn local_disk(mut self) -> Result<String, NotRepresentable> {

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::tests::hostile;
 use super::*;
+use crate::medium::{Geometry, MediumKind, MediumName};
 
 fn tftp(path: &str) -> Url {
     Url::new(&format!("tftp://10.0.0.1/{path}")).unwrap()
@@ -46,6 +47,11 @@ fn a_menu(title: &str, script: &Url) -> Result<String, NotRepresentable> {
         timeout: Duration::from_secs(10),
         on_key: false,
         script,
+        media: &[MenuMedium {
+            name: MediumName::new("disk.img").unwrap(),
+            kind: DISK,
+            size: 20_000_000,
+        }],
         local_disk: &LocalDisk::Exit,
     })
     .render(Language::Pxelinux)
@@ -81,6 +87,8 @@ fn the_menu_ends_by_itself_and_asks_below_its_own_name() {
         "TIMEOUT 100",
         "TOTALTIMEOUT 1800",
         "CONFIG 10.0.0.1::boot/script/pxelinux/1/register",
+        "LABEL medium-disk.img",
+        "CONFIG 10.0.0.1::boot/script/pxelinux/1/medium-disk.img",
     ] {
         assert!(config.lines().any(|l| l == line), "{line} in\n{config}");
     }
@@ -146,4 +154,33 @@ proptest! {
             prop_assert_eq!(asked.split(' ').count(), 1);
         }
     }
+}
+
+const DISK: MediumKind = MediumKind::Disk(Geometry {
+    cylinders: 20,
+    heads: 16,
+    sectors: 63,
+});
+
+#[test]
+fn r2_memdisk_is_told_how_the_disk_counts_its_sectors() {
+    let page = Page::Medium(MediumScript {
+        image: &tftp("boot/media/disk.img"),
+        kind: DISK,
+        memdisk: Some(&tftp("boot/memdisk/memdisk")),
+        local_disk: &LocalDisk::Exit,
+    });
+    assert_eq!(
+        page.render(Language::Pxelinux).unwrap(),
+        "SAY Farrier: starting a disk image.\n\
+         DEFAULT medium\n\
+         PROMPT 0\n\
+         ONERROR local_disk\n\
+         LABEL medium\n\
+         LINUX 10.0.0.1::boot/memdisk/memdisk\n\
+         INITRD 10.0.0.1::boot/media/disk.img\n\
+         APPEND harddisk c=20 h=16 s=63 raw\n\
+         LABEL local_disk\n\
+         LOCALBOOT 0\n"
+    );
 }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::parser::{self, Command};
 use super::*;
+use crate::medium::{Geometry, MediumKind, MediumName};
 
 fn url(text: &str) -> Url {
     Url::new(text).unwrap()
@@ -110,8 +111,17 @@ fn a_menu(title: &Text, default: MenuEntry, on_key: bool) -> String {
         timeout: Duration::from_secs(10),
         on_key,
         script: &server("boot/script"),
+        media: &[MenuMedium {
+            name: rescue(),
+            kind: MediumKind::Cd,
+            size: 30_000_000,
+        }],
         local_disk: &LocalDisk::Exit,
     })
+}
+
+fn rescue() -> MediumName {
+    MediumName::new("rescue-1.iso").unwrap()
 }
 
 #[test]
@@ -121,12 +131,13 @@ fn the_menu() {
     for line in [
         "menu Farrier: pc-17",
         "item --key l local_disk Start from the local disk",
+        "item --key 1 medium:rescue-1.iso Start rescue-1.iso (CD, 30 MB)",
         "choose --default local_disk --timeout 10000 chosen || goto local_disk",
         "goto ${chosen}",
     ] {
         assert!(always.lines().any(|l| l == line), "{line} in\n{always}");
     }
-    for choice in ["register", "memory_test"] {
+    for choice in ["register", "memory_test", "medium:rescue-1.iso"] {
         let ask = format!(
             ":{choice}\nchain --replace --autofree http://10.0.0.1:8080/boot/script?choice={choice}&mac="
         );
@@ -146,8 +157,14 @@ fn every_jump_has_its_label() {
     let title = Text::new("pc-17").unwrap();
     let program = LocalDisk::Program(server("local.efi"));
     let mut scripts = vec![
-        medium(&server("dos.img"), Some(&server("memdisk")), false),
-        medium(&server("cd.iso"), None, true),
+        medium_by_name(
+            &server("dos.img"),
+            MediumKind::Floppy,
+            Some(&server("memdisk")),
+        ),
+        medium_by_name(&server("cd.iso"), MediumKind::Cd, None),
+        a_medium(Some(&server("memdisk"))),
+        a_medium(None),
         first(&server("s")),
         memory_test(&server("memtest"), &program),
         local_disk(&program),
@@ -156,14 +173,13 @@ fn every_jump_has_its_label() {
         MenuEntry::LocalDisk,
         MenuEntry::MemoryTest,
         MenuEntry::Register,
+        MenuEntry::Medium(rescue()),
     ] {
         scripts.extend([
             a_menu(&title, default, false),
             a_menu(&title, default, true),
         ]);
-        assert_eq!(choice(label(default)), Some(default));
     }
-    assert_eq!(choice("rm -rf"), None);
     for script in scripts {
         let commands = commands(&script);
         let labels: Vec<_> = commands.iter().filter_map(|c| c.label.as_deref()).collect();
@@ -178,10 +194,11 @@ fn every_jump_has_its_label() {
             );
         }
         for item in commands.iter().filter(|c| c.name() == "item") {
+            let at = if item.words[1] == "--key" { 3 } else { 1 };
             assert!(
-                labels.contains(&item.words[3].as_str()),
+                labels.contains(&item.words[at].as_str()),
                 "{} in\n{script}",
-                item.words[3]
+                item.words[at]
             );
         }
     }
@@ -379,4 +396,29 @@ proptest! {
             prop_assert_eq!(bones, shape(&first(&server("s"))).0);
         }
     }
+}
+
+fn a_medium(memdisk: Option<&Url>) -> String {
+    let disk = MediumKind::Disk(Geometry {
+        cylinders: 20,
+        heads: 16,
+        sectors: 63,
+    });
+    let page = Page::Medium(MediumScript {
+        image: &server("boot/media/disk.img"),
+        kind: disk,
+        memdisk,
+        local_disk: &LocalDisk::Sanboot,
+    });
+    page.render(Language::Ipxe).unwrap()
+}
+
+#[test]
+fn r3_a_disk_image_is_kept_in_memory_or_read_over_the_network() {
+    let memory = a_medium(Some(&server("memdisk")));
+    let kernel = "kernel http://10.0.0.1:8080/memdisk harddisk c=20 h=16 s=63 raw || goto failed";
+    assert!(memory.lines().any(|l| l == kernel), "{memory}");
+    let network = a_medium(None);
+    let sanboot = "sanboot --no-describe http://10.0.0.1:8080/boot/media/disk.img || goto failed";
+    assert!(network.lines().any(|l| l == sanboot), "{network}");
 }

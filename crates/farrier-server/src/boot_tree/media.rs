@@ -1,22 +1,58 @@
 //! Images of people's own: the bytes, with a machine's own values on floppies, and the script that starts them.
 
+use std::fs::File;
+
+use axum::http::StatusCode;
 use bytes::Bytes;
 use farrier_engine::catalogue::LoaderKind;
 use farrier_engine::model::{Arch, FirmwareKind};
 use farrier_engine::script;
+use farrier_engine::timeline::{Entry, Kind};
 
 use super::{Asker, BootTree, Missing, Served, loader_path};
-use crate::media::floppy::{Floppy, SIZE};
+use crate::core::now;
+use crate::media::floppy::{Floppy, SIZES};
 use crate::media::shelf::ShelfError;
 
+/// An image that is read from the disk for each request.
+#[derive(Debug)]
+pub struct Large {
+    pub file: File,
+    pub len: u64,
+    pub content_type: &'static str,
+}
+
 impl BootTree {
+    /// What a cleaned name means, if it is an image too large to be held in memory.
+    #[must_use]
+    pub fn large_medium(&self, name: &str) -> Option<Large> {
+        let image = name.strip_prefix("boot/media/")?;
+        let (file, len) = self.core.media.large(image)?;
+        Some(Large {
+            file,
+            len,
+            content_type: content_type(image),
+        })
+    }
+
+    /// A large image goes out. Ranges of it, as iPXE reads them, would be noise on the timeline.
+    pub fn medium_fetched(&self, asker: Asker, name: &str, status: StatusCode) {
+        if status == StatusCode::OK {
+            let image = name.rsplit('/').next().unwrap_or_default();
+            self.record(asker, |machine| {
+                let text = format!("It fetches the image {image} by HTTP.");
+                Entry::new(machine, now(), Kind::Transfer, text)
+            });
+        }
+    }
+
     /// `boot/media/<image>` and `boot/media/<image>.ipxe`.
     pub(super) fn medium(&self, name: &str, asker: Asker) -> Result<Served, Missing> {
         if let Some(image) = name.strip_suffix(".ipxe") {
             return self.medium_script(image, asker);
         }
         let content = self.image(name)?;
-        let content = if content.len() == SIZE {
+        let content = if SIZES.contains(&content.len()) {
             self.own_floppy(&content, asker)?
         } else {
             content
@@ -31,7 +67,7 @@ impl BootTree {
     }
 
     fn medium_script(&self, image: &str, asker: Asker) -> Result<Served, Missing> {
-        self.image(image)?;
+        let medium = self.core.media.medium(image).map_err(missing)?;
         let url = self
             .urls(asker)
             .url("boot/media")
@@ -41,7 +77,7 @@ impl BootTree {
         let memdisk = catalogue
             .of_kind(LoaderKind::Memdisk, Arch::X86_64, FirmwareKind::Bios)
             .map(|loader| self.urls(asker).url(&loader_path(&loader.into())));
-        let script = script::medium(&url, memdisk.as_ref(), is_iso(image));
+        let script = script::medium_by_name(&url, medium.kind, memdisk.as_ref());
         Ok(Served {
             content: Bytes::from(script),
             name: format!("the script for the image {image}"),
@@ -52,10 +88,7 @@ impl BootTree {
     }
 
     fn image(&self, name: &str) -> Result<Bytes, Missing> {
-        self.media.image(name).map_err(|error| match error {
-            ShelfError::Missing => Missing::NoSuchName,
-            other => Missing::Unreadable(other.to_string()),
-        })
+        self.core.media.image(name).map_err(missing)
     }
 
     /// The server's copy stays as it is.
@@ -78,6 +111,14 @@ impl BootTree {
             // A floppy without a FAT volume is none of ours to change.
             Err(_) => Ok(content.clone()),
         }
+    }
+}
+
+fn missing(error: ShelfError) -> Missing {
+    match error {
+        ShelfError::Missing => Missing::NoSuchName,
+        ShelfError::Read(error) => Missing::Unreadable(error.to_string()),
+        other @ ShelfError::TooLarge(_) => Missing::Unreadable(other.to_string()),
     }
 }
 

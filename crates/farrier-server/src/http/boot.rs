@@ -3,11 +3,13 @@
 //! HEAD and GET alike, exact lengths, ranges, no redirects, no compression, connections kept open also after
 //! a 404 (edk2#9714, edk2#9920). Nothing here is secret, and nothing here reaches another plane.
 
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Extension, Form, Query, State};
+use axum::http::response;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
@@ -15,7 +17,7 @@ use bytes::Bytes;
 use farrier_engine::timeline::{Entry, Transfer, TransferEnd};
 use farrier_proto::wire::tftp::clean_name;
 
-use crate::boot_tree::{Asker, BootTree, Channel, Missing, Served};
+use crate::boot_tree::{Asker, BootTree, Channel, Large, Missing, Served};
 use crate::core::{Core, now};
 use crate::http::serve::Peer;
 use crate::script;
@@ -86,6 +88,13 @@ async fn serve_file(
         return not_found(&Missing::NoSuchName.to_string());
     };
     boot.tree.asked_by_http(asker.ip);
+    if let Some(large) = boot.tree.large_medium(&name) {
+        let response = from_disk(large, &headers, method == Method::HEAD);
+        if method == Method::GET {
+            boot.tree.medium_fetched(asker, &name, response.status());
+        }
+        return response;
+    }
     match boot.tree.resolve(&name, asker).await {
         Ok(served) => {
             let response = ranged(&served, &headers);
@@ -112,35 +121,79 @@ fn asker(peer: &Peer) -> Asker {
 
 /// All of it, or the one range that was asked for (RFC 9110 section 14).
 fn ranged(served: &Served, headers: &HeaderMap) -> Response {
-    let len = served.content.len();
-    let asked = headers
-        .get(header::RANGE)
-        .and_then(|value| value.to_str().ok());
-    let (status, body) = match asked.map(|range| parse_range(range, len)) {
-        None | Some(Range::Ignored) => (StatusCode::OK, served.content.clone()),
-        Some(Range::Part { start, end }) => (
-            StatusCode::PARTIAL_CONTENT,
-            served.content.slice(start..end),
-        ),
-        Some(Range::Unsatisfiable) => (StatusCode::RANGE_NOT_SATISFIABLE, Bytes::new()),
-    };
-    let mut response = Response::builder()
-        .status(status)
-        .header(header::CONTENT_TYPE, served.content_type)
-        .header(header::CONTENT_LENGTH, body.len())
-        .header(header::ACCEPT_RANGES, "bytes");
-    if let Some(Range::Part { start, end }) = asked.map(|range| parse_range(range, len)) {
-        response = response.header(
-            header::CONTENT_RANGE,
-            format!("bytes {start}-{}/{len}", end - 1),
-        );
-    } else if status == StatusCode::RANGE_NOT_SATISFIABLE {
-        response = response.header(header::CONTENT_RANGE, format!("bytes */{len}"));
-    }
-    response
-        .body(Body::from(body))
+    let (part, head) = head(served.content.len(), served.content_type, headers);
+    let body = served.content.slice(part);
+    head.body(Body::from(body))
         .unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
+
+/// Which part was asked for, and the head of the answer.
+fn head(
+    len: usize,
+    content_type: &'static str,
+    headers: &HeaderMap,
+) -> (std::ops::Range<usize>, response::Builder) {
+    let asked = headers
+        .get(header::RANGE)
+        .and_then(|value| value.to_str().ok())
+        .map_or(Range::Ignored, |range| parse_range(range, len));
+    let (status, part, told) = match asked {
+        Range::Ignored => (StatusCode::OK, 0..len, None),
+        Range::Part { start, end } => (
+            StatusCode::PARTIAL_CONTENT,
+            start..end,
+            Some(format!("bytes {start}-{}/{len}", end - 1)),
+        ),
+        Range::Unsatisfiable => (
+            StatusCode::RANGE_NOT_SATISFIABLE,
+            0..0,
+            Some(format!("bytes */{len}")),
+        ),
+    };
+    let mut head = Response::builder()
+        .status(status)
+        .header(header::CONTENT_TYPE, content_type)
+        .header(header::CONTENT_LENGTH, part.len())
+        .header(header::ACCEPT_RANGES, "bytes");
+    if let Some(told) = told {
+        head = head.header(header::CONTENT_RANGE, told);
+    }
+    (part, head)
+}
+
+/// The same of an image that nobody holds in memory: read piece by piece as the client takes it.
+fn from_disk(large: Large, headers: &HeaderMap, head_only: bool) -> Response {
+    let Ok(len) = usize::try_from(large.len) else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let (part, head) = head(len, large.content_type, headers);
+    let body = if head_only {
+        Body::empty()
+    } else {
+        let file = Arc::new(large.file);
+        Body::from_stream(futures::stream::try_unfold(part, move |rest| {
+            let file = Arc::clone(&file);
+            async move {
+                let size = rest.len().min(PIECE);
+                if size == 0 {
+                    return Ok::<_, std::io::Error>(None);
+                }
+                let at = rest.start as u64;
+                let read = tokio::task::spawn_blocking(move || {
+                    let mut piece = vec![0; size];
+                    file.read_exact_at(&mut piece, at).map(|()| piece)
+                });
+                let piece = read.await.map_err(std::io::Error::other)??;
+                Ok(Some((Bytes::from(piece), rest.start + size..rest.end)))
+            }
+        }))
+    };
+    head.body(body)
+        .unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+}
+
+/// What is read from the disk at once.
+const PIECE: usize = 256 << 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Range {

@@ -1,5 +1,5 @@
 //! Noticing that somebody else wrote into the folders: `farrier loader import` and `farrier agent build`
-//! work on files, whether the server runs or not.
+//! work on files, whether the server runs or not, and so does `farrier media`.
 
 use std::fs;
 use std::path::Path;
@@ -32,6 +32,11 @@ pub async fn watch(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
             }
         }
         read = now;
+        let looking = Arc::clone(&core);
+        if let Ok(true) = tokio::task::spawn_blocking(move || looking.media.reload()).await {
+            tracing::info!("the media have changed");
+            core.refresh();
+        }
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
             _ = stop.changed() => return,

@@ -6,8 +6,17 @@ use std::path::Path;
 
 use fatfs::{Dir, FatType, FileSystem, FormatVolumeOptions, FsOptions, ReadWriteSeek};
 
-/// 1.44 MB: 80 tracks, two sides, 18 sectors.
-pub const SIZE: usize = 2880 * 512;
+/// What can be made, and gets each machine's own values: 1.44 MB (80 tracks, two sides, 18 sectors) and 2.88 MB (36).
+pub const SIZES: [usize; 2] = [2880 * 512, 5760 * 512];
+
+/// Which of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Density {
+    /// 1.44 MB.
+    High,
+    /// 2.88 MB.
+    Extended,
+}
 
 /// If a floppy has this file, each machine gets it with its own values as `SET` lines.
 pub const VARIABLES: &str = "FARRIER.BAT";
@@ -37,14 +46,19 @@ impl Floppy {
     /// # Errors
     ///
     /// Never with memory at hand; the formatter says it could.
-    pub fn blank() -> Result<Self, FloppyError> {
-        let mut disk = Cursor::new(vec![0; SIZE]);
+    pub fn blank(density: Density) -> Result<Self, FloppyError> {
+        // As DOS formats them.
+        let (size, cluster, root, sectors) = match density {
+            Density::High => (SIZES[0], 512, 224, 18),
+            Density::Extended => (SIZES[1], 1024, 240, 36),
+        };
+        let mut disk = Cursor::new(vec![0; size]);
         let geometry = FormatVolumeOptions::new()
             .fat_type(FatType::Fat12)
-            .bytes_per_cluster(512)
-            .max_root_dir_entries(224)
+            .bytes_per_cluster(cluster)
+            .max_root_dir_entries(root)
             .media(0xf0)
-            .sectors_per_track(18)
+            .sectors_per_track(sectors)
             .heads(2)
             .drive_num(0)
             .volume_label(*b"FARRIER    ");
@@ -53,8 +67,8 @@ impl Floppy {
     }
 
     /// One with the files of a folder and of those in it.
-    pub fn of_folder(folder: &Path) -> Result<Self, FloppyError> {
-        let mut floppy = Self::blank()?;
+    pub fn of_folder(folder: &Path, density: Density) -> Result<Self, FloppyError> {
+        let mut floppy = Self::blank(density)?;
         floppy.change(|volume| copy_folder(&volume.root_dir(), folder))?;
         Ok(floppy)
     }
@@ -97,7 +111,7 @@ impl Floppy {
         copy.change(|volume| {
             let missing = |_| FloppyError::Missing(path.to_owned());
             let file = volume.root_dir().open_file(path).map_err(missing)?;
-            let read = file.take(SIZE as u64).read_to_end(&mut bytes);
+            let read = file.take(SIZES[1] as u64).read_to_end(&mut bytes);
             read.map(drop)
                 .map_err(|e| FloppyError::Read(path.to_owned(), e))
         })?;
@@ -219,11 +233,11 @@ mod tests {
         fs::create_dir(folder.path().join("DRIVERS")).unwrap();
         fs::write(folder.path().join("AUTOEXEC.BAT"), b"CALL FARRIER.BAT\r\n").unwrap();
         fs::write(folder.path().join("DRIVERS/NET.SYS"), vec![7; 5000]).unwrap();
-        let mut floppy = Floppy::of_folder(folder.path()).unwrap();
-        assert_eq!(floppy.as_bytes().len(), SIZE);
+        let mut floppy = Floppy::of_folder(folder.path(), Density::High).unwrap();
+        assert_eq!(floppy.as_bytes().len(), SIZES[0]);
         assert_eq!(
             floppy,
-            Floppy::of_folder(folder.path()).unwrap(),
+            Floppy::of_folder(folder.path(), Density::High).unwrap(),
             "the same bytes"
         );
         floppy.put("AUTOEXEC.BAT", b"REM\r\n").unwrap();
@@ -242,14 +256,25 @@ mod tests {
             Err(FloppyError::Missing(_))
         ));
         assert!(matches!(
-            floppy.put("BIG.BIN", &vec![0; SIZE]),
+            floppy.put("BIG.BIN", &vec![0; SIZES[0]]),
             Err(FloppyError::Write(..))
         ));
     }
 
     #[test]
+    fn r2_a_floppy_of_2_88_mb_holds_twice_as_much() {
+        let mut floppy = Floppy::blank(Density::Extended).unwrap();
+        assert_eq!(floppy.as_bytes().len(), 2_949_120);
+        let large = vec![7; 2_000_000];
+        floppy.put("BIG.BIN", &large).unwrap();
+        assert_eq!(floppy.file("BIG.BIN").unwrap(), large);
+        // Sectors on a track, as a BIOS reads them.
+        assert_eq!(floppy.as_bytes()[24], 36);
+    }
+
+    #[test]
     fn each_machine_gets_its_own_values_and_the_original_stays() {
-        let mut floppy = Floppy::blank().unwrap();
+        let mut floppy = Floppy::blank(Density::High).unwrap();
         let values = [
             ("FARRIER_NAME", "pc-17".to_owned()),
             ("FARRIER_EVIL", "x & DEL C:".to_owned()),
@@ -271,7 +296,7 @@ mod tests {
 
     #[test]
     fn damaged_floppies_are_refused() {
-        let mut bytes = Floppy::blank().unwrap().into_bytes();
+        let mut bytes = Floppy::blank(Density::High).unwrap().into_bytes();
         bytes[11..64].fill(0xff);
         assert!(Floppy::from_bytes(bytes).list().is_err());
         assert!(Floppy::from_bytes(Vec::new()).list().is_err());

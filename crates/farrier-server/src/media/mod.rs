@@ -1,6 +1,10 @@
-//! Disks made of files: floppies that people keep, and RAM disks that firmware starts from. All are FAT volumes,
-//! written by the crate `fatfs` in memory; nothing here opens a disk of a client.
+//! Disks made of files: media that people keep, and RAM disks that firmware starts from. FAT volumes are written by
+//! the crate `fatfs` in memory; nothing here opens a disk of a client.
 
 pub mod floppy;
+pub mod look;
 pub mod ram_disk;
 pub mod shelf;
+pub mod store;
+
+pub use farrier_engine::medium::{Medium, MediumKind, MediumName};

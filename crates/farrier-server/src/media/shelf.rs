@@ -1,19 +1,30 @@
-//! The images that people put into the data folder's `media`, served whole or by range.
+//! The images in the data folder's `media`: what each is, and its bytes, whole or by range.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
 use std::io;
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
+use farrier_engine::medium::{Medium, MediumName};
 
-/// The folder, and what was read from it lately.
+use super::look::{LookError, look};
+
+/// The folder, what was found in it, and what was read from it lately.
 #[derive(Debug)]
 pub struct Shelf {
     folder: PathBuf,
+    media: ArcSwap<BTreeMap<MediumName, Medium>>,
+    /// How the folder stood when that was found.
+    stand: Mutex<Stand>,
     read: Mutex<HashMap<String, Kept>>,
 }
+
+/// Names, sizes and times of change.
+type Stand = Vec<(String, u64, Option<SystemTime>)>;
 
 #[derive(Debug)]
 struct Kept {
@@ -26,35 +37,64 @@ struct Kept {
 pub enum ShelfError {
     #[error("there is no such image")]
     Missing,
-    #[error(
-        "the image has {0} bytes; at most 512 MiB are served, since machines hold it in memory"
-    )]
+    #[error("the image has {0} bytes, and more than 512 MiB go out by HTTP only")]
     TooLarge(u64),
     #[error("the image cannot be read")]
     Read(#[from] io::Error),
 }
 
 impl Shelf {
+    /// Looks at what there is; a folder that is missing holds nothing.
     #[must_use]
-    pub fn new(folder: PathBuf) -> Self {
-        Self {
+    pub fn open(folder: PathBuf) -> Self {
+        let shelf = Self {
             folder,
+            media: ArcSwap::default(),
+            stand: Mutex::default(),
             read: Mutex::default(),
-        }
+        };
+        shelf.reload();
+        shelf
     }
 
-    /// The bytes of an image, as they are on disk now. The name is compared with those in the folder, never
-    /// joined to a path.
-    pub fn image(&self, name: &str) -> Result<Bytes, ShelfError> {
-        let entries = std::fs::read_dir(&self.folder).map_err(|_| ShelfError::Missing)?;
-        let entry = entries
-            .flatten()
-            .find(|entry| entry.file_name().to_str() == Some(name))
-            .ok_or(ShelfError::Missing)?;
-        let about = entry.metadata()?;
-        if !about.is_file() {
-            return Err(ShelfError::Missing);
+    /// Looks again if something in the folder has changed; returns whether it has.
+    pub fn reload(&self) -> bool {
+        let now = stand_of(&self.folder);
+        let mut stand = self.stand.lock().unwrap_or_else(PoisonError::into_inner);
+        if *stand == now {
+            return false;
         }
+        let found = found(&self.folder).into_iter();
+        let good = found.filter_map(|(name, looked)| match looked {
+            Ok(medium) => Some((name, medium)),
+            Err(error) => {
+                tracing::warn!(%name, %error, "a file among the media is none that machines start");
+                None
+            }
+        });
+        self.media.store(Arc::new(good.collect()));
+        *stand = now;
+        true
+    }
+
+    /// Those that machines can start.
+    #[must_use]
+    pub fn media(&self) -> Arc<BTreeMap<MediumName, Medium>> {
+        self.media.load_full()
+    }
+
+    /// What an image is, as it is on disk now.
+    pub fn medium(&self, name: &str) -> Result<Medium, ShelfError> {
+        let (path, _) = self.find(name)?;
+        look(&path).map_err(|error| match error {
+            LookError::Read(error) => ShelfError::Read(error),
+            other => ShelfError::Read(io::Error::other(other)),
+        })
+    }
+
+    /// The bytes of an image, as they are on disk now.
+    pub fn image(&self, name: &str) -> Result<Bytes, ShelfError> {
+        let (path, about) = self.find(name)?;
         if about.len() > MAX_IMAGE {
             return Err(ShelfError::TooLarge(about.len()));
         }
@@ -63,7 +103,7 @@ impl Shelf {
         if let Some(kept) = read.get(name).filter(|kept| kept.changed == changed) {
             return Ok(kept.content.clone());
         }
-        let content = Bytes::from(std::fs::read(entry.path())?);
+        let content = Bytes::from(std::fs::read(path)?);
         let held: usize = read.values().map(|kept| kept.content.len()).sum();
         if held + content.len() > MAX_HELD {
             read.clear();
@@ -75,10 +115,61 @@ impl Shelf {
         read.insert(name.to_owned(), kept);
         Ok(content)
     }
+
+    /// An image that is too large to be held in memory for everybody: open, with its size.
+    #[must_use]
+    pub fn large(&self, name: &str) -> Option<(File, u64)> {
+        let (path, about) = self.find(name).ok()?;
+        let file = (about.len() > IN_MEMORY).then(|| File::open(path))?.ok()?;
+        // Another one may have come in its place.
+        let len = file.metadata().ok()?.len();
+        Some((file, len))
+    }
+
+    /// The name is compared with those in the folder, never joined to a path.
+    fn find(&self, name: &str) -> Result<(PathBuf, std::fs::Metadata), ShelfError> {
+        MediumName::new(name).map_err(|_| ShelfError::Missing)?;
+        let entries = std::fs::read_dir(&self.folder).map_err(|_| ShelfError::Missing)?;
+        let entry = entries
+            .flatten()
+            .find(|entry| entry.file_name().to_str() == Some(name))
+            .ok_or(ShelfError::Missing)?;
+        let about = entry.metadata()?;
+        if !about.is_file() {
+            return Err(ShelfError::Missing);
+        }
+        Ok((entry.path(), about))
+    }
 }
 
+/// What is in the folder under a name that media can have, and what each is.
+#[must_use]
+pub fn found(folder: &Path) -> Vec<(MediumName, Result<Medium, LookError>)> {
+    let names = stand_of(folder).into_iter();
+    let names = names.filter_map(|(name, ..)| MediumName::new(&name).ok());
+    names
+        .map(|name| (name, look(&folder.join(name.as_str()))))
+        .collect()
+}
+
+fn stand_of(folder: &Path) -> Stand {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let files = entries.filter_map(|entry| {
+        let about = entry.metadata().ok().filter(std::fs::Metadata::is_file)?;
+        let name = entry.file_name().into_string().ok()?;
+        Some((name, about.len(), about.modified().ok()))
+    });
+    let mut stand: Stand = files.take(MAX_FILES).collect();
+    stand.sort();
+    stand
+}
+
+/// More than anybody shows in menus.
+const MAX_FILES: usize = 1024;
 const MAX_IMAGE: u64 = 512 << 20;
 const MAX_HELD: usize = 512 << 20;
+/// What is larger is read from the disk for each request.
+const IN_MEMORY: u64 = 64 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -91,7 +182,7 @@ mod tests {
         std::fs::create_dir_all(folder.join("inside")).unwrap();
         std::fs::write(data.path().join("secret"), b"x").unwrap();
         std::fs::write(folder.join("dos.img"), b"one").unwrap();
-        let shelf = Shelf::new(folder.clone());
+        let shelf = Shelf::open(folder.clone());
         assert_eq!(shelf.image("dos.img").unwrap(), b"one".as_slice());
         for name in ["../secret", "secret", "inside", "", ".", "/etc/passwd"] {
             assert!(
@@ -101,11 +192,28 @@ mod tests {
         }
         std::fs::write(folder.join("dos.img"), b"two!").unwrap();
         let later = SystemTime::now() + std::time::Duration::from_secs(2);
-        let file = std::fs::File::options()
+        let file = File::options()
             .write(true)
             .open(folder.join("dos.img"))
             .unwrap();
         file.set_modified(later).unwrap();
         assert_eq!(shelf.image("dos.img").unwrap(), b"two!".as_slice());
+    }
+
+    #[test]
+    fn r2_what_comes_and_goes_is_noticed() {
+        let data = tempfile::tempdir().unwrap();
+        let folder = data.path().join("media");
+        let shelf = Shelf::open(folder.clone());
+        assert!(shelf.media().is_empty());
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("dos.img"), vec![0; 1_474_560]).unwrap();
+        std::fs::write(folder.join("notes.txt"), b"no medium").unwrap();
+        assert!(shelf.reload());
+        let names: Vec<_> = shelf.media().keys().map(ToString::to_string).collect();
+        assert_eq!(names, ["dos.img"]);
+        assert!(!shelf.reload(), "nothing is new");
+        std::fs::remove_file(folder.join("dos.img")).unwrap();
+        assert!(shelf.reload() && shelf.media().is_empty());
     }
 }

@@ -4,10 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use farrier_db::{BootToken, DbError};
 use farrier_engine::facts::BootFacts;
+use farrier_engine::medium::MediumStart;
 use farrier_engine::model::{Machine, Registration, TaskId};
 use farrier_engine::policy::{AgentPurpose, LocalBoot, ScriptAction};
 use farrier_engine::script::{
-    self, AgentScript, Argument, CodeScript, LocalDisk, MenuScript, NotRepresentable, Text, Url,
+    self, AgentScript, Argument, CodeScript, LocalDisk, MediumScript, MenuScript, NotRepresentable,
+    Text, Url,
 };
 use farrier_engine::timeline::Entry;
 use farrier_engine::{Reason, WallTime};
@@ -43,7 +45,7 @@ impl Page<'_> {
         machine: Option<&Machine>,
         now: WallTime,
     ) -> Result<String, PageError> {
-        let (method, title, program, shown);
+        let (method, title, program, shown, image);
         let page = match action {
             ScriptAction::Agent(purpose) => match machine {
                 Some(machine) => return self.agent(machine, *purpose, now).await,
@@ -54,6 +56,7 @@ impl Page<'_> {
                 default,
                 timeout,
                 on_key,
+                media,
                 local_disk,
             } => {
                 let name = machine
@@ -67,6 +70,26 @@ impl Page<'_> {
                     timeout: *timeout,
                     on_key: *on_key,
                     script: &self.reader.script,
+                    media,
+                    local_disk: &method,
+                })
+            }
+            ScriptAction::Medium {
+                medium,
+                start,
+                local_disk,
+            } => {
+                let memdisk = match start {
+                    MediumStart::Memdisk(file) => Some(self.url(&boot_tree::loader_path(file))),
+                    MediumStart::Network | MediumStart::RamDisk => None,
+                };
+                program = memdisk;
+                image = self.url("boot/media").with_segment(medium.name.as_str())?;
+                method = self.local_disk(local_disk);
+                script::Page::Medium(MediumScript {
+                    image: &image,
+                    kind: medium.kind,
+                    memdisk: program.as_ref(),
                     local_disk: &method,
                 })
             }
@@ -75,10 +98,10 @@ impl Page<'_> {
                 script::Page::LocalDisk(&method)
             }
             ScriptAction::MemoryTest(file) => {
-                program = self.url(&boot_tree::loader_path(file));
+                image = self.url(&boot_tree::loader_path(file));
                 method = self.local_disk(&LocalBoot::Exit);
                 script::Page::MemoryTest {
-                    program: &program,
+                    program: &image,
                     local_disk: &method,
                 }
             }

@@ -1,9 +1,11 @@
 //! From the words of the domain to those of the interface, and back.
 
 use farrier_api::{admin as api, agent};
+use farrier_engine::medium::MediumName;
 use farrier_engine::model::{self, Machine};
 use farrier_engine::{policy, strategy, task, timeline};
 
+use super::Refusal;
 use crate::core::Core;
 
 /// Declares the two directions between enums with the same variants.
@@ -34,7 +36,6 @@ same! {
     task::Then, api::Then { LocalBoot, PowerOff, Reboot }
     task::Bottleneck, agent::Bottleneck { Cpu, Disk, Network }
     policy::MenuMode, api::MenuMode { Never, Always, OnKey }
-    policy::MenuEntry, api::MenuEntry { LocalDisk, Register, MemoryTest, Diagnostics }
     policy::UnknownMachine, api::UnknownMachine { Ignore, Menu, Register }
     policy::Enrolment, api::Enrolment { Approve, Automatic }
     policy::FirstLoader, api::FirstLoader { Ipxe, Grub, Pxelinux }
@@ -47,7 +48,7 @@ pub(crate) fn settings(s: &policy::Settings) -> api::Settings {
     api::Settings {
         menu: s.menu.map(Like::like),
         menu_timeout_s: s.menu_timeout_s,
-        default_entry: s.default_entry.map(Like::like),
+        default_entry: s.default_entry.map(entry),
         menu_code: s.menu_code,
         unknown_machine: s.unknown_machine.map(Like::like),
         enrolment: s.enrolment.map(Like::like),
@@ -58,14 +59,44 @@ pub(crate) fn settings(s: &policy::Settings) -> api::Settings {
         secure_boot: s.secure_boot,
         strategy: s.strategy.map(Like::like),
         rom_menu: s.rom_menu,
+        media: s
+            .media
+            .as_ref()
+            .map(|names| names.iter().map(ToString::to_string).collect()),
     }
 }
 
-pub(crate) fn settings_back(s: &api::Settings) -> policy::Settings {
-    policy::Settings {
+pub(crate) fn entry(entry: policy::MenuEntry) -> api::MenuEntry {
+    api::MenuEntry(entry.to_string())
+}
+
+pub(crate) fn entry_back(entry: &api::MenuEntry) -> Result<policy::MenuEntry, Refusal> {
+    entry
+        .0
+        .parse()
+        .map_err(|e| Refusal::bad(format!("{:?}: {e}", entry.0)))
+}
+
+fn media_back(names: &[String]) -> Result<Vec<MediumName>, Refusal> {
+    if names.len() > MAX_MEDIA {
+        return Err(Refusal::bad(format!(
+            "`media` names at most {MAX_MEDIA} images"
+        )));
+    }
+    let name = |text: &String| {
+        MediumName::new(text).map_err(|e| Refusal::bad(format!("`media`: {text:?}: {e}")))
+    };
+    names.iter().map(name).collect()
+}
+
+/// What a menu has room for.
+const MAX_MEDIA: usize = 16;
+
+pub(crate) fn settings_back(s: &api::Settings) -> Result<policy::Settings, Refusal> {
+    Ok(policy::Settings {
         menu: s.menu.map(Like::like),
         menu_timeout_s: s.menu_timeout_s,
-        default_entry: s.default_entry.map(Like::like),
+        default_entry: s.default_entry.as_ref().map(entry_back).transpose()?,
         menu_code: s.menu_code,
         unknown_machine: s.unknown_machine.map(Like::like),
         enrolment: s.enrolment.map(Like::like),
@@ -76,7 +107,8 @@ pub(crate) fn settings_back(s: &api::Settings) -> policy::Settings {
         secure_boot: s.secure_boot,
         strategy: s.strategy.map(Like::like),
         rom_menu: s.rom_menu,
-    }
+        media: s.media.as_deref().map(media_back).transpose()?,
+    })
 }
 
 pub(crate) fn rule(r: &policy::Rule) -> api::Rule {
@@ -89,11 +121,12 @@ pub(crate) fn rule(r: &policy::Rule) -> api::Rule {
     }
 }
 
-pub(crate) fn rule_back(r: &api::Rule) -> Result<policy::Rule, policy::ShortNameError> {
+pub(crate) fn rule_back(r: &api::Rule) -> Result<policy::Rule, Refusal> {
+    let name = r.name.clone().try_into();
     Ok(policy::Rule {
-        name: r.name.clone().try_into()?,
+        name: name.map_err(|e: policy::ShortNameError| Refusal::bad(e.to_string()))?,
         when: r.when.clone(),
-        settings: settings_back(&r.settings),
+        settings: settings_back(&r.settings)?,
         refuse_boot: r.refuse_boot,
         refuse_tasks: r.refuse_tasks,
     })
@@ -101,7 +134,7 @@ pub(crate) fn rule_back(r: &api::Rule) -> Result<policy::Rule, policy::ShortName
 
 fn intent(i: &policy::BootIntent) -> api::Intent {
     api::Intent {
-        entry: i.entry.like(),
+        entry: entry(i.entry),
         boots_left: i.boots_left,
         expires: i.expires.0,
         until: i.until.like(),

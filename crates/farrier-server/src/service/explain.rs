@@ -3,6 +3,7 @@
 use farrier_api::admin::{ExplainQuery, Explained, ExplainedFirmware, ExplainedRule};
 use farrier_engine::facts::BootFacts;
 use farrier_engine::lease::LeaseBook;
+use farrier_engine::medium::MediumStart;
 use farrier_engine::model::{Arch, FirmwareKind, Machine};
 use farrier_engine::policy::{
     self, Boot, DhcpAction, Explanation, Known, ScriptAction, Service, decide_dhcp, decide_script,
@@ -253,6 +254,7 @@ fn boot_words(action: &DhcpAction, service: Service, style: BootStyle) -> (Strin
             let what = match boot {
                 Boot::Loader(file) => format!("Load {} {} by TFTP.", file.id, file.file_name),
                 Boot::HttpLoader(file) => format!("Load {} {} by HTTP.", file.id, file.file_name),
+                Boot::Medium(name) => format!("Make a RAM disk of {name}, by HTTP."),
                 Boot::Script => "Run the first script.".to_owned(),
             };
             let how = match style {
@@ -303,6 +305,14 @@ fn action_words(action: &ScriptAction) -> String {
                 "The menu"
             };
             format!("{when}; after {} s {}.", timeout.as_secs(), word(default))
+        }
+        ScriptAction::Medium { medium, start, .. } => {
+            let how = match start {
+                MediumStart::Memdisk(_) => "from memory, by MEMDISK",
+                MediumStart::Network => "over the network, by iPXE",
+                MediumStart::RamDisk => "from a RAM disk of the firmware",
+            };
+            format!("Start the disk image {} {how}.", medium.name)
         }
         ScriptAction::LocalDisk(_) => "Start from the local disk.".to_owned(),
         ScriptAction::MemoryTest(_) => "Start the memory test.".to_owned(),

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use farrier_api::admin::{Group, IssuedCode, MachineDetail, NewIntent, Rule, Rules, Settings};
+use farrier_api::admin::{
+    self as api, Group, IssuedCode, MachineDetail, NewIntent, Rule, Rules, Settings,
+};
 use farrier_engine::model::{Machine, MachineId};
-use farrier_engine::policy::{self, BootIntent, PolicyBook, ShortName};
+use farrier_engine::policy::{self, BootIntent, MenuEntry, PolicyBook, ShortName};
 use farrier_engine::timeline::Kind;
 use uuid::Uuid;
 
@@ -31,7 +33,7 @@ impl Desk {
     pub async fn set_group(&self, name: &str, settings: Settings) -> Result<Group, Refusal> {
         self.allow(Action::SetPolicy)?;
         let name = short_name(name)?;
-        let wanted = convert::settings_back(&settings);
+        let wanted = convert::settings_back(&settings)?;
         self.change_book(|book| {
             if book.groups.len() >= MAX_GROUPS && !book.groups.contains_key(&name) {
                 let message = format!("there are {MAX_GROUPS} groups already");
@@ -86,7 +88,7 @@ impl Desk {
         }
         let mut rules: Vec<policy::Rule> = Vec::with_capacity(wanted.rules.len());
         for rule in &wanted.rules {
-            let rule = convert::rule_back(rule).map_err(|e| Refusal::bad(e.to_string()))?;
+            let rule = convert::rule_back(rule)?;
             if rules.iter().any(|other| other.name == rule.name) {
                 return Err(Refusal::bad(format!("two rules are called {}", rule.name)));
             }
@@ -119,7 +121,7 @@ impl Desk {
             return Err(Refusal::bad(format!("`minutes` is 1 to {MAX_MINUTES}")));
         }
         let intent = BootIntent {
-            entry: wish.entry.like(),
+            entry: self.known_entry(&wish.entry)?,
             boots_left: wish.boots,
             expires: now() + Duration::from_secs(u64::from(wish.minutes) * 60),
             until: wish.until.like(),
@@ -128,9 +130,7 @@ impl Desk {
         };
         let told = format!(
             "{} wished for the next {} boot(s): {}.",
-            self.who.name,
-            wish.boots,
-            farrier_engine::script::label(intent.entry)
+            self.who.name, wish.boots, intent.entry
         );
         self.change_intent(id, Some(intent), told).await
     }
@@ -179,6 +179,18 @@ impl Desk {
         self.core.note(stored.id, Kind::Operator, told.clone());
         self.audit(Action::CreateTask, told).await;
         Ok(convert::machine_detail(&self.core, &stored))
+    }
+
+    /// The entry of that name. A medium that is not there can still be a setting, but nobody means one now.
+    fn known_entry(&self, entry: &api::MenuEntry) -> Result<MenuEntry, Refusal> {
+        let entry = convert::entry_back(entry)?;
+        if let MenuEntry::Medium(name) = entry
+            && !self.core.snapshot.load().media.contains_key(&name)
+        {
+            return Err(Refusal::missing("medium", name)
+                .hint("`farrier media add` puts one into the server's data folder"));
+        }
+        Ok(entry)
     }
 
     /// The group of that name, for a machine that is put into it.

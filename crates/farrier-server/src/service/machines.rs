@@ -151,7 +151,8 @@ impl Desk {
                 }
             })
             .transpose()?;
-        let settings = change.settings.as_ref().map(convert::settings_back);
+        let settings = change.settings.as_ref();
+        let settings = settings.map(convert::settings_back).transpose()?;
         let group = match change.group.as_deref() {
             None => None,
             Some("") => Some(None),

@@ -22,7 +22,7 @@ impl Desk {
     pub async fn set_policy(&self, settings: Settings) -> Result<SitePolicy, Refusal> {
         self.allow(Action::SetPolicy)?;
         self.core
-            .set_site(convert::settings_back(&settings))
+            .set_site(convert::settings_back(&settings)?)
             .await?;
         let shown = serde_json::to_string(&settings).unwrap_or_default();
         self.audit(Action::SetPolicy, shown).await;
@@ -64,6 +64,15 @@ pub(super) fn effective(
         ("secure_boot", p.secure_boot.to_string(), &o.secure_boot),
         ("strategy", word(&p.strategy), &o.strategy),
         ("rom_menu", p.rom_menu.to_string(), &o.rom_menu),
+        (
+            "media",
+            p.media
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(","),
+            &o.media,
+        ),
     ]
     .into_iter()
     .map(|(name, value, origin)| EffectiveSetting {

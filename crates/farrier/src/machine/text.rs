@@ -109,8 +109,7 @@ pub(super) fn show(machine: &MachineDetail) -> String {
         fields.field("group", group);
     }
     if let Some(wish) = &machine.intent {
-        let entry = serde_json::to_value(wish.entry).unwrap_or_default();
-        let entry = entry.as_str().unwrap_or_default().to_owned();
+        let entry = &wish.entry.0;
         let text = format!(
             "{entry}, {} times until {}, by {}",
             wish.boots_left,
