@@ -6,6 +6,7 @@
 //! - [`lab`]: where the lab keeps its files, and whether this machine can run it at all.
 //! - [`packages`]: what is installed from the distribution; [`debs`]: what is fetched from it without installing.
 //! - [`net`]: a switch and hosts, each a network namespace. Nothing is added to the machine's own network.
+//! - [`relay`]: a second LAN behind a relay agent.
 //! - [`qemu`]: a machine with SeaBIOS or OVMF, its disks and its serial console.
 //! - [`golden`]: a Debian disk that boots on both firmwares, made without mounting anything.
 //! - [`damage`]: breaking a disk on purpose.
@@ -27,6 +28,7 @@ pub mod mtftp;
 pub mod net;
 pub mod packages;
 pub mod qemu;
+pub mod relay;
 pub mod report;
 pub mod server;
 pub mod site;
@@ -35,6 +37,7 @@ pub use debs::{Debs, Suite};
 pub use lab::Lab;
 pub use net::{Host, Lan};
 pub use qemu::{Bus, Disk, Firmware, Machine, Vm};
+pub use relay::Relay;
 pub use report::Steps;
 pub use server::Program;
 pub use site::{Mode, Site};

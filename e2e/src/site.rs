@@ -185,6 +185,17 @@ impl Site {
         &self.data
     }
 
+    /// iPXE for BIOS as it was imported: the name it is served by, and its bytes.
+    pub fn loader(&self) -> Result<(String, Vec<u8>)> {
+        let folder = self.data.join("loaders");
+        let entry = fs::read_to_string(folder.join("ipxe-undionly-bios.json"))?;
+        let entry: Value = serde_json::from_str(&entry)?;
+        let text = |key: &str| entry[key].as_str().unwrap_or_default();
+        let bytes = fs::read(folder.join(text("sha256")))?;
+        let name = format!("boot/ipxe-undionly-bios/{}", text("file_name"));
+        Ok((name, bytes))
+    }
+
     /// The `farrier` command on the server's host, with the way in set.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
@@ -445,3 +456,18 @@ fn served(mode: Mode, address: Ipv4Addr) -> String {
     };
     format!("[[interface]]\nname = \"eth0\"\nmode = \"{mode}\"\naddress = \"{address}\"\n{subnet}")
 }
+
+/// Boots go over IPv6 alone: over IPv4 there is no address to lend.
+pub const OVER_IPV6: &str = r#"
+[[interface]]
+name = "eth0"
+mode = "dhcp"
+address = "10.77.0.1"
+
+[[subnet]]
+network = "10.77.0.0/24"
+
+[[subnet6]]
+network = "fd77::/64"
+router_advertisement = true
+"#;

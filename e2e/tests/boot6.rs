@@ -2,25 +2,11 @@
 
 use std::time::Duration;
 
+use farrier_e2e::site::OVER_IPV6;
 use farrier_e2e::{Firmware, Lab, Lan, Machine, Site};
 
 /// The firmware tries IPv4 first, in vain: up to 72 s.
 const BOOT: Duration = Duration::from_secs(240);
-
-/// Over IPv4 there is no address to lend.
-const SERVED: &str = r#"
-[[interface]]
-name = "eth0"
-mode = "dhcp"
-address = "10.77.0.1"
-
-[[subnet]]
-network = "10.77.0.0/24"
-
-[[subnet6]]
-network = "fd77::/64"
-router_advertisement = true
-"#;
 
 /// Boots `firmware` until its agent's kernel was fetched, and returns what the timeline tells.
 fn boot(name: &str, firmware: Firmware, number: u8) -> Vec<String> {
@@ -30,7 +16,7 @@ fn boot(name: &str, firmware: Firmware, number: u8) -> Vec<String> {
     let host = lan.server().unwrap();
     host.ip(["addr", "add", "fd77::1/64", "dev", "eth0", "nodad"])
         .unwrap();
-    let site = Site::serving(&lab, host, &folder, SERVED).unwrap();
+    let site = Site::serving(&lab, host, &folder, OVER_IPV6).unwrap();
     let machine = Machine::new(name, firmware, number);
     let _vm = machine.start(&lan, &folder).unwrap();
     site.wait_for(machine.mac(), "fetched the agent by HTTP", BOOT)

@@ -31,21 +31,6 @@ impl Run {
     fn server(&self) -> Ipv4Addr {
         self.site.host().address().unwrap()
     }
-
-    /// A loader of the catalogue: its TFTP name and its bytes, as they were imported.
-    fn loader(&self) -> (String, Vec<u8>) {
-        let folder = self.site.data().join("loaders");
-        let entry = fs::read_to_string(folder.join("ipxe-undionly-bios.json")).unwrap();
-        let entry: serde_json::Value = serde_json::from_str(&entry).unwrap();
-        let bytes = fs::read(folder.join(entry["sha256"].as_str().unwrap())).unwrap();
-        (
-            format!(
-                "boot/ipxe-undionly-bios/{}",
-                entry["file_name"].as_str().unwrap()
-            ),
-            bytes,
-        )
-    }
 }
 
 /// T8: DISCOVER to ACK with two foreign clients; the lease is in the API and survives SIGKILL.
@@ -75,7 +60,7 @@ fn t8_udhcpc_and_dhclient_get_leases_that_survive_a_kill() {
 #[test]
 fn f2_tftp_clients_get_every_byte() {
     let run = run("clients-tftp");
-    let (name, bytes) = run.loader();
+    let (name, bytes) = run.site.loader().unwrap();
     let target = run.folder.join("fetched");
     // It negotiates nothing, and such requests count from hosts only that have spoken DHCP of late (T8).
     clients::udhcpc(&run.client, &run.folder, &[]).unwrap();
@@ -158,7 +143,7 @@ fn t7_names_lead_nowhere_but_into_the_catalogue() {
 #[test]
 fn z18_http_ranges_and_head() {
     let run = run("clients-http");
-    let (name, bytes) = run.loader();
+    let (name, bytes) = run.site.loader().unwrap();
     let url = format!("http://{}:8067/{name}", run.server());
     let target = run.folder.join("fetched");
     let output = target.display().to_string();
@@ -241,7 +226,7 @@ fn perfdhcp_drives_leases_without_loss() {
 #[test]
 fn quirk_devices_that_lose_large_blocks_get_small_ones() {
     let run = run("clients-quirk");
-    let (name, bytes) = run.loader();
+    let (name, bytes) = run.site.loader().unwrap();
     let target = run.folder.join("fetched");
     run.client
         .ip(["link", "set", "eth0", "address", "dc:a6:32:00:77:01"])

@@ -2,7 +2,7 @@
 
 use std::{fs, net::Ipv4Addr, path::PathBuf, time::Duration};
 
-use farrier_e2e::{Debs, Host, Lab, Lan, Program, Site, clients, server::Dnsmasq};
+use farrier_e2e::{Host, Lab, Lan, Relay, Site, clients, server::Dnsmasq};
 
 struct Run {
     folder: PathBuf,
@@ -291,21 +291,11 @@ fn t11_the_server_that_answers_first_is_used() {
 /// shared network helps out, and behind a relay, where reservations go by the circuit id.
 #[test]
 fn rfc2131_2_2_an_address_in_use_is_not_offered() {
-    let (lab, near, far) = (
-        Lab::open().unwrap(),
-        Lan::new().unwrap(),
-        Lan::new().unwrap(),
-    );
+    let (lab, near) = (Lab::open().unwrap(), Lan::new().unwrap());
     let folder = lab.scratch("dhcp-in-use").unwrap();
     let host = near.server().unwrap();
-    let relay = near
-        .host("relay", Some(Ipv4Addr::new(10, 77, 0, 3)))
-        .unwrap();
-    far.also(&relay, "eth1", Ipv4Addr::new(10, 78, 0, 1))
-        .unwrap();
-    relay.forward().unwrap();
-    host.ip(["route", "add", "10.78.0.0/24", "via", "10.77.0.3"])
-        .unwrap();
+    let relay = Relay::new(&near, &[&host]).unwrap();
+    let far = &relay.far;
     let site = Site::serving(
         &lab,
         host,
@@ -381,25 +371,7 @@ circuit_id = "eth1"
     site.farrier(&["lease", "release", "10.77.0.100", "--yes"])
         .unwrap();
     assert!(!set_aside("10.77.0.100"), "{:?}", states());
-    let program = Debs::open(&lab)
-        .unwrap()
-        .program("isc-dhcp-relay", "usr/sbin/dhcrelay");
-    let mut dhcrelay = relay.command(program.unwrap().to_str().unwrap());
-    dhcrelay.args([
-        "-4",
-        "-d",
-        "-a",
-        "--no-pid",
-        "-id",
-        "eth1",
-        "-iu",
-        "eth0",
-        "10.77.0.1",
-    ]);
-    let dhcrelay = Program::start("dhcrelay", dhcrelay, &folder).unwrap();
-    dhcrelay
-        .wait_for("Sending on", Duration::from_secs(10))
-        .unwrap();
+    let _dhcrelay = relay.start(&lab, &folder).unwrap();
     let far_squatter = far
         .host("squatter", Some(Ipv4Addr::new(10, 78, 0, 100)))
         .unwrap();
@@ -407,10 +379,10 @@ circuit_id = "eth1"
         .ip(["route", "add", "default", "via", "10.78.0.1"])
         .unwrap();
     assert_eq!(
-        client(&far, "third"),
+        client(far, "third"),
         "10.78.0.50",
         "whatever is behind this circuit"
     );
-    assert_eq!(client(&far, "fourth"), "10.78.0.101", "{}", site.log());
+    assert_eq!(client(far, "fourth"), "10.78.0.101", "{}", site.log());
     assert!(set_aside("10.78.0.100"), "{:?}", states());
 }

@@ -45,15 +45,6 @@ impl Run {
         self.site.host().address().unwrap()
     }
 
-    fn loader(&self) -> (String, Vec<u8>) {
-        let folder = self.site.data().join("loaders");
-        let entry = fs::read_to_string(folder.join("ipxe-undionly-bios.json")).unwrap();
-        let entry: serde_json::Value = serde_json::from_str(&entry).unwrap();
-        let bytes = fs::read(folder.join(entry["sha256"].as_str().unwrap())).unwrap();
-        let name = entry["file_name"].as_str().unwrap();
-        (format!("boot/ipxe-undionly-bios/{name}"), bytes)
-    }
-
     /// Fetches with curl, and returns whether it got the file, and what it said.
     fn curl(&self, blksize: u16, target: &Path) -> (bool, String) {
         let mut curl = self.client.command("curl");
@@ -61,7 +52,11 @@ impl Run {
             .arg(blksize.to_string())
             .arg("--output")
             .arg(target)
-            .arg(format!("tftp://{}/{}", self.server(), self.loader().0));
+            .arg(format!(
+                "tftp://{}/{}",
+                self.server(),
+                self.site.loader().unwrap().0
+            ));
         let output = curl.output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         (output.status.success(), said)
@@ -72,7 +67,7 @@ impl Run {
 #[test]
 fn single_port_answers_come_from_where_was_asked() {
     let run_ = serving("tftp-single-port", "[tftp]\nsingle_port = true");
-    let (name, bytes) = run_.loader();
+    let (name, bytes) = run_.site.loader().unwrap();
     let target = run_.folder.join("fetched");
     let recording = run_.lan.record(&run_.folder.join("lan.pcap")).unwrap();
     let arrived = |client: &str| {
@@ -114,7 +109,7 @@ fn settings_bound_blocks_and_windows() {
             &json!({ "enrolment": "automatic", "tftp_blksize": 1024, "tftp_windowsize": 2 }),
         )
         .unwrap();
-    let (name, bytes) = run_.loader();
+    let (name, bytes) = run_.site.loader().unwrap();
     let mut request = vec![0, 1];
     request.extend(name.as_bytes());
     request.extend(b"\0octet\0blksize\x001468\0windowsize\x0016\0");
@@ -214,5 +209,5 @@ fn a_stalled_transfer_makes_the_next_one_small() {
         got && said.contains("got option=(blksize) value=(512)"),
         "{said}"
     );
-    assert!(fs::read(&target).unwrap() == run_.loader().1);
+    assert!(fs::read(&target).unwrap() == run_.site.loader().unwrap().1);
 }

@@ -3,8 +3,8 @@
 use std::{fs, net::Ipv4Addr, path::PathBuf, time::Duration};
 
 use farrier_e2e::{
-    Debs, Firmware, Host, Lab, Lan, Machine, Mode, Program, Site, clients, command::run,
-    report::say, server::Dnsmasq,
+    Debs, Firmware, Host, Lab, Lan, Machine, Mode, Program, Relay, Site, clients, command::run,
+    relay::BOTH_NETWORKS, report::say, server::Dnsmasq,
 };
 use serde_json::json;
 
@@ -59,50 +59,14 @@ fn mac(host: &Host) -> String {
 /// firmware, gets its boot answer and everything up to the agent's inventory through the relay.
 #[test]
 fn z26_clients_behind_a_relay_get_leases_and_boot() {
-    let (lab, near, far) = (
-        Lab::open().unwrap(),
-        Lan::new().unwrap(),
-        Lan::new().unwrap(),
-    );
+    let (lab, near) = (Lab::open().unwrap(), Lan::new().unwrap());
     let folder = lab.scratch("wire-relay").unwrap();
     let host = near.server().unwrap();
-    let relay = near
-        .host("relay", Some(Ipv4Addr::new(10, 77, 0, 3)))
-        .unwrap();
-    far.also(&relay, "eth1", Ipv4Addr::new(10, 78, 0, 1))
-        .unwrap();
-    relay.forward().unwrap();
-    host.ip(["route", "add", "10.78.0.0/24", "via", "10.77.0.3"])
-        .unwrap();
+    let relay = Relay::new(&near, &[&host]).unwrap();
+    let far = &relay.far;
     let recording = near.record(&folder.join("near.pcap")).unwrap();
-    let site = Site::serving(
-        &lab,
-        host,
-        &folder,
-        "[[interface]]\nname = \"eth0\"\nmode = \"dhcp\"\n\n\
-         [[subnet]]\nnetwork = \"10.77.0.0/24\"\npools = [\"10.77.0.100-10.77.0.199\"]\n\n\
-         [[subnet]]\nnetwork = \"10.78.0.0/24\"\npools = [\"10.78.0.100-10.78.0.199\"]\nrouters = [\"10.78.0.1\"]\n",
-    )
-    .unwrap();
-    let program = Debs::open(&lab)
-        .unwrap()
-        .program("isc-dhcp-relay", "usr/sbin/dhcrelay");
-    let mut dhcrelay = relay.command(program.unwrap().to_str().unwrap());
-    dhcrelay.args([
-        "-4",
-        "-d",
-        "-a",
-        "--no-pid",
-        "-id",
-        "eth1",
-        "-iu",
-        "eth0",
-        "10.77.0.1",
-    ]);
-    let dhcrelay = Program::start("dhcrelay", dhcrelay, &folder).unwrap();
-    dhcrelay
-        .wait_for("Sending on", Duration::from_secs(10))
-        .unwrap();
+    let site = Site::serving(&lab, host, &folder, BOTH_NETWORKS).unwrap();
+    let _dhcrelay = relay.start(&lab, &folder).unwrap();
 
     let client = far.host("client", None).unwrap();
     let told = clients::udhcpc(&client, &folder, &[]).unwrap();
@@ -110,13 +74,13 @@ fn z26_clients_behind_a_relay_get_leases_and_boot() {
     assert_eq!(told["router"], "10.78.0.1", "{told:?}");
 
     let machine = Machine::new("behind", Firmware::Bios, 61);
-    let mut vm = machine.start(&far, &folder).unwrap();
+    let mut vm = machine.start(far, &folder).unwrap();
     vm.wait_for("farrier-agent: inventory sent", BOOT).unwrap();
     let known = site.machine(machine.mac()).unwrap();
     assert_eq!(known["registration"], "approved", "{known:#}");
     drop(recording);
 
-    let mut dump = relay.command("tcpdump");
+    let mut dump = relay.host.command("tcpdump");
     dump.args(["-vnr"]).arg(folder.join("near.pcap"));
     let packets = run(dump.arg("udp and src host 10.77.0.1 and src port 67")).unwrap();
     let replies = packets.matches("BOOTP/DHCP, Reply").count();
@@ -131,24 +95,10 @@ fn z26_clients_behind_a_relay_get_leases_and_boot() {
 /// Z26: beside a foreign DHCP server, both reached through the relay.
 #[test]
 fn z26_a_proxy_answers_through_a_relay() {
-    let (lab, near, far) = (
-        Lab::open().unwrap(),
-        Lan::new().unwrap(),
-        Lan::new().unwrap(),
-    );
+    let (lab, near) = (Lab::open().unwrap(), Lan::new().unwrap());
     let folder = lab.scratch("wire-proxy-relay").unwrap();
     let (host, other) = (near.server().unwrap(), near.other().unwrap());
-    let relay = near
-        .host("relay", Some(Ipv4Addr::new(10, 77, 0, 3)))
-        .unwrap();
-    far.also(&relay, "eth1", Ipv4Addr::new(10, 78, 0, 1))
-        .unwrap();
-    relay.forward().unwrap();
-    for server in [&host, &other] {
-        server
-            .ip(["route", "add", "10.78.0.0/24", "via", "10.77.0.3"])
-            .unwrap();
-    }
+    let relay = Relay::new(&near, &[&host, &other]).unwrap();
     let addresses = Dnsmasq::addresses(Ipv4Addr::new(10, 78, 0, 50), Ipv4Addr::new(10, 78, 0, 99));
     let foreign = addresses.with("--dhcp-option=3,10.78.0.1");
     let foreign = foreign.start(&other, &folder).unwrap();
@@ -160,28 +110,9 @@ fn z26_a_proxy_answers_through_a_relay() {
         "[[interface]]\nname = \"eth0\"\nmode = \"proxy\"\n\n[[subnet]]\nnetwork = \"10.78.0.0/24\"\n",
     )
     .unwrap();
-    let program = Debs::open(&lab)
-        .unwrap()
-        .program("isc-dhcp-relay", "usr/sbin/dhcrelay");
-    let mut dhcrelay = relay.command(program.unwrap().to_str().unwrap());
-    dhcrelay.args([
-        "-4",
-        "-d",
-        "-a",
-        "--no-pid",
-        "-id",
-        "eth1",
-        "-iu",
-        "eth0",
-        "10.77.0.1",
-        "10.77.0.2",
-    ]);
-    let dhcrelay = Program::start("dhcrelay", dhcrelay, &folder).unwrap();
-    dhcrelay
-        .wait_for("Sending on", Duration::from_secs(10))
-        .unwrap();
+    let _dhcrelay = relay.start_for_both(&lab, &folder).unwrap();
     let machine = Machine::new("behind", Firmware::Bios, 65);
-    let mut vm = machine.start(&far, &folder).unwrap();
+    let mut vm = machine.start(&relay.far, &folder).unwrap();
     vm.wait_for("farrier-agent: inventory sent", BOOT).unwrap();
     assert!(foreign.log().contains("10.78.0."), "{}", foreign.log());
     let known = site.machine(machine.mac()).unwrap();

@@ -1,33 +1,19 @@
 //! Whole streams to many clients over a network that loses, doubles and reorders, on a virtual clock.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use farrier_proto::Instant;
 use farrier_proto::session::multicast::{Dialect, Event, MulticastStream, Transmit};
 use farrier_proto::wire::tftp::{Multicast, Packet, TransferOptions, data_header};
+use farrier_testkit::network::{CALM, Network, Weather};
 use farrier_testkit::random::Random;
 
 const GROUP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(239, 255, 67, 1), 1758);
 /// Sub-option 5, in milliseconds, and how often clients of RFC 2090 repeat themselves.
 const DELAY_MS: u64 = 1000;
 const CLIENT_TIMER_MS: u64 = 2000;
-
-/// In thousandths, and milliseconds.
-#[derive(Clone, Copy, Debug)]
-struct Weather {
-    lost: u64,
-    doubled: u64,
-    max_delay_ms: u64,
-}
-
-const CALM: Weather = Weather {
-    lost: 0,
-    doubled: 0,
-    max_delay_ms: 0,
-};
 
 #[derive(Clone, Debug)]
 struct Case {
@@ -180,34 +166,10 @@ impl Client {
     }
 }
 
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Towards {
     Server(usize),
     Client(usize, bool),
-}
-
-/// Time of arrival, order of sending, addressee, bytes.
-type InFlight = (u64, u64, Towards, Vec<u8>);
-
-struct World {
-    weather: Weather,
-    random: Random,
-    in_flight: BinaryHeap<Reverse<InFlight>>,
-    carried: u64,
-}
-
-impl World {
-    fn send(&mut self, now: u64, to: fn(usize, bool) -> Towards, at: (usize, bool), bytes: &[u8]) {
-        let copies = 1 + u64::from(self.random.chance(self.weather.doubled));
-        for _ in 0..copies {
-            self.carried += 1;
-            if !self.random.chance(self.weather.lost) {
-                let arrives = now + self.random.below(self.weather.max_delay_ms + 1);
-                let packet = (arrives, self.carried, to(at.0, at.1), bytes.to_vec());
-                self.in_flight.push(Reverse(packet));
-            }
-        }
-    }
 }
 
 struct Outcome {
@@ -232,12 +194,7 @@ fn run(case: &Case) -> Outcome {
     let mut stream = fresh(Instant(0));
     let begins = case.clients.iter();
     let mut clients: Vec<_> = begins.map(|at| Client::new(case.mtftp, *at)).collect();
-    let mut world = World {
-        weather: case.weather,
-        random: Random::new(case.seed),
-        in_flight: BinaryHeap::new(),
-        carried: 0,
-    };
+    let mut network = Network::new(case.weather, case.seed);
     let (mut now, mut blocks) = (0, 0);
     let alive = |who: usize, now: u64| case.dies.is_none_or(|(dead, at)| who != dead || now < at);
     loop {
@@ -258,7 +215,7 @@ fn run(case: &Case) -> Outcome {
             blocks += u64::from(to == GROUP);
             for who in 0..clients.len() {
                 if to == GROUP || to == peer(who) {
-                    world.send(now, Towards::Client, (who, to == GROUP), &bytes);
+                    network.send(now, Towards::Client(who, to == GROUP), &bytes);
                 }
             }
         }
@@ -272,17 +229,12 @@ fn run(case: &Case) -> Outcome {
             break;
         }
         assert!(now < 600_000, "{case:?} does not end");
-        now = next_moment(&stream, &clients, &world, now, alive);
-        while let Some(Reverse((at, ..))) = world.in_flight.peek()
-            && *at <= now
-        {
-            let Some(Reverse((_, _, to, bytes))) = world.in_flight.pop() else {
-                break;
-            };
+        now = next_moment(&stream, &clients, &network, now, alive);
+        while let Some((_, to, bytes)) = network.receive(now) {
             match to {
                 Towards::Client(who, group) if alive(who, now) => {
                     if let Some(answer) = clients[who].handle(now, group, &bytes) {
-                        world.send(now, |who, _| Towards::Server(who), (who, false), &answer);
+                        network.send(now, Towards::Server(who), &answer);
                     }
                 }
                 Towards::Client(..) => {}
@@ -297,7 +249,7 @@ fn run(case: &Case) -> Outcome {
         for (who, client) in clients.iter_mut().enumerate() {
             if !client.done && alive(who, now) && client.wakes <= now {
                 let bytes = client.wake(now);
-                world.send(now, |who, _| Towards::Server(who), (who, false), &bytes);
+                network.send(now, Towards::Server(who), &bytes);
             }
         }
         stream.handle_timeout(Instant(now));
@@ -317,11 +269,11 @@ fn run(case: &Case) -> Outcome {
 fn next_moment(
     stream: &MulticastStream,
     clients: &[Client],
-    world: &World,
+    network: &Network<Towards>,
     now: u64,
     alive: impl Fn(usize, u64) -> bool,
 ) -> u64 {
-    let arrival = world.in_flight.peek().map(|Reverse((at, ..))| *at);
+    let arrival = network.next_arrival();
     let timer = stream.poll_timeout().map(|at| at.0);
     let waking = clients.iter().enumerate();
     let waking = waking.filter(|(who, client)| !client.done && alive(*who, now));

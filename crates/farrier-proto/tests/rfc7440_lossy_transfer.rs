@@ -1,26 +1,10 @@
 //! Whole transfers over a network that loses, doubles and reorders, on a virtual clock.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-
 use farrier_proto::Instant;
 use farrier_proto::session::tftp_transfer::{Event, Limits, TftpTransfer, Transmit};
 use farrier_proto::wire::tftp::{Packet, ReadRequest, TransferOptions, data_header};
+use farrier_testkit::network::{CALM, Network, Weather};
 use farrier_testkit::random::Random;
-
-/// What the network does to a packet, in thousandths, and how long it takes at most.
-#[derive(Clone, Copy, Debug)]
-struct Weather {
-    lost: u64,
-    doubled: u64,
-    max_delay_ms: u64,
-}
-
-const CALM: Weather = Weather {
-    lost: 0,
-    doubled: 0,
-    max_delay_ms: 0,
-};
 
 #[derive(Clone, Copy, Debug)]
 struct Case {
@@ -36,34 +20,6 @@ struct Case {
 enum Side {
     Client,
     Server,
-}
-
-/// Time of arrival, order of sending, addressee, bytes.
-type InFlight = (u64, u64, Side, Vec<u8>);
-
-struct Network {
-    weather: Weather,
-    random: Random,
-    in_flight: BinaryHeap<Reverse<InFlight>>,
-    carried: u64,
-}
-
-impl Network {
-    fn send(&mut self, now: u64, to: Side, bytes: &[u8]) {
-        let copies = if self.random.chance(self.weather.doubled) {
-            2
-        } else {
-            1
-        };
-        for _ in 0..copies {
-            self.carried += 1;
-            if !self.random.chance(self.weather.lost) {
-                let arrives = now + self.random.below(self.weather.max_delay_ms + 1);
-                self.in_flight
-                    .push(Reverse((arrives, self.carried, to, bytes.to_vec())));
-            }
-        }
-    }
 }
 
 /// A reader by the book: acknowledges whole windows and gaps, repeats itself after a second, and
@@ -182,18 +138,13 @@ fn run(case: &Case) -> Outcome {
         finished: false,
         repeats_at: CLIENT_TIMER_MS,
     };
-    let mut network = Network {
-        weather: case.weather,
-        random: Random::new(case.seed),
-        in_flight: BinaryHeap::new(),
-        carried: 0,
-    };
+    let mut network = Network::new(case.weather, case.seed);
     let mut now = 0;
     loop {
         transmit(&mut server, &content, now, &mut network);
         if let Some(event) = server.poll_event() {
             // What is under way to the client still arrives.
-            while let Some(Reverse((at, _, to, bytes))) = network.in_flight.pop() {
+            while let Some((at, to, bytes)) = network.receive(u64::MAX) {
                 if to == Side::Client {
                     client.handle(at, &bytes);
                 }
@@ -204,14 +155,13 @@ fn run(case: &Case) -> Outcome {
             );
             return Outcome {
                 event,
-                carried: network.carried,
+                carried: network.carried(),
                 ended_ms: now,
             };
         }
         let wake = server.poll_timeout().unwrap().0.min(client.repeats_at);
-        match network.in_flight.peek() {
-            Some(Reverse((at, ..))) if *at <= wake => {
-                let Reverse((at, _, to, bytes)) = network.in_flight.pop().unwrap();
+        match network.receive(wake) {
+            Some((at, to, bytes)) => {
                 now = at;
                 match to {
                     Side::Server => server.handle(Instant(now), &bytes).unwrap(),
@@ -222,7 +172,7 @@ fn run(case: &Case) -> Outcome {
                     }
                 }
             }
-            _ => {
+            None => {
                 now = wake;
                 server.handle_timeout(Instant(now));
                 if client.repeats_at <= now {
@@ -240,7 +190,7 @@ fn run(case: &Case) -> Outcome {
     }
 }
 
-fn transmit(server: &mut TftpTransfer, content: &[u8], now: u64, network: &mut Network) {
+fn transmit(server: &mut TftpTransfer, content: &[u8], now: u64, network: &mut Network<Side>) {
     while let Some(transmit) = server.poll_transmit() {
         match transmit {
             Transmit::Oack(bytes) | Transmit::Error(bytes) => {

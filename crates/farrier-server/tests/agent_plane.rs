@@ -37,25 +37,10 @@ use uuid::Uuid;
 
 use site::disk::{Remote, content, disk, noise};
 use site::wire::{ask, head, read_answer, send_raw, tls};
-use site::{Agent, Site, SmallDisk, new_key, status};
+use site::{Agent, Site, SmallDisk, capture_of, deploy_of, new_key, status};
 
 const MAC: &str = "52:54:00:00:00:01";
 const OTHER: &str = "52:54:00:00:00:02";
-
-fn capture(image: &str) -> Work {
-    Work::Capture {
-        image: image.to_owned(),
-        disk: DiskSelector::default(),
-    }
-}
-
-fn deploy(image: &str) -> Work {
-    Work::Deploy {
-        image: image.to_owned(),
-        version: None,
-        disk: DiskSelector::default(),
-    }
-}
 
 fn repair(image: &str) -> Work {
     Work::Repair {
@@ -374,7 +359,7 @@ async fn t3_a_second_agent_is_kept_out_while_the_first_is_at_work() {
     let site = Site::open(data.path()).await;
     site.let_everybody_in().await;
     let first = site.agent(MAC).await;
-    site.order(first.machine, capture("debian")).await;
+    site.order(first.machine, capture_of("debian")).await;
     let (task, fence, _) = begin(&first).await;
 
     let rival = site.boot(MAC).await;
@@ -516,7 +501,7 @@ async fn m9_words_of_an_earlier_attempt_change_nothing() {
     let site = Site::open(data.path()).await;
     site.let_everybody_in().await;
     let first = site.agent(MAC).await;
-    let id = site.order(first.machine, capture("debian")).await;
+    let id = site.order(first.machine, capture_of("debian")).await;
     let (task, old, _) = begin(&first).await;
     // The answer was lost, so it asks again: that is another attempt.
     let (_, new, _) = begin(&first).await;
@@ -573,9 +558,9 @@ async fn t3_an_agent_cannot_touch_another_machines_task() {
     let site = Site::open(data.path()).await;
     site.let_everybody_in().await;
     let (victim, thief) = (site.agent(MAC).await, site.agent(OTHER).await);
-    let id = site.order(victim.machine, capture("debian")).await;
+    let id = site.order(victim.machine, capture_of("debian")).await;
     let (task, fence, _) = begin(&victim).await;
-    site.order(thief.machine, capture("mine")).await;
+    site.order(thief.machine, capture_of("mine")).await;
     begin(&thief).await;
     assert!(
         thief
@@ -611,7 +596,7 @@ async fn t14_done_needs_the_proven_root_hash() {
     site.let_everybody_in().await;
     committed(&site, "debian", 1).await;
     let agent = site.agent(MAC).await;
-    let id = site.order(agent.machine, deploy("debian")).await;
+    let id = site.order(agent.machine, deploy_of("debian")).await;
     for root in [None, Some(String::new()), Some("00".repeat(32))] {
         let (task, fence, _) = begin(&agent).await;
         agent.client.result(task, &done(fence, root)).await.unwrap();
@@ -720,7 +705,7 @@ async fn t14_chunks_move_only_for_the_task_that_runs() {
     };
     nothing_is_open().await;
 
-    site.order(agent.machine, capture("debian")).await;
+    site.order(agent.machine, capture_of("debian")).await;
     assert_eq!(
         status(put(&agent, &chunk).await),
         403,
@@ -746,7 +731,7 @@ async fn t14_chunks_move_only_for_the_task_that_runs() {
     agent.client.result(task, &done(fence, None)).await.unwrap();
     nothing_is_open().await;
 
-    site.order(agent.machine, deploy("debian")).await;
+    site.order(agent.machine, deploy_of("debian")).await;
     let (task, fence, _) = begin(&agent).await;
     assert_eq!(fetch(&agent, &mine).await.unwrap(), mine.len());
     assert_eq!(
@@ -813,7 +798,7 @@ async fn t14_a_chunk_that_lies_is_not_stored() {
     let site = Site::open(data.path()).await;
     site.let_everybody_in().await;
     let agent = site.agent(MAC).await;
-    site.order(agent.machine, capture("debian")).await;
+    site.order(agent.machine, capture_of("debian")).await;
     begin(&agent).await;
     let (good, other) = (
         StoredChunk::pack(&noise(1, 5000), 3),
@@ -843,7 +828,7 @@ async fn t9_broken_requests_are_refused_and_no_fault_of_the_server() {
     let site = Site::open(data.path()).await;
     site.let_everybody_in().await;
     let agent = site.agent(MAC).await;
-    let id = site.order(agent.machine, capture("debian")).await;
+    let id = site.order(agent.machine, capture_of("debian")).await;
     let (task, fence, _) = begin(&agent).await;
     let chunk = StoredChunk::pack(&noise(1, 5000), 3);
     let mut cut = chunk.id.0.to_vec();
@@ -946,7 +931,7 @@ async fn t9_bodies_are_bounded_by_what_the_route_can_need() {
     let site = Site::open(data.path()).await;
     site.let_everybody_in().await;
     let agent = site.agent(MAC).await;
-    site.order(agent.machine, capture("debian")).await;
+    site.order(agent.machine, capture_of("debian")).await;
     begin(&agent).await;
     for (path, len) in [
         ("/agent/v1/enrol", 2 << 20),
@@ -1097,7 +1082,7 @@ async fn r6_a_full_store_says_507_and_takes_the_rest_when_there_is_room() {
     let site = Site::open(data.path()).await;
     site.let_everybody_in().await;
     let agent = site.agent(MAC).await;
-    let id = site.order(agent.machine, capture("debian")).await;
+    let id = site.order(agent.machine, capture_of("debian")).await;
     let (task, fence, _) = begin(&agent).await;
     let chunks: Vec<_> = (0..16)
         .map(|n| StoredChunk::pack(&noise(n, CHUNK_SIZE), 3))
@@ -1195,7 +1180,7 @@ async fn i1_a_disk_is_captured_deployed_and_repaired_over_the_network() {
     let agent = site.agent(MAC).await;
     let source = Arc::new(disk(5, 8));
 
-    let id = site.order(agent.machine, capture("debian")).await;
+    let id = site.order(agent.machine, capture_of("debian")).await;
     let (task, fence, _) = begin(&agent).await;
     let remote = Remote {
         client: agent.client.clone(),
@@ -1225,7 +1210,7 @@ async fn i1_a_disk_is_captured_deployed_and_repaired_over_the_network() {
 
     let target = Arc::new(disk(6, 9));
     for (work, mode) in [
-        (deploy("debian"), Mode::Deploy),
+        (deploy_of("debian"), Mode::Deploy),
         (repair("debian"), Mode::Repair),
     ] {
         if mode == Mode::Repair {

@@ -14,7 +14,7 @@ use farrier_api::agent::{
 };
 use farrier_engine::Reason;
 use farrier_engine::model::TaskId;
-use farrier_engine::task::{DiskSelector, State, Work};
+use farrier_engine::task::State;
 use farrier_engine::timeline::Kind;
 use farrier_image::apply::{self, Mode};
 use farrier_image::capture::{self, CaptureOptions};
@@ -23,40 +23,22 @@ use farrier_image::device::MemDevice;
 use farrier_image::manifest::{MAX_PLAIN, SignedManifest};
 use farrier_image::store::{LocalSink, Which};
 use farrier_image::transport::Unwatched;
-use farrier_net::interface;
-use farrier_net::link::LinkSender;
 use farrier_proto::MacAddr;
 use farrier_proto::wire::dhcpv4::{Message, MessageType, Xid};
 use farrier_proto::wire::option;
 use farrier_server::boot::{BootPort, Outcome};
 use farrier_server::config::{Config, Faults, Mode as PortMode};
 use farrier_server::core::now;
-use farrier_server::vacancy::Vacancy;
-use tokio::net::UdpSocket;
 use tokio::runtime::Handle;
 
 use site::disk::{Remote, content, disk, noise};
-use site::{Agent, Site, SmallDisk, status};
+use site::{Agent, Site, SmallDisk, capture_of, deploy_of, status};
 
 const MAC: &str = "52:54:00:00:00:01";
 const OTHER: &str = "52:54:00:00:00:02";
 const STRANGER: &str = "52:54:00:00:00:77";
 const SUBNET: &str =
     "[[subnet]]\nnetwork = \"127.0.0.0/8\"\npools = [\"127.9.0.10-127.9.3.250\"]\n";
-
-async fn port(site: &Site) -> BootPort {
-    let index = interface::by_name("lo").unwrap().unwrap().index;
-    let sender = Arc::new(LinkSender::open(index).expect("needs CAP_NET_RAW"));
-    BootPort {
-        core: Arc::clone(&site.core),
-        socket: UdpSocket::bind("127.0.0.1:0").await.unwrap(),
-        port: 67,
-        mode: PortMode::Dhcp,
-        address: Ipv4Addr::LOCALHOST,
-        vacancy: Arc::new(Vacancy::new(index, None, Arc::clone(&sender))),
-        sender,
-    }
-}
 
 fn discover(mac: MacAddr) -> Message {
     let mut message = Message::request(Xid(7), mac);
@@ -133,21 +115,6 @@ fn progress(fence: u64) -> ProgressReport {
     }
 }
 
-fn capture_of(image: &str) -> Work {
-    Work::Capture {
-        image: image.to_owned(),
-        disk: DiskSelector::default(),
-    }
-}
-
-fn deploy_of(image: &str) -> Work {
-    Work::Deploy {
-        image: image.to_owned(),
-        version: None,
-        disk: DiskSelector::default(),
-    }
-}
-
 #[tokio::test]
 async fn r5_without_a_database_known_machines_still_boot() {
     let data = tempfile::tempdir().unwrap();
@@ -161,7 +128,7 @@ async fn r5_without_a_database_known_machines_still_boot() {
     let busy = site.agent(OTHER).await;
     site.order(busy.machine, capture_of("debian")).await;
     assert!(site.script(OTHER).await.contains("farrier.token="));
-    let dhcp = port(&site).await;
+    let dhcp = site.boot_port(67, PortMode::Dhcp).await;
     let before = site.script(MAC).await;
     assert!(before.contains("local_disk"), "{before}");
 
@@ -238,7 +205,7 @@ async fn r5_a_full_database_disk_acknowledges_no_lease_it_cannot_keep() {
     };
     let folder = data.path().join("site");
     let site = Site::configured(&folder, SUBNET).await;
-    let dhcp = port(&site).await;
+    let dhcp = site.boot_port(67, PortMode::Dhcp).await;
     let first = lease(&dhcp, mac(0)).await.unwrap();
     small.fill();
     let (mut kept, mut refused) = (vec![(mac(0), first)], 0);

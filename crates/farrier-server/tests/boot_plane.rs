@@ -11,11 +11,9 @@ use axum::Router;
 use axum::routing::post;
 use farrier_engine::model::Registration;
 use farrier_engine::task::Work;
-use farrier_net::interface;
-use farrier_net::link::LinkSender;
 use farrier_proto::MacAddr;
 use farrier_proto::wire::dhcpv4::{Message, Xid};
-use farrier_server::boot::{BootPort, Outcome};
+use farrier_server::boot::Outcome;
 use farrier_server::boot_tree::BootTree;
 use farrier_server::config::Mode;
 use farrier_server::core::now;
@@ -23,7 +21,6 @@ use farrier_server::exchanges::Exchange;
 use farrier_server::http::boot::{BootHttp, router};
 use farrier_server::http::serve::{Limits, serve};
 use farrier_server::transfer::{Habits, TftpServer, Transfers};
-use farrier_server::vacancy::Vacancy;
 use proptest::prelude::*;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -989,20 +986,6 @@ async fn t9_a_client_that_stops_reading_is_let_go_within_a_minute() {
 const SUBNET: &str =
     "[[subnet]]\nnetwork = \"127.0.0.0/8\"\npools = [\"127.9.0.10-127.9.0.250\"]\n";
 
-async fn port(site: &Site, port: u16, mode: Mode) -> BootPort {
-    let index = interface::by_name("lo").unwrap().unwrap().index;
-    let sender = Arc::new(LinkSender::open(index).expect("needs CAP_NET_RAW"));
-    BootPort {
-        core: Arc::clone(&site.core),
-        socket: UdpSocket::bind("127.0.0.1:0").await.unwrap(),
-        port,
-        mode,
-        address: Ipv4Addr::LOCALHOST,
-        vacancy: Arc::new(Vacancy::new(index, None, Arc::clone(&sender))),
-        sender,
-    }
-}
-
 /// A message that a client could send, to be damaged.
 fn discover() -> Vec<u8> {
     use farrier_proto::wire::option;
@@ -1050,7 +1033,8 @@ async fn rfc3046_option_82_without_a_relay_is_answered_on_the_link() {
     let data = tempfile::tempdir().unwrap();
     let site = Site::configured(data.path(), SUBNET).await;
     let asked = discover();
-    let said = port(&site, 67, Mode::Dhcp)
+    let said = site
+        .boot_port(67, Mode::Dhcp)
         .await
         .handle(&asked, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68))
         .await;
@@ -1078,7 +1062,8 @@ async fn quirk_a_hasty_rom_is_answered_late() {
         .options
         .set(option::CLIENT_SYSTEM_ARCHITECTURE, vec![0, 0]);
     let began = Instant::now();
-    let said = port(&site, 67, Mode::Dhcp)
+    let said = site
+        .boot_port(67, Mode::Dhcp)
         .await
         .handle(
             &asked.encode(),
@@ -1097,7 +1082,7 @@ async fn t10_known_machines_get_addresses_in_a_flood_of_invented_ones() {
     use farrier_proto::wire::option;
     let data = tempfile::tempdir().unwrap();
     let site = Site::configured(data.path(), SUBNET).await;
-    let port = port(&site, 67, Mode::Dhcp).await;
+    let port = site.boot_port(67, Mode::Dhcp).await;
     let known = MacAddr([0x52, 0x54, 0, 0, 0, 1]);
     site.script(&known.to_string()).await;
     let ask = |mac, kind: u8, wanted: Option<Ipv4Addr>| {
@@ -1179,9 +1164,9 @@ fn t9_no_datagram_makes_a_boot_port_panic() {
     let site = runtime.block_on(Site::configured(data.path(), SUBNET));
     let ports = runtime.block_on(async {
         [
-            port(&site, 67, Mode::Dhcp).await,
-            port(&site, 67, Mode::Proxy).await,
-            port(&site, 4011, Mode::Proxy).await,
+            site.boot_port(67, Mode::Dhcp).await,
+            site.boot_port(67, Mode::Proxy).await,
+            site.boot_port(4011, Mode::Proxy).await,
         ]
     });
     let sane = runtime

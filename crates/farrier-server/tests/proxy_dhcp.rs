@@ -3,7 +3,6 @@
 mod site;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::sync::Arc;
 use std::time::Duration;
 
 use farrier_engine::Reason;
@@ -12,16 +11,12 @@ use farrier_engine::model::{Arch, FirmwareKind};
 use farrier_engine::policy::{IpxeVariant, MenuMode, Settings, UnknownMachine};
 use farrier_engine::rom_menu::kind;
 use farrier_engine::strategy::{Strategy, StrategyChoice};
-use farrier_net::interface;
-use farrier_net::link::LinkSender;
 use farrier_proto::MacAddr;
 use farrier_proto::wire::dhcpv4::{Message, MessageType, Xid};
 use farrier_proto::wire::option;
 use farrier_proto::wire::pxe::{BootItem, BootServerType, PxeVendorOptions};
 use farrier_server::boot::{BootPort, Outcome};
 use farrier_server::config::Mode;
-use farrier_server::vacancy::Vacancy;
-use tokio::net::UdpSocket;
 use tokio::time::sleep;
 
 use site::Site;
@@ -61,20 +56,6 @@ async fn opened(data: &std::path::Path, more: &str) -> Site {
     site.core.loaders.add(loaders).unwrap();
     site.core.refresh();
     site
-}
-
-async fn port(site: &Site, port: u16, mode: Mode) -> BootPort {
-    let index = interface::by_name("lo").unwrap().unwrap().index;
-    let sender = Arc::new(LinkSender::open(index).expect("needs CAP_NET_RAW"));
-    BootPort {
-        core: Arc::clone(&site.core),
-        socket: UdpSocket::bind("127.0.0.1:0").await.unwrap(),
-        port,
-        mode,
-        address: Ipv4Addr::LOCALHOST,
-        vacancy: Arc::new(Vacancy::new(index, None, Arc::clone(&sender))),
-        sender,
-    }
 }
 
 fn question(kind: MessageType, (class, arch): (&str, u16)) -> Message {
@@ -117,7 +98,7 @@ fn stranger_story(site: &Site) -> Vec<String> {
 async fn z4_firmware_that_does_not_act_on_an_offer_gets_another_one_and_it_is_remembered() {
     let data = tempfile::tempdir().unwrap();
     let site = opened(data.path(), "").await;
-    let dhcp = port(&site, 67, Mode::Proxy).await;
+    let dhcp = site.boot_port(67, Mode::Proxy).await;
     let discover = question(MessageType::Discover, UEFI);
     for pause in [5, 5, 2] {
         assert_eq!(way(&reply(&dhcp, &discover).await), Strategy::B);
@@ -143,7 +124,7 @@ async fn z4_firmware_that_does_not_act_on_an_offer_gets_another_one_and_it_is_re
     // Also by a server that was killed, and not for another kind of firmware.
     site.kill().await;
     let site = opened(data.path(), "").await;
-    let dhcp = port(&site, 67, Mode::Proxy).await;
+    let dhcp = site.boot_port(67, Mode::Proxy).await;
     assert_eq!(way(&reply(&dhcp, &discover).await), Strategy::C);
     let machine = site.core.fleet.machine(id).unwrap();
     assert_eq!(machine.learned_strategy(Some(FirmwareKind::Bios)), None);
@@ -154,7 +135,7 @@ async fn z4_a_pinned_way_is_used_and_an_address_of_ours_is_one() {
     let data = tempfile::tempdir().unwrap();
     let pool = "[[subnet]]\nnetwork = \"127.0.0.0/24\"\npools = [\"127.0.0.50-127.0.0.60\"]\n";
     let site = opened(data.path(), pool).await;
-    let dhcp = port(&site, 67, Mode::Proxy).await;
+    let dhcp = site.boot_port(67, Mode::Proxy).await;
     for (choice, firmware, expected) in [
         (StrategyChoice::Auto, UEFI, Strategy::B),
         (StrategyChoice::C, UEFI, Strategy::C),
@@ -188,8 +169,8 @@ async fn z4_a_pinned_way_is_used_and_an_address_of_ours_is_one() {
 async fn z5_who_comes_to_port_4011_acted_on_the_offer() {
     let data = tempfile::tempdir().unwrap();
     let site = opened(data.path(), "").await;
-    let dhcp = port(&site, 67, Mode::Proxy).await;
-    let boot_server = port(&site, 4011, Mode::Proxy).await;
+    let dhcp = site.boot_port(67, Mode::Proxy).await;
+    let boot_server = site.boot_port(4011, Mode::Proxy).await;
     let discover = question(MessageType::Discover, UEFI);
     let mut asks = question(MessageType::Request, UEFI);
     asks.ciaddr = CLIENT;
@@ -236,8 +217,8 @@ async fn l11_a_plain_rom_gets_the_menu_and_its_loader_does_what_was_picked() {
     let data = tempfile::tempdir().unwrap();
     let site = opened(data.path(), "").await;
     show_menu(&site, MenuMode::OnKey).await;
-    let dhcp = port(&site, 67, Mode::Proxy).await;
-    let boot_server = port(&site, 4011, Mode::Proxy).await;
+    let dhcp = site.boot_port(67, Mode::Proxy).await;
+    let boot_server = site.boot_port(4011, Mode::Proxy).await;
     let discover = question(MessageType::Discover, BIOS);
     let menu = vendor(&reply(&dhcp, &discover).await);
     let kinds: Vec<u16> = menu.boot_menu.iter().map(|item| item.kind.0).collect();
@@ -273,7 +254,7 @@ async fn l11_from_our_own_dhcp_the_menu_comes_with_offer_and_acknowledgement() {
     let pool = "[[subnet]]\nnetwork = \"127.0.0.0/24\"\npools = [\"127.0.0.50-127.0.0.60\"]\n";
     let site = opened(data.path(), pool).await;
     show_menu(&site, MenuMode::Always).await;
-    let dhcp = port(&site, 67, Mode::Dhcp).await;
+    let dhcp = site.boot_port(67, Mode::Dhcp).await;
     let offer = reply(&dhcp, &question(MessageType::Discover, BIOS)).await;
     let mut request = question(MessageType::Request, BIOS);
     let options = &mut request.options;
@@ -300,7 +281,7 @@ async fn z6_boot_items_are_answered_on_every_port_and_through_relays() {
         (4011, Mode::Proxy),
         (4011, Mode::Port4011),
     ] {
-        let port = port(&site, number, mode).await;
+        let port = site.boot_port(number, mode).await;
         let asks = with_item(question(MessageType::Request, BIOS), kind::POLICY, 0);
         let Outcome::Reply { reply, to } = said(&port, &asks, CLIENT).await else {
             panic!("{number} {mode:?}");
@@ -339,7 +320,7 @@ async fn z6_boot_items_are_answered_on_every_port_and_through_relays() {
 async fn a_raspberry_pi_is_offered_the_menu_its_rom_looks_for() {
     let data = tempfile::tempdir().unwrap();
     let site = opened(data.path(), "").await;
-    let dhcp = port(&site, 67, Mode::Proxy).await;
+    let dhcp = site.boot_port(67, Mode::Proxy).await;
     let mut discover = question(MessageType::Discover, BIOS);
     discover.chaddr = [&[0xdc, 0xa6, 0x32, 1, 2, 3][..], &[0; 10]]
         .concat()

@@ -11,7 +11,10 @@ use anyhow::{Result, bail};
 use serde_json::json;
 
 use super::{Role, Row, core_image};
-use crate::{Debs, Firmware, Host, Lab, Lan, Mode, Program, Site, net::Router, server::Dnsmasq};
+use crate::{
+    Debs, Firmware, Lab, Lan, Mode, Program, Relay, Site, net::Router, relay::BOTH_NETWORKS,
+    server::Dnsmasq, site::OVER_IPV6,
+};
 
 /// Networks and programs of a row, until dropped.
 #[derive(Debug)]
@@ -23,7 +26,7 @@ pub(super) struct Stage {
     _router: Option<Router>,
     near: Lan,
     /// Behind the relay.
-    far: Option<Lan>,
+    far: Option<Relay>,
 }
 
 impl Stage {
@@ -54,14 +57,14 @@ impl Stage {
                 others.push(named.start(&near.other()?, &folder)?);
             }
             Role::Relay => {
-                let (lan, relay) = behind_relay(lab, &near, &host, &folder)?;
-                far = Some(lan);
-                others.push(relay);
+                let relay = Relay::new(&near, &[&host])?;
+                others.push(relay.start(lab, &folder)?);
+                far = Some(relay);
             }
             Role::Ipv6 => drop(host.ip(["addr", "add", "fd77::1/64", "dev", "eth0", "nodad"])?),
         }
         let site = match row.role {
-            Role::Relay => Site::serving(lab, host, &folder, RELAYED)?,
+            Role::Relay => Site::serving(lab, host, &folder, BOTH_NETWORKS)?,
             Role::Ipv6 => Site::serving(lab, host, &folder, OVER_IPV6)?,
             _ => Site::start_without(lab, host, &folder, mode, row.without)?,
         };
@@ -90,7 +93,7 @@ impl Stage {
 
     /// Where the machine is plugged in.
     pub(super) fn lan(&self) -> &Lan {
-        self.far.as_ref().unwrap_or(&self.near)
+        self.far.as_ref().map_or(&self.near, |relay| &relay.far)
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -107,31 +110,6 @@ fn lends() -> Dnsmasq {
     Dnsmasq::addresses(Ipv4Addr::new(10, 77, 0, 100), Ipv4Addr::new(10, 77, 0, 199))
 }
 
-/// A second network, and Debian's relay agent between it and the server's.
-fn behind_relay(lab: &Lab, near: &Lan, server: &Host, folder: &Path) -> Result<(Lan, Program)> {
-    let far = Lan::new()?;
-    let relay = near.host("relay", Some(Ipv4Addr::new(10, 77, 0, 3)))?;
-    far.also(&relay, "eth1", Ipv4Addr::new(10, 78, 0, 1))?;
-    relay.forward()?;
-    server.ip(["route", "add", "10.78.0.0/24", "via", "10.77.0.3"])?;
-    let program = Debs::open(lab)?.program("isc-dhcp-relay", "usr/sbin/dhcrelay")?;
-    let mut dhcrelay = relay.command(&program.to_string_lossy());
-    dhcrelay.args([
-        "-4",
-        "-d",
-        "-a",
-        "--no-pid",
-        "-id",
-        "eth1",
-        "-iu",
-        "eth0",
-        "10.77.0.1",
-    ]);
-    let program = Program::start("dhcrelay", dhcrelay, folder)?;
-    program.wait_for("Sending on", Duration::from_secs(10))?;
-    Ok((far, program))
-}
-
 /// Adds a loader, and waits until the running server has it.
 fn import(site: &Site, loader: &Path, id: &str) -> Result<()> {
     site.farrier(&["loader", "import", &loader.to_string_lossy()])?;
@@ -144,32 +122,3 @@ fn import(site: &Site, loader: &Path, id: &str) -> Result<()> {
     }
     Ok(())
 }
-
-const RELAYED: &str = r#"
-[[interface]]
-name = "eth0"
-mode = "dhcp"
-
-[[subnet]]
-network = "10.77.0.0/24"
-pools = ["10.77.0.100-10.77.0.199"]
-
-[[subnet]]
-network = "10.78.0.0/24"
-pools = ["10.78.0.100-10.78.0.199"]
-routers = ["10.78.0.1"]
-"#;
-
-const OVER_IPV6: &str = r#"
-[[interface]]
-name = "eth0"
-mode = "dhcp"
-address = "10.77.0.1"
-
-[[subnet]]
-network = "10.77.0.0/24"
-
-[[subnet6]]
-network = "fd77::/64"
-router_advertisement = true
-"#;

@@ -19,20 +19,24 @@ use farrier_api::agent::{EnrolAnswer, EnrolRequest};
 use farrier_api::client::{AgentClient, AgentClientError, CaPin, Identity, ServerAddress};
 use farrier_engine::model::{MachineId, Registration, TaskId};
 use farrier_engine::policy::{Enrolment, Settings};
-use farrier_engine::task::{State, Task, Then, Work};
+use farrier_engine::task::{DiskSelector, State, Task, Then, Work};
 use farrier_engine::timeline::{Entry, Kind};
+use farrier_net::interface;
+use farrier_net::link::LinkSender;
 use farrier_server::agent_image::{AgentImage, FileRecord};
+use farrier_server::boot::BootPort;
 use farrier_server::boot_tree::{Asker, Channel};
 use farrier_server::ca;
-use farrier_server::config::Config;
+use farrier_server::config::{Config, Mode};
 use farrier_server::core::{Core, new_id, now};
 use farrier_server::http::agent;
 use farrier_server::http::serve::{Limits, serve};
+use farrier_server::vacancy::Vacancy;
 use farrier_server::{run, script};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -110,6 +114,21 @@ impl Site {
             ..Settings::default()
         };
         self.core.set_site(settings).await.unwrap();
+    }
+
+    /// The boot plane of the loopback interface, as if it had come to this port.
+    pub async fn boot_port(&self, port: u16, mode: Mode) -> BootPort {
+        let index = interface::by_name("lo").unwrap().unwrap().index;
+        let sender = Arc::new(LinkSender::open(index).expect("needs CAP_NET_RAW"));
+        BootPort {
+            core: Arc::clone(&self.core),
+            socket: UdpSocket::bind("127.0.0.1:0").await.unwrap(),
+            port,
+            mode,
+            address: Ipv4Addr::LOCALHOST,
+            vacancy: Arc::new(Vacancy::new(index, None, Arc::clone(&sender))),
+            sender,
+        }
     }
 
     /// What a loader of this hardware address gets.
@@ -309,6 +328,21 @@ impl Agent {
             client,
             ..self.clone()
         }
+    }
+}
+
+pub fn capture_of(image: &str) -> Work {
+    Work::Capture {
+        image: image.to_owned(),
+        disk: DiskSelector::default(),
+    }
+}
+
+pub fn deploy_of(image: &str) -> Work {
+    Work::Deploy {
+        image: image.to_owned(),
+        version: None,
+        disk: DiskSelector::default(),
     }
 }
 
