@@ -2,13 +2,18 @@
 //!
 //! Always `-accel tcg`: it runs everywhere, and the firmware's own waiting dominates anyway.
 
+mod authority;
 mod console;
 mod disk;
 mod firmware;
 mod sockets;
 mod vm;
 
-use std::{fs, path::Path, time::Instant};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use anyhow::{Context, Result};
 
@@ -34,6 +39,7 @@ pub struct Machine {
     manufacturer: String,
     product: String,
     serial: String,
+    built: Option<PathBuf>,
     extra: Vec<String>,
 }
 
@@ -56,6 +62,7 @@ impl Machine {
             manufacturer: "Farrier Lab".to_owned(),
             product: "Virtual Machine".to_owned(),
             serial: format!("LAB-{number:03}"),
+            built: None,
             extra: Vec::new(),
         }
     }
@@ -103,6 +110,25 @@ impl Machine {
         self
     }
 
+    /// Another build of its UEFI firmware: a folder with files of the same names.
+    #[must_use]
+    pub fn built(mut self, folder: &Path) -> Self {
+        self.built = Some(folder.to_path_buf());
+        self
+    }
+
+    /// Its UEFI firmware trusts servers that the authority in this PEM file vouches for; the list that says so
+    /// is written into `folder`.
+    ///
+    /// # Errors
+    /// When there is no such authority.
+    pub fn trusts(self, pem: &Path, folder: &Path) -> Result<Self> {
+        let list = folder.join(format!("{}.cacerts", self.name));
+        authority::signature_list(pem, &list)?;
+        let file = format!("name=etc/edk2/https/cacerts,file={}", list.display());
+        Ok(self.extra(&["-fw_cfg", &file]))
+    }
+
     /// Further arguments of QEMU.
     #[must_use]
     pub fn extra(mut self, arguments: &[&str]) -> Self {
@@ -142,7 +168,8 @@ impl Machine {
             "-monitor",
             "none",
         ]);
-        qemu.args(self.firmware.board(&self.name, folder)?);
+        let built = self.built.as_deref();
+        qemu.args(self.firmware.board(&self.name, folder, built)?);
         qemu.args([
             "-m",
             &self.memory.to_string(),

@@ -5,7 +5,7 @@
 //! [`catalogue`] and explains why; [`script`] writes it down for the loader; [`lease`] and [`task`]
 //! are the two state machines with a life longer than a packet ([`address6`] has none); [`parameter`] has the DHCP
 //! options that people set; [`timeline`] is how all of it is
-//! told to people; [`silence`] tells what did not come, [`strategy`] what is tried then, [`boot_story`] what was different this time. Every
+//! told to people; [`silence`] tells what did not come, [`tls`] why HTTPS did not come about, [`strategy`] what is tried then, [`boot_story`] what was different this time. Every
 //! silence of ours has a [`Reason`].
 //!
 //! Nothing here waits, reads a clock, touches a socket or a file. Time comes in as [`WallTime`].
@@ -30,6 +30,7 @@ pub mod strategy;
 pub mod task;
 mod time;
 pub mod timeline;
+pub mod tls;
 
 pub use farrier_proto::MacAddr;
 pub use reason::Reason;

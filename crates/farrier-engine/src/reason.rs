@@ -68,6 +68,14 @@ pub enum Reason {
     /// There are too many machines that nobody has confirmed.
     TooManyUnconfirmed,
     TaskRefusedByRule,
+    /// The handshake ended for a reason that neither side told.
+    TlsFailed,
+    /// The certificate's key is of a kind that the boot program cannot check.
+    TlsKeyKind,
+    /// The boot program does not know who signed our certificate.
+    TlsNotTrusted,
+    /// It speaks no version or no cipher of TLS that is still safe.
+    TlsTooOld,
     UnknownMachine,
     WrongAddress,
     WrongNetwork,
@@ -75,7 +83,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for the list of counters.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 47] = [
         Self::AddressInUse,
         Self::AddressNotProven,
         Self::AnswerBudget,
@@ -116,6 +124,10 @@ impl Reason {
         Self::TooManyStrangers,
         Self::TooManyUnconfirmed,
         Self::TaskRefusedByRule,
+        Self::TlsFailed,
+        Self::TlsKeyKind,
+        Self::TlsNotTrusted,
+        Self::TlsTooOld,
         Self::UnknownMachine,
         Self::WrongAddress,
         Self::WrongNetwork,
@@ -165,6 +177,10 @@ impl Reason {
             Self::TooManyStrangers => "too_many_strangers",
             Self::TooManyUnconfirmed => "too_many_unconfirmed",
             Self::TaskRefusedByRule => "task_refused_by_rule",
+            Self::TlsFailed => "tls_failed",
+            Self::TlsKeyKind => "tls_key_kind",
+            Self::TlsNotTrusted => "tls_not_trusted",
+            Self::TlsTooOld => "tls_too_old",
             Self::UnknownMachine => "unknown_machine",
             Self::WrongAddress => "wrong_address",
             Self::WrongNetwork => "wrong_network",
@@ -284,6 +300,18 @@ impl Reason {
             }
             Self::TaskRefusedByRule => {
                 "A rule of the site lets nothing be written to such machines: `farrier policy explain` says which."
+            }
+            Self::TlsFailed => {
+                "HTTPS did not come about: try plain HTTP (the setting boot_tls), and look at the machine's screen."
+            }
+            Self::TlsKeyKind => {
+                "It cannot check a certificate of our kind: set boot.tls.key to the other one in the configuration."
+            }
+            Self::TlsNotTrusted => {
+                "It does not trust our certificate: enrol the authority in its firmware, or set boot_tls to never for it."
+            }
+            Self::TlsTooOld => {
+                "It is too old for HTTPS: set boot_tls to never for it, or give it newer firmware or a newer loader."
             }
             Self::UnknownMachine => {
                 "Nobody has registered it, and the policy says to ignore such machines."

@@ -142,12 +142,15 @@ impl Entry {
             Boot::Loader(file) => ("It was told to fetch a loader by TFTP.", Some(file)),
             Boot::HttpLoader(file) => ("It was told to fetch a loader by HTTP.", Some(file)),
             Boot::Medium(_) => ("It was told to fetch a disk image by HTTP.", None),
+            Boot::HttpsMedium(_) => ("It was told to fetch a disk image by HTTPS.", None),
+            Boot::HttpsLoader(file) => ("It was told to fetch a loader by HTTPS.", Some(file)),
             Boot::Script => ("It was told where its script is.", None),
+            Boot::HttpsScript => ("It was told where its script is, by HTTPS.", None),
         };
         let entry = Self::new(machine, at, Kind::Answered, text).with("message", message);
         match (file, boot) {
             (Some(file), _) => entry.with("loader", &file.id),
-            (None, Boot::Medium(name)) => entry.with("medium", name),
+            (None, Boot::Medium(name) | Boot::HttpsMedium(name)) => entry.with("medium", name),
             (None, _) => entry,
         }
     }

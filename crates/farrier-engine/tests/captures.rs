@@ -64,6 +64,7 @@ fn debian() -> Snapshot {
         ]),
         media: Default::default(),
         agents: [Arch::X86_64].into(),
+        https: false,
     }
 }
 
@@ -86,7 +87,10 @@ fn told(facts: &BootFacts, action: &DhcpAction) -> String {
         DhcpAction::Boot(Boot::Loader(file)) => format!("loader {}", file.id),
         DhcpAction::Boot(Boot::HttpLoader(file)) => format!("loader {} by HTTP", file.id),
         DhcpAction::Boot(Boot::Medium(name)) => format!("medium {name}"),
+        DhcpAction::Boot(Boot::HttpsMedium(name)) => format!("medium {name} by HTTPS"),
+        DhcpAction::Boot(Boot::HttpsLoader(file)) => format!("loader {} by HTTPS", file.id),
         DhcpAction::Boot(Boot::Script) => "script".to_owned(),
+        DhcpAction::Boot(Boot::HttpsScript) => "script by HTTPS".to_owned(),
         DhcpAction::AddressOnly(reason) => format!("address only ({})", reason.label()),
         DhcpAction::Ignore(reason) => format!("nothing ({})", reason.label()),
     };

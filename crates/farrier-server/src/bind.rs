@@ -1,7 +1,7 @@
 //! Opening every socket before anything starts, and telling every fault at once.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 
 use farrier_net::datagram;
 use farrier_net::interface::{self, Interface};
@@ -9,7 +9,9 @@ use farrier_net::link::{LinkListener, LinkSender};
 use farrier_proto::wire::{onc_rpc, rarp};
 use tokio::net::{TcpListener, UdpSocket};
 
+use crate::bind_tls;
 use crate::bind6::{self, Link6};
+use crate::ca::BootTls;
 use crate::config::{self, Config, Fault, Mode, Subnet6Config};
 use crate::rarp::RarpSockets;
 
@@ -18,6 +20,8 @@ use crate::rarp::RarpSockets;
 pub struct Bound {
     pub links: Vec<Link>,
     pub admin: TcpListener,
+    /// The certificate for HTTPS of the boot plane, where somebody brought one.
+    pub boot_tls: Option<BootTls>,
 }
 
 /// One served interface and its sockets.
@@ -35,6 +39,8 @@ pub struct Link {
     /// The MTFTP server port, if it is on.
     pub mtftp: Option<UdpSocket>,
     pub http: TcpListener,
+    /// HTTPS for firmware, if it is on.
+    pub https: Option<TcpListener>,
     pub agent: TcpListener,
     /// For answers to clients that have no address yet.
     pub sender: LinkSender,
@@ -69,10 +75,25 @@ pub async fn bind(config: &Config) -> Result<Bound, Vec<Fault>> {
         &port_remedy(&config.admin),
         &mut faults,
     );
+    let boot_tls = bind_tls::own_certificate(config, &addresses(&links), &mut faults);
     match admin {
-        Some(admin) if faults.is_empty() => Ok(Bound { links, admin }),
+        Some(admin) if faults.is_empty() => Ok(Bound {
+            links,
+            admin,
+            boot_tls,
+        }),
         _ => Err(faults),
     }
+}
+
+/// Every address of ours that URLs may hold.
+#[must_use]
+pub fn addresses(links: &[Link]) -> Vec<IpAddr> {
+    let all = links.iter().flat_map(|link| {
+        let six = link.six.as_ref().map(|six| IpAddr::V6(six.address));
+        std::iter::once(IpAddr::V4(link.address)).chain(six)
+    });
+    all.collect()
 }
 
 /// Finds the interface and our address on it.
@@ -201,10 +222,15 @@ async fn bind_link(
         )
     });
     let mut tcp = Vec::new();
+    let https = config.boot_tls.as_ref();
+    let https = https.map(|tls| ("boot.tls.port", tls.port));
     for (key, port) in [
         ("boot.http_port", config.boot_http_port),
         ("agent.port", config.agent_port),
-    ] {
+    ]
+    .into_iter()
+    .chain(https)
+    {
         let at = SocketAddr::V4(SocketAddrV4::new(address, port));
         tcp.push(note(
             TcpListener::bind(at).await,
@@ -223,6 +249,10 @@ async fn bind_link(
         Some((address, subnet)) => {
             Some(bind6::bind(config, key, &interface, (address, subnet), mode, faults).await?)
         }
+        None => None,
+    };
+    let https = match https {
+        Some(_) => Some(tcp.pop()??),
         None => None,
     };
     let agent = tcp.pop()?;
@@ -244,6 +274,7 @@ async fn bind_link(
         tftp: tftp?,
         mtftp,
         http: http?,
+        https,
         agent: agent?,
         sender: sender?,
         rarp,
@@ -330,7 +361,7 @@ pub(crate) fn port_remedy(at: &SocketAddr) -> String {
     format!("Free {at} (`ss -ltnp` names the program that has it), or choose another port.")
 }
 
-fn fault(key: &str, what: String, remedy: &str) -> Fault {
+pub(crate) fn fault(key: &str, what: String, remedy: &str) -> Fault {
     Fault {
         key: key.to_owned(),
         line: None,

@@ -21,6 +21,8 @@ pub struct Link6 {
     pub dhcp: Option<UdpSocket>,
     pub tftp: UdpSocket,
     pub http: TcpListener,
+    /// HTTPS for firmware, if it is on.
+    pub https: Option<TcpListener>,
     pub agent: TcpListener,
     /// For router advertisements, where asked for.
     pub router: Option<RouterSocket>,
@@ -57,6 +59,10 @@ pub(crate) async fn bind(
         note(opened, key, "Run as root or with CAP_NET_RAW.", faults)
     });
     let http = tcp(address, config.boot_http_port, "boot.http_port", faults).await;
+    let https = match &config.boot_tls {
+        Some(tls) => Some(tcp(address, tls.port, "boot.tls.port", faults).await?),
+        None => None,
+    };
     let agent = tcp(address, config.agent_port, "agent.port", faults).await;
     Some(Link6 {
         address,
@@ -67,6 +73,7 @@ pub(crate) async fn bind(
         },
         tftp: tftp?,
         http: http?,
+        https,
         agent: agent?,
         router: match router {
             Some(opened) => Some(opened?),

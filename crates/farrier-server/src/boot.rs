@@ -283,15 +283,14 @@ impl Asked<'_> {
             BootStyle::Plain if mtftp.is_some() => BootStyle::PxeFinal,
             style => style,
         };
-        let urls = Urls {
-            server: self.port.address.into(),
-            port: core.config.boot_http_port,
-        };
+        let urls = Urls::by(&core.config, self.port.address.into(), boot.is_https());
         let name = match &boot {
             Boot::Loader(file) => boot_tree::loader_path(file),
-            Boot::HttpLoader(file) => urls.of(&boot_tree::loader_path(file)),
-            Boot::Medium(name) => urls.of(&format!("boot/media/{name}")),
-            Boot::Script => urls.of(boot_tree::FIRST_SCRIPT),
+            Boot::HttpLoader(file) | Boot::HttpsLoader(file) => {
+                urls.of(&boot_tree::loader_path(file))
+            }
+            Boot::Medium(name) | Boot::HttpsMedium(name) => urls.of(&format!("boot/media/{name}")),
+            Boot::Script | Boot::HttpsScript => urls.of(boot_tree::FIRST_SCRIPT),
         };
         self.tell(|machine| Entry::boot_answered(machine, self.now, self.message_name(), &boot));
         Ok(BootFile {

@@ -301,10 +301,8 @@ impl<'a> Asked<'a> {
             DhcpAction::Boot(boot) => boot,
             DhcpAction::AddressOnly(reason) | DhcpAction::Ignore(reason) => return Err(reason),
         };
-        let urls = Urls {
-            server: IpAddr::V6(self.port.address),
-            port: core.config.boot_http_port,
-        };
+        let server = IpAddr::V6(self.port.address);
+        let urls = Urls::by(&core.config, server, boot.is_https());
         let url = match &boot {
             Boot::Loader(file) => {
                 format!(
@@ -313,9 +311,11 @@ impl<'a> Asked<'a> {
                     boot_tree::loader_path(file)
                 )
             }
-            Boot::HttpLoader(file) => urls.of(&boot_tree::loader_path(file)),
-            Boot::Medium(name) => urls.of(&format!("boot/media/{name}")),
-            Boot::Script => urls.of(boot_tree::FIRST_SCRIPT),
+            Boot::HttpLoader(file) | Boot::HttpsLoader(file) => {
+                urls.of(&boot_tree::loader_path(file))
+            }
+            Boot::Medium(name) | Boot::HttpsMedium(name) => urls.of(&format!("boot/media/{name}")),
+            Boot::Script | Boot::HttpsScript => urls.of(boot_tree::FIRST_SCRIPT),
         };
         self.tell(|machine| Entry::boot_answered(machine, now, self.request.kind.name(), &boot));
         Ok(BootUrl {

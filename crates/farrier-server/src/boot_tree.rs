@@ -31,13 +31,14 @@ use bytes::Bytes;
 use farrier_engine::catalogue::{Catalogue, Loader, LoaderFile, LoaderKind};
 use farrier_engine::facts::without_board_folder;
 use farrier_engine::model::FirmwareKind;
-use farrier_engine::policy::resolve;
+use farrier_engine::policy::{Policy, resolve};
 use farrier_engine::script::Url;
 use farrier_engine::timeline::Entry;
 use farrier_engine::{Reason, WallTime};
 use farrier_proto::MacAddr;
 use farrier_proto::wire::dhcpv6::mac_of_link_local;
 
+use crate::config::{BootTlsConfig, Config};
 use crate::core::{Core, now};
 use crate::neighbours::Neighbours;
 use crate::sightings::Takes;
@@ -63,6 +64,7 @@ pub struct Asker {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Channel {
     Http,
+    Https,
     Tftp,
 }
 
@@ -102,18 +104,45 @@ impl fmt::Display for Missing {
     }
 }
 
-/// Makes URLs of the boot listener.
+/// Makes URLs of the boot listeners.
 #[derive(Clone, Copy, Debug)]
-pub struct Urls {
-    pub server: IpAddr,
-    pub port: u16,
+pub struct Urls<'a> {
+    config: &'a Config,
+    server: IpAddr,
+    https: Option<&'a BootTlsConfig>,
 }
 
-impl Urls {
+impl<'a> Urls<'a> {
+    /// Of plain HTTP at our address `server`.
+    #[must_use]
+    pub fn plain(config: &'a Config, server: IpAddr) -> Self {
+        Self {
+            config,
+            server,
+            https: None,
+        }
+    }
+
+    /// By HTTPS if so and if there is such a listener.
+    #[must_use]
+    pub fn by(config: &'a Config, server: IpAddr, https: bool) -> Self {
+        Self {
+            https: config.boot_tls.as_ref().filter(|_| https),
+            ..Self::plain(config, server)
+        }
+    }
+
     #[must_use]
     pub fn of(self, path: &str) -> String {
         // Shown with brackets where it is of IPv6.
-        format!("http://{}/{path}", SocketAddr::new(self.server, self.port))
+        let at = |port| SocketAddr::new(self.server, port);
+        match self.https {
+            None => format!("http://{}/{path}", at(self.config.boot_http_port)),
+            Some(tls) => match &tls.host {
+                Some(host) => format!("https://{host}:{}/{path}", tls.port),
+                None => format!("https://{}/{path}", at(tls.port)),
+            },
+        }
     }
 
     /// The same, for scripts. Paths are ours and always fit.
@@ -327,15 +356,19 @@ impl BootTree {
     /// The largest block and window that its settings allow.
     #[must_use]
     pub fn allows(&self, ip: IpAddr) -> (u16, u16) {
+        let policy = self.policy_of(ip);
+        (policy.tftp_blksize, policy.tftp_windowsize)
+    }
+
+    fn policy_of(&self, ip: IpAddr) -> Policy {
         let core = &self.core;
         let machines = self
             .mac_of(ip)
             .map_or_else(Vec::new, |mac| core.fleet.candidates(&[mac], None));
-        let policy = match machines.as_slice() {
+        match machines.as_slice() {
             [machine] => core.policy_of(machine),
             _ => resolve(&core.snapshot.load(), None, &[]).policy,
-        };
-        (policy.tftp_blksize, policy.tftp_windowsize)
+        }
     }
 
     /// The hardware address behind an address: as the kernel learned it, or as the address itself tells.

@@ -4,6 +4,8 @@
 //! command lines pin it; leaves are made anew at each start and live [`SERVER_DAYS`], those of agents
 //! [`AGENT_HOURS`].
 
+mod boot;
+
 use std::fmt;
 use std::fs;
 use std::io::{self, Write};
@@ -26,6 +28,8 @@ use rustls::{RootCertStore, ServerConfig};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
+pub use boot::BootTls;
+
 use crate::hex::hex;
 
 /// Signs for the site.
@@ -34,6 +38,7 @@ pub struct Ca {
     root: CertificateDer<'static>,
     root_pem: String,
     image_key: SigningKey,
+    folder: PathBuf,
 }
 
 /// The keys could not be made or read.
@@ -79,14 +84,15 @@ impl Ca {
             path: folder.to_owned(),
             source,
         })?;
-        let key = open_root_key(folder)?;
-        let (root, root_pem) = open_root(folder, &key)?;
+        let key = open_key(&folder.join("root.key"), KeyPair::generate)?;
+        let (root, root_pem) = open_root(&folder.join("root.pem"), &key, "Farrier site")?;
         let issuer = Issuer::from_ca_cert_der(&root, key).map_err(make)?;
         Ok(Self {
             issuer,
             root,
             root_pem,
             image_key: open_image_key(folder)?,
+            folder: folder.to_owned(),
         })
     }
 
@@ -235,41 +241,48 @@ fn leaf_params(life: Duration) -> CertificateParams {
     params
 }
 
-fn open_root_key(folder: &Path) -> Result<KeyPair, CaError> {
-    let path = folder.join("root.key");
+fn open_key(
+    path: &Path,
+    generate: impl FnOnce() -> Result<KeyPair, rcgen::Error>,
+) -> Result<KeyPair, CaError> {
     if !path.exists() {
-        let key = KeyPair::generate().map_err(make)?;
-        write_secret(&path, key.serialize_pem().as_bytes())?;
+        let key = generate().map_err(make)?;
+        write_secret(path, key.serialize_pem().as_bytes())?;
     }
-    let text = read(&path)?;
-    let text = std::str::from_utf8(&text).map_err(|e| damaged(&path, e))?;
-    KeyPair::from_pem(text).map_err(|e| damaged(&path, e))
+    let text = read(path)?;
+    let text = std::str::from_utf8(&text).map_err(|e| damaged(path, e))?;
+    KeyPair::from_pem(text).map_err(|e| damaged(path, e))
 }
 
-fn open_root(folder: &Path, key: &KeyPair) -> Result<(CertificateDer<'static>, String), CaError> {
-    let path = folder.join("root.pem");
+fn open_root(
+    path: &Path,
+    key: &KeyPair,
+    name: &str,
+) -> Result<(CertificateDer<'static>, String), CaError> {
     if !path.exists() {
-        let certificate = root_params()?.self_signed(key).map_err(make)?;
-        write_secret(&path, certificate.pem().as_bytes())?;
+        let certificate = root_params(name)?.self_signed(key).map_err(make)?;
+        write_secret(path, certificate.pem().as_bytes())?;
     }
-    let text = read(&path)?;
-    let der = CertificateDer::from_pem_slice(&text).map_err(|e| damaged(&path, e))?;
-    let (_, parsed) = x509_parser::parse_x509_certificate(&der).map_err(|e| damaged(&path, e))?;
+    let text = read(path)?;
+    let der = CertificateDer::from_pem_slice(&text).map_err(|e| damaged(path, e))?;
+    let (_, parsed) = x509_parser::parse_x509_certificate(&der).map_err(|e| damaged(path, e))?;
     if parsed.public_key().raw != rcgen::PublicKeyData::subject_public_key_info(key) {
-        return Err(damaged(&path, "it is not the certificate of root.key"));
+        return Err(damaged(
+            path,
+            "it is not the certificate of the key beside it",
+        ));
     }
-    let text = String::from_utf8(text).map_err(|e| damaged(&path, e))?;
+    let text = String::from_utf8(text).map_err(|e| damaged(path, e))?;
     Ok((der, text))
 }
 
-fn root_params() -> Result<CertificateParams, CaError> {
+fn root_params(name: &str) -> Result<CertificateParams, CaError> {
     let mut params = leaf_params(Duration::days(ROOT_DAYS));
     let serial = random_serial()?;
     // Two sites must not look the same in a browser's list.
-    params.distinguished_name.push(
-        DnType::CommonName,
-        format!("Farrier site {}", &hex(&serial)[..8]),
-    );
+    params
+        .distinguished_name
+        .push(DnType::CommonName, format!("{name} {}", &hex(&serial)[..8]));
     params.serial_number = Some(SerialNumber::from_slice(&serial));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];

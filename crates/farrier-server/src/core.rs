@@ -112,6 +112,7 @@ impl Core {
             &self.book.load(),
             &self.loaders,
             &self.media,
+            self.config.boot_tls.is_some(),
         )));
         self.tell(Change::Site);
     }
@@ -224,7 +225,13 @@ impl Recognised {
 
 /// What decisions rest on.
 #[must_use]
-pub fn snapshot(site: &Settings, book: &PolicyBook, loaders: &Loaders, media: &Shelf) -> Snapshot {
+pub fn snapshot(
+    site: &Settings,
+    book: &PolicyBook,
+    loaders: &Loaders,
+    media: &Shelf,
+    https: bool,
+) -> Snapshot {
     // The agent is built for PCs only so far.
     let agents = loaders
         .agent()
@@ -238,6 +245,7 @@ pub fn snapshot(site: &Settings, book: &PolicyBook, loaders: &Loaders, media: &S
         catalogue: (*loaders.catalogue()).clone(),
         media: (*media.media()).clone(),
         agents,
+        https,
     }
 }
 

@@ -15,6 +15,7 @@ pub mod announce6;
 pub mod auth;
 pub mod bind;
 pub mod bind6;
+mod bind_tls;
 pub mod boot;
 pub mod boot6;
 pub mod boot_tree;

@@ -19,16 +19,16 @@ use crate::bind::{self, BOOT_SERVER_PORT, Bound, DHCP_PORT, Link};
 use crate::boot::BootPort;
 use crate::boot_tree::BootTree;
 use crate::boot6::{Boot6Port, Declined};
-use crate::ca::{self, Ca};
+use crate::ca::{self, BootTls, Ca};
 use crate::choices::Choices;
 use crate::classes::ClassBook;
-use crate::config::{Config, Faults};
+use crate::config::{BootCertificate, Config, Faults};
 use crate::core::{CHANGES, Core, now, snapshot};
 use crate::counters::Counters;
 use crate::exchanges::Exchanges;
 use crate::fleet::Fleet;
 use crate::http::boot::BootHttp;
-use crate::http::serve::{Limits, serve};
+use crate::http::serve::{Limits, serve, serve_watched};
 use crate::http::{admin, agent, boot as boot_http};
 use crate::leases::Leases;
 use crate::loaders::{self, Loaders};
@@ -116,7 +116,13 @@ pub async fn open(config: Config) -> anyhow::Result<(Arc<Core>, tokio::task::Joi
     let (timeline, storing) = Recorder::start(db.clone());
     let mtftp = config.tftp.mtftp.as_ref().map(|on| on.groups.clone());
     let core = Core {
-        snapshot: ArcSwap::from_pointee(snapshot(&site, &book, &loaders, &media)),
+        snapshot: ArcSwap::from_pointee(snapshot(
+            &site,
+            &book,
+            &loaders,
+            &media,
+            config.boot_tls.is_some(),
+        )),
         media,
         rules: ArcSwap::from_pointee(Rules::of(&book.rules)),
         book: ArcSwap::from_pointee(book),
@@ -165,14 +171,11 @@ fn start(
     let tree = Arc::new(BootTree::new(Arc::clone(core), networks.collect()));
     let transfers = Arc::new(Transfers::default());
     let groups = Arc::new(core.config.tftp.multicast.as_ref().map(StreamGroups::new));
-    let addresses: Vec<IpAddr> = bound
-        .links
-        .iter()
-        .flat_map(|link| {
-            let six = link.six.as_ref().map(|six| IpAddr::V6(six.address));
-            std::iter::once(IpAddr::V4(link.address)).chain(six)
-        })
-        .collect();
+    let addresses = bind::addresses(&bound.links);
+    let boot_tls = match bound.boot_tls {
+        None => own_boot_tls(core, &addresses)?,
+        brought => brought,
+    };
     let agent_tls = core.ca.agent_tls(&ca::names(addresses, &[]))?;
     for link in bound.links {
         let Link {
@@ -184,6 +187,7 @@ fn start(
             tftp,
             mtftp,
             http,
+            https,
             agent,
             sender,
             rarp,
@@ -230,6 +234,7 @@ fn start(
             transfers: Arc::clone(&transfers),
             groups: Arc::clone(&groups),
             agent_tls: Arc::clone(&agent_tls),
+            boot_tls: boot_tls.clone(),
         };
         let mac = interface.mac;
         if let (Some(sockets), Some(mac)) = (rarp, mac) {
@@ -248,6 +253,7 @@ fn start(
             tftp,
             mtftp,
             http,
+            https,
             agent,
         };
         shared.serve_files(files, &mut tasks, stop)?;
@@ -271,6 +277,7 @@ fn start(
             tftp: six.tftp,
             mtftp: None,
             http: six.http,
+            https: six.https,
             agent: six.agent,
         };
         shared.serve_files(files, &mut tasks, stop)?;
@@ -299,6 +306,7 @@ struct Shared {
     transfers: Arc<Transfers>,
     groups: Arc<Option<StreamGroups>>,
     agent_tls: Arc<rustls::ServerConfig>,
+    boot_tls: Option<BootTls>,
 }
 
 /// The listeners of one address that hand out files and talk to agents.
@@ -309,6 +317,7 @@ struct Files {
     /// Multicast is for IPv4.
     mtftp: Option<UdpSocket>,
     http: TcpListener,
+    https: Option<TcpListener>,
     agent: TcpListener,
 }
 
@@ -369,12 +378,30 @@ impl Shared {
             core: Arc::clone(&self.core),
             tree: Arc::clone(&self.tree),
         });
+        if let (Some(listener), Some(tls)) = (files.https, &self.boot_tls) {
+            let watch = boot_http::watch(&self.tree, tls);
+            let tls = (Arc::clone(&tls.config), watch);
+            let (boot, stop) = (boot.clone(), stop.clone());
+            tasks.spawn(serve_watched(listener, tls, boot, BOOT_LIMITS, stop));
+        }
         tasks.spawn(serve(files.http, None, boot, BOOT_LIMITS, stop.clone()));
         let plane = agent::router(Arc::clone(&self.core));
         let tls = Some(Arc::clone(&self.agent_tls));
         tasks.spawn(serve(files.agent, tls, plane, AGENT_LIMITS, stop.clone()));
         Ok(())
     }
+}
+
+/// A certificate of ours for HTTPS of the boot plane, if that is on.
+fn own_boot_tls(core: &Core, addresses: &[IpAddr]) -> anyhow::Result<Option<BootTls>> {
+    let Some(tls) = &core.config.boot_tls else {
+        return Ok(None);
+    };
+    let BootCertificate::Own(key) = tls.certificate else {
+        return Ok(None);
+    };
+    let names = ca::names(addresses.iter().copied(), &tls.names);
+    Ok(Some(core.ca.boot_tls(key, &names)?))
 }
 
 fn admin_names(config: &Config) -> Vec<String> {

@@ -17,7 +17,7 @@ use farrier_engine::{Reason, WallTime};
 use page::Page;
 use who::known;
 
-use crate::boot_tree::{self, Asker, Urls};
+use crate::boot_tree::{self, Asker, Channel, Urls};
 use crate::core::{Core, Recognised, now};
 
 /// The script for whoever sent `parameters`. There is always one: what cannot be done is said on the
@@ -42,10 +42,7 @@ pub async fn render(core: &Core, asker: Asker, parameters: &[(String, String)]) 
         entry,
         code: said("code").filter(|code| !code.is_empty()),
     });
-    let urls = Urls {
-        server: asker.server,
-        port: core.config.boot_http_port,
-    };
+    let urls = Urls::by(&core.config, asker.server, asker.by == Channel::Https);
     let reader = Reader {
         language: Language::Ipxe,
         http: true,

@@ -12,6 +12,7 @@ pub use dhcpv6::dhcpv6_decode;
 pub use multicast::multicast_stream;
 
 use farrier_engine::facts::{BootName, Whose, without_board_folder};
+use farrier_engine::tls::{Ended, KeyKind, Trouble};
 use farrier_proto::Instant;
 use farrier_proto::reply::{self, BootFile, BootStyle, Lend};
 use farrier_proto::session::tftp_transfer::{Limits, TftpTransfer, Transmit};
@@ -22,6 +23,7 @@ use farrier_proto::wire::option_setting::{self, Written};
 use farrier_proto::wire::pxe::{Mtftp, PxeVendorOptions};
 use farrier_proto::wire::rarp::{self, Rarp};
 use farrier_proto::wire::tftp::{self, Packet, ReadRequest};
+use farrier_proto::wire::tls::ClientHello;
 use farrier_proto::wire::{arp, echo};
 
 /// A target: its name in `fuzz/` and its body.
@@ -40,6 +42,7 @@ pub const TARGETS: &[Target] = &[
     ("reply_builder", reply_builder),
     ("tftp_packet", tftp_packet),
     ("tftp_session", tftp_session),
+    ("tls_hello", tls_hello),
 ];
 
 /// Who claims an address names one and a card; what a packet says as names or routes can be written again.
@@ -61,6 +64,21 @@ pub fn address_claim(bytes: &[u8]) {
         && let Ok(encoded) = again(Form::Routes, routes)
     {
         assert_eq!(encoded, bytes);
+    }
+}
+
+/// What a connection begins with holds no more values than bytes, and is told in whole sentences.
+pub fn tls_hello(bytes: &[u8]) {
+    if let Ok(hello) = ClientHello::decode(bytes) {
+        let values = hello.suites.len() + hello.groups.len() + hello.signatures.len();
+        assert!(values * 2 <= bytes.len());
+    }
+    for ended in [Ended::Alert(48), Ended::Left, Ended::Refused] {
+        for key in [KeyKind::Rsa, KeyKind::P256, KeyKind::Other] {
+            let told = Trouble::of(bytes, ended, key);
+            assert_eq!(told.is_none(), bytes.is_empty());
+            assert!(told.is_none_or(|told| told.text.ends_with('.') && told.text.len() < 400));
+        }
     }
 }
 

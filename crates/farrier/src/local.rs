@@ -71,7 +71,9 @@ pub(crate) enum AgentVerb {
 }
 
 pub(crate) fn serve(config: &Path) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_from_env("FARRIER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // The TLS library warns of every oddity of boot programs, edk2's wrong server names among them.
+    let usual = || EnvFilter::new("info,rustls=error");
+    let filter = EnvFilter::try_from_env("FARRIER_LOG").unwrap_or_else(|_| usual());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -2,7 +2,10 @@
 //!
 //! Each is the one that Debian builds, with the arguments that were found to work with it.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 
@@ -151,8 +154,14 @@ impl Firmware {
         }
     }
 
-    /// QEMU's arguments for board and firmware; what the firmware writes is kept in `folder` under `name`.
-    pub(super) fn board(self, name: &str, folder: &Path) -> Result<Vec<String>> {
+    /// QEMU's arguments for board and firmware, UEFI as in the folder `built` if there is one; what the firmware
+    /// writes is kept in `folder` under `name`.
+    pub(super) fn board(
+        self,
+        name: &str,
+        folder: &Path,
+        built: Option<&Path>,
+    ) -> Result<Vec<String>> {
         let mut words = strings(match self {
             // Without graphics SeaBIOS copies its screen to the serial port.
             Self::Bios => &[
@@ -197,24 +206,34 @@ impl Firmware {
             _ => &["-cpu", "qemu64", "-vga", "none", "-M", "q35"],
         });
         if let Some(flash) = self.flash() {
-            words.extend(self.flash_words(&flash, name, folder)?);
+            let place = |file: &str| match (built, Path::new(file).file_name()) {
+                (Some(built), Some(name)) => built.join(name),
+                _ => PathBuf::from(file),
+            };
+            let files = (place(flash.code), place(flash.variables));
+            words.extend(self.flash_words(&files, name, folder)?);
         }
         Ok(words)
     }
 
-    fn flash_words(self, flash: &Flash, name: &str, folder: &Path) -> Result<Vec<String>> {
+    fn flash_words(
+        self,
+        (code, factory): &(PathBuf, PathBuf),
+        name: &str,
+        folder: &Path,
+    ) -> Result<Vec<String>> {
         // The variables stay with the machine: BootNext and BootOrder are part of what is tested.
         let variables = folder.join(format!("{name}.vars"));
         if !variables.exists() {
-            fs::copy(flash.variables, &variables)
-                .with_context(|| format!("cannot copy {}", flash.variables))?;
+            fs::copy(factory, &variables)
+                .with_context(|| format!("cannot copy {}", factory.display()))?;
         }
         // Newer firmware drops its network stack where there is no source of random numbers.
         let mut words = strings(&["-device", "virtio-rng-pci"]);
         words.push("-drive".to_owned());
         words.push(format!(
             "if=pflash,unit=0,format=raw,readonly=on,file={}",
-            flash.code
+            code.display()
         ));
         words.push("-drive".to_owned());
         words.push(format!(

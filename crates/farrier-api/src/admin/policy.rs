@@ -45,6 +45,9 @@ pub struct Settings {
     /// Disk images that the menu offers, in this order: at most 16, by name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub media: Option<Vec<String>>,
+    /// Who is given HTTPS URLs; wants `[boot.tls]` in the configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boot_tls: Option<BootTls>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -89,6 +92,15 @@ pub enum FirstLoader {
 pub enum IpxeVariant {
     Full,
     SnpOnly,
+}
+
+/// Nobody, UEFI HTTP Boot, or that and each iPXE that does not say that it speaks no HTTPS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BootTls {
+    Never,
+    Firmware,
+    Always,
 }
 
 /// Ways to offer a boot file: final beside another server (BIOS), by port 4011, final (UEFI), complete.

@@ -174,6 +174,7 @@ fn option_93_asked(message: &Message) -> bool {
 fn ipxe_features(info: IpxeEncapsulated<'_>) -> IpxeFeatures {
     IpxeFeatures {
         http: info.has(IpxeFeature::Http),
+        https: info.has(IpxeFeature::Https),
         bzimage: info.has(IpxeFeature::BzImage),
         efi: info.has(IpxeFeature::Efi),
         menu: info.has(IpxeFeature::Menu),

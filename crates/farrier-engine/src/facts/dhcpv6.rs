@@ -79,6 +79,7 @@ fn stage_of(message: &Message, is_ipxe: bool, firmware: Option<FirmwareKind>) ->
         // kernels in the way of its firmware.
         let features = IpxeFeatures {
             http: true,
+            https: false,
             bzimage: firmware == Some(FirmwareKind::Bios),
             efi: firmware == Some(FirmwareKind::Uefi),
             menu: true,

@@ -37,6 +37,7 @@ impl BootFacts {
         let firmware = said.firmware;
         let features = IpxeFeatures {
             http: true,
+            https: false,
             bzimage: firmware != Some(FirmwareKind::Uefi),
             efi: firmware == Some(FirmwareKind::Uefi),
             menu: true,

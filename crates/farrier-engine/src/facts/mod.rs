@@ -88,6 +88,7 @@ pub enum Protocol {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IpxeFeatures {
     pub http: bool,
+    pub https: bool,
     pub bzimage: bool,
     pub efi: bool,
     pub menu: bool,

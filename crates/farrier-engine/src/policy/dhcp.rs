@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{
-    Decision, Explanation, Known, ScriptAction, Snapshot, UnknownMachine, decide_script, resolve,
+    BootTls, Decision, Explanation, Known, Policy, ScriptAction, Snapshot, UnknownMachine,
+    decide_script, resolve,
 };
 use crate::catalogue::LoaderFile;
 use crate::facts::{BootFacts, Protocol, Stage};
@@ -44,8 +45,58 @@ pub enum Boot {
     HttpLoader(LoaderFile),
     /// A disk image of people's own by HTTP, of which UEFI HTTP Boot makes a RAM disk.
     Medium(MediumName),
+    /// The same by HTTPS.
+    HttpsMedium(MediumName),
+    /// A boot program by HTTPS.
+    HttpsLoader(LoaderFile),
     /// The URL of the first script, for an iPXE that is able to run it.
     Script,
+    /// The same by HTTPS.
+    HttpsScript,
+}
+
+impl Boot {
+    /// Whether it is a URL of the HTTPS listener.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        matches!(
+            self,
+            Self::HttpsLoader(_) | Self::HttpsMedium(_) | Self::HttpsScript
+        )
+    }
+
+    /// The same by HTTPS, where that is wanted of this client and can be.
+    fn secured(
+        self,
+        facts: &BootFacts,
+        policy: &Policy,
+        snapshot: &Snapshot,
+        told: &mut Explanation,
+    ) -> Self {
+        let firmware = matches!(self, Self::HttpLoader(_) | Self::Medium(_));
+        let able = match &facts.stage {
+            Stage::Ipxe { features, .. } => features.https,
+            _ => firmware,
+        };
+        let (https, why) = match policy.boot_tls {
+            BootTls::Never => return self,
+            _ if matches!(self, Self::Loader(_)) => (false, "It loads by TFTP first."),
+            _ if !snapshot.https => (
+                false,
+                "HTTPS is wanted, but the configuration has no [boot.tls]: plain HTTP it is.",
+            ),
+            _ if !able => (false, "It does not say that it speaks HTTPS."),
+            BootTls::Firmware if !firmware => (false, "Only firmware is to use HTTPS."),
+            _ => (true, "It gets a URL of HTTPS."),
+        };
+        told.passed("boot tls", why);
+        match self {
+            Self::HttpLoader(file) if https => Self::HttpsLoader(file),
+            Self::Medium(name) if https => Self::HttpsMedium(name),
+            Self::Script if https => Self::HttpsScript,
+            other => other,
+        }
+    }
 }
 
 /// So many loaders sent to one hardware address within [`LOOP_WINDOW`] are a loop: the loader comes
@@ -117,7 +168,7 @@ fn rules(
     match &facts.stage {
         Stage::Ipxe { features, .. } if features.is_enough() => {
             told.matched("loader running", "It is iPXE and can run our script.");
-            return Ok(Boot::Script);
+            return Ok(Boot::Script.secured(facts, &policy, snapshot, told));
         }
         Stage::Ipxe { .. } => {
             told.passed(
@@ -190,17 +241,18 @@ fn rules(
             "medium",
             format!("The firmware makes a RAM disk of {medium} by itself."),
         );
-        return Ok(Boot::Medium(medium));
+        return Ok(Boot::Medium(medium).secured(&facts, &policy, snapshot, told));
     }
 
     match snapshot.catalogue.choose(&facts, &policy) {
         Ok(loader) => {
             told.matched("loader", format!("{} {} fits.", loader.id, loader.version));
-            Ok(if facts.protocol == Protocol::Http {
+            let boot = if facts.protocol == Protocol::Http {
                 Boot::HttpLoader(LoaderFile::over_http(loader))
             } else {
                 Boot::Loader(LoaderFile::from(loader))
-            })
+            };
+            Ok(boot.secured(&facts, &policy, snapshot, told))
         }
         Err(none) => {
             told.matched("loader", format!("There is {none}."));

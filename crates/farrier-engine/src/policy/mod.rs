@@ -69,6 +69,8 @@ pub struct Settings {
     pub rom_menu: Option<bool>,
     /// Disk images that the menu offers, in this order.
     pub media: Option<Vec<MediumName>>,
+    /// Who is given HTTPS URLs, where the server has a listener for them.
+    pub boot_tls: Option<BootTls>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,6 +132,17 @@ pub enum FirstLoader {
     Pxelinux,
 }
 
+/// Who boots by HTTPS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BootTls {
+    Never,
+    /// UEFI HTTP Boot. What it loads and asks by DHCP gets HTTP: few loaders trust a site's own authority.
+    Firmware,
+    /// And each iPXE, unless it says that it speaks no HTTPS.
+    Always,
+}
+
 /// Settings with every value decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -147,6 +160,7 @@ pub struct Policy {
     pub strategy: StrategyChoice,
     pub rom_menu: bool,
     pub media: Vec<MediumName>,
+    pub boot_tls: BootTls,
 }
 
 impl Policy {
@@ -167,6 +181,7 @@ impl Policy {
         strategy: StrategyChoice::Auto,
         rom_menu: false,
         media: Vec::new(),
+        boot_tls: BootTls::Never,
     };
 }
 
@@ -181,6 +196,8 @@ pub struct Snapshot {
     pub media: BTreeMap<MediumName, Medium>,
     /// Architectures that we have an agent for.
     pub agents: BTreeSet<Arch>,
+    /// There is an HTTPS listener on the boot plane.
+    pub https: bool,
 }
 
 /// The one-time code that came with a choice in the menu.

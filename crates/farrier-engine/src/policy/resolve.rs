@@ -49,6 +49,7 @@ pub struct Origins {
     pub strategy: Origin,
     pub rom_menu: Origin,
     pub media: Origin,
+    pub boot_tls: Origin,
 }
 
 /// A policy with the origin of each value.
@@ -87,6 +88,7 @@ pub fn resolve(snapshot: &Snapshot, machine: Option<&Machine>, rules: &[Judged<'
     let (strategy, strategy_origin) = layers.pick(|s| s.strategy, default.strategy);
     let (rom_menu, rom_menu_origin) = layers.pick(|s| s.rom_menu, default.rom_menu);
     let (media, media_origin) = layers.pick(|s| s.media.clone(), default.media);
+    let (boot_tls, boot_tls_origin) = layers.pick(|s| s.boot_tls, default.boot_tls);
     // What the machine's agent found is known better than what anybody assumes from afar.
     let own = machine
         .and_then(|machine| machine.settings.secure_boot)
@@ -111,6 +113,7 @@ pub fn resolve(snapshot: &Snapshot, machine: Option<&Machine>, rules: &[Judged<'
             strategy,
             rom_menu,
             media,
+            boot_tls,
         },
         origins: Origins {
             menu: menu_origin,
@@ -127,6 +130,7 @@ pub fn resolve(snapshot: &Snapshot, machine: Option<&Machine>, rules: &[Judged<'
             strategy: strategy_origin,
             rom_menu: rom_menu_origin,
             media: media_origin,
+            boot_tls: boot_tls_origin,
         },
     }
 }

@@ -31,6 +31,7 @@ pub(super) fn snapshot() -> Snapshot {
         ]),
         media: BTreeMap::new(),
         agents: [Arch::X86_64].into(),
+        https: true,
     }
 }
 
@@ -753,6 +754,57 @@ fn an_explanation_reads_as_text_and_as_json() {
     let json = serde_json::to_value(&decision).unwrap();
     assert_eq!(json["action"]["boot"]["loader"]["id"], "snponly");
     assert_eq!(json["explanation"]["steps"][6]["matched"], true);
+}
+
+#[test]
+fn https_is_given_to_who_it_is_set_for_and_who_can() {
+    const TLS_IPXE: Options = &[
+        (77, b"iPXE"),
+        (175, &[19, 1, 1, 20, 1, 1, 36, 1, 1]),
+        (93, &[0, 7]),
+        (60, b"PXEClient"),
+    ];
+    let plain = || DhcpAction::Boot(Boot::HttpLoader(file("snponly")));
+    let secure = || DhcpAction::Boot(Boot::HttpsLoader(file("snponly")));
+    let (script, https) = (
+        || DhcpAction::Boot(Boot::Script),
+        || DhcpAction::Boot(Boot::HttpsScript),
+    );
+    for (name, boot_tls, listener, options, expected) in [
+        ("nobody", BootTls::Never, true, HTTP, plain()),
+        ("firmware", BootTls::Firmware, true, HTTP, secure()),
+        (
+            "iPXE behind it",
+            BootTls::Firmware,
+            true,
+            TLS_IPXE,
+            script(),
+        ),
+        ("iPXE", BootTls::Always, true, TLS_IPXE, https()),
+        ("iPXE without", BootTls::Always, true, IPXE, script()),
+        ("TFTP", BootTls::Always, true, UEFI, tftp("snponly")),
+        ("no listener", BootTls::Always, false, HTTP, plain()),
+    ] {
+        let site = Settings {
+            boot_tls: Some(boot_tls),
+            ..Settings::default()
+        };
+        let snapshot = Snapshot {
+            site,
+            https: listener,
+            ..snapshot()
+        };
+        let machine = machine(Registration::Approved);
+        let known = Known {
+            machine: Some(&machine),
+            ..Known::default()
+        };
+        let decision = decide_dhcp(&dhcp(options), Service::Dhcp, &known, &snapshot, NOW);
+        assert_eq!(decision.action, expected, "{name}");
+        let steps = decision.explanation.steps;
+        let explained = steps.iter().any(|step| step.rule == "boot tls");
+        assert_eq!(explained, boot_tls != BootTls::Never, "{name}");
+    }
 }
 
 #[test]

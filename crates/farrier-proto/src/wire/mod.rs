@@ -7,7 +7,7 @@
 //! option 43, [`text`] the rendering for people, [`tftp`] the other protocol. [`dhcpv6`] and
 //! [`dhcpv6_option`] are the same for IPv6, [`ndp`] the hint that it is there, [`wake`] what starts a
 //! machine. [`rarp`] and [`onc_rpc`] are what diskless machines spoke before BOOTP.
-//! [`arp`] and [`echo`] ask whether somebody is there.
+//! [`arp`] and [`echo`] ask whether somebody is there. [`tls`] reads what a boot program says of itself in HTTPS.
 
 pub mod arp;
 pub mod dhcp_option;
@@ -25,6 +25,7 @@ pub mod pxe;
 pub mod rarp;
 pub mod text;
 pub mod tftp;
+pub mod tls;
 pub mod wake;
 
 pub use error::{DecodeError, MAX_ODDITIES, Oddity};

@@ -69,14 +69,14 @@ impl BootTree {
     fn medium_script(&self, image: &str, asker: Asker) -> Result<Served, Missing> {
         let medium = self.core.media.medium(image).map_err(missing)?;
         let url = self
-            .urls(asker)
+            .ipxe_urls(asker)
             .url("boot/media")
             .with_segment(image)
             .map_err(|e| Missing::Unreadable(e.to_string()))?;
         let catalogue = self.core.loaders.catalogue();
         let memdisk = catalogue
             .of_kind(LoaderKind::Memdisk, Arch::X86_64, FirmwareKind::Bios)
-            .map(|loader| self.urls(asker).url(&loader_path(&loader.into())));
+            .map(|loader| self.ipxe_urls(asker).url(&loader_path(&loader.into())));
         let script = script::medium_by_name(&url, medium.kind, memdisk.as_ref());
         Ok(Served {
             content: Bytes::from(script),

@@ -8,6 +8,7 @@ use farrier_engine::Reason;
 use farrier_engine::catalogue::LoaderKind;
 use farrier_engine::facts::{BootFacts, BootName, MachineUuid, ScriptName, Whose};
 use farrier_engine::model::{Arch, FirmwareKind, Machine};
+use farrier_engine::policy::BootTls;
 use farrier_engine::script::{self, Language, Url};
 use farrier_proto::MacAddr;
 use uuid::Uuid;
@@ -28,7 +29,7 @@ impl BootTree {
         match name {
             BootName::IpxeFirst => Some(Ok(text(
                 "the first script",
-                script::first(&self.urls(asker).url(SCRIPT)),
+                script::first(&self.first_urls(asker).url(SCRIPT)),
             ))),
             BootName::GrubFirst => Some(self.grub_first(asker)),
             BootName::Script(name) => Some(self.own_script(name, asker).await),
@@ -84,7 +85,7 @@ impl BootTree {
             _ => None,
         };
         let facts = BootFacts::from_loader(mac, language, arch, firmware, uuid);
-        let http = name.http || asker.by == Channel::Http;
+        let http = name.http || asker.by != Channel::Tftp;
         let reader = Reader {
             language,
             http,
@@ -148,11 +149,24 @@ impl BootTree {
         }
     }
 
-    pub(super) fn urls(&self, asker: Asker) -> Urls {
-        Urls {
-            server: asker.server,
-            port: self.core.config.boot_http_port,
-        }
+    /// For loaders that speak no TLS.
+    pub(super) fn urls(&self, asker: Asker) -> Urls<'_> {
+        Urls::plain(&self.core.config, asker.server)
+    }
+
+    /// iPXE that came by TFTP has not said whether it speaks HTTPS; the policy does.
+    fn first_urls(&self, asker: Asker) -> Urls<'_> {
+        let https = match asker.by {
+            Channel::Http => false,
+            Channel::Https => true,
+            Channel::Tftp => self.policy_of(asker.ip).boot_tls == BootTls::Always,
+        };
+        Urls::by(&self.core.config, asker.server, https)
+    }
+
+    /// iPXE goes on as it came.
+    pub(super) fn ipxe_urls(&self, asker: Asker) -> Urls<'_> {
+        Urls::by(&self.core.config, asker.server, asker.by == Channel::Https)
     }
 }
 

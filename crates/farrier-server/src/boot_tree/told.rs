@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use farrier_engine::silence::Awaited;
 use farrier_engine::timeline::{Entry, Kind, Transfer, TransferEnd};
+use farrier_engine::tls::Trouble;
 use farrier_proto::MacAddr;
 use farrier_proto::session::tftp_transfer::{Event, Phase};
 use farrier_proto::wire::tftp::TransferOptions;
@@ -23,6 +24,14 @@ impl BootTree {
             let ended = ended("TFTP", name, 0, Duration::ZERO, TransferEnd::NotFound, None);
             Entry::transfer(machine, now(), &ended)
         });
+    }
+
+    /// Counts a handshake that came to nothing, and tells of it.
+    pub fn https_failed(&self, asker: Asker, trouble: Trouble) {
+        // It came for what it was offered, whatever became of it.
+        self.asked_by_http(asker.ip);
+        self.core.counters.ignored(trouble.reason, now());
+        self.record(asker, |machine| trouble.entry(machine, now()));
     }
 
     /// Records the end of a TFTP transfer.

@@ -8,7 +8,8 @@ use toml::Spanned;
 
 use super::{
     Config, DEFAULT_ADMIN, DEFAULT_AGENT_PORT, DEFAULT_BOOT_HTTP_PORT, DEFAULT_DATA_DIR,
-    DEFAULT_LEASE_SECONDS, Fault, Interface, Mode, convert_tftp, convert4, convert6, file,
+    DEFAULT_LEASE_SECONDS, Fault, Interface, Mode, convert_tftp, convert_tls, convert4, convert6,
+    file,
 };
 
 pub(super) fn parse(text: &str) -> Result<Config, Vec<Fault>> {
@@ -67,6 +68,7 @@ fn convert(written: &file::File, faults: &mut Collector<'_>) -> Config {
     Config {
         data_dir,
         boot_http_port,
+        boot_tls: convert_tls::boot(&written.boot, (boot_http_port, agent_port), faults),
         agent_port,
         tftp: convert_tftp::tftp(&written.tftp, faults),
         admin: admin(written, faults),
@@ -78,7 +80,7 @@ fn convert(written: &file::File, faults: &mut Collector<'_>) -> Config {
     }
 }
 
-fn port(
+pub(super) fn port(
     written: Option<&Spanned<u16>>,
     key: &str,
     default: u16,

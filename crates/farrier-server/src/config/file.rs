@@ -33,12 +33,34 @@ pub struct File {
     pub subnet6: Vec<Subnet6>,
 }
 
-/// Plain HTTP for firmware and loaders.
+/// HTTP for firmware and loaders.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Boot {
-    /// Port on each served interface. Default 8067.
+    /// Plain HTTP: port on each served interface. Default 8067.
     pub http_port: Option<Spanned<u16>>,
+    /// Write the table, even an empty one, and the same is there by HTTPS, for who the setting `boot_tls` says.
+    pub tls: Option<BootTls>,
+}
+
+/// HTTPS for firmware and loaders.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BootTls {
+    /// Port on each served interface. Default 443.
+    pub port: Option<Spanned<u16>>,
+    /// Key and authority of the certificate that Farrier makes: `rsa-3072` (default; old firmware knows no other) or
+    /// `p-256`.
+    pub key: Option<Spanned<String>>,
+    /// Your own certificate in its place: a PEM file with the server's first and those that signed it behind,
+    pub certificate: Option<Spanned<PathBuf>>,
+    /// and the PEM file with its key.
+    pub private_key: Option<Spanned<PathBuf>>,
+    /// A name that URLs hold in place of our address. Machines have to find it by DNS.
+    pub host: Option<Spanned<String>>,
+    /// Further names and addresses in the certificate that Farrier makes.
+    #[serde(default)]
+    pub names: Vec<Spanned<String>>,
 }
 
 /// How files leave by TFTP.

@@ -6,6 +6,7 @@ mod convert4;
 mod convert6;
 mod convert_holder;
 mod convert_tftp;
+mod convert_tls;
 pub mod file;
 mod options;
 
@@ -19,6 +20,7 @@ use farrier_engine::address6::Prefix;
 use farrier_engine::lease::{AddressRange, Subnet};
 use farrier_engine::parameter::OptionSet;
 use farrier_engine::policy::Rule;
+use farrier_engine::tls::KeyKind;
 use farrier_proto::wire::option;
 
 pub(crate) use convert_holder::Evidence;
@@ -30,6 +32,8 @@ use crate::transfer::Habits;
 pub struct Config {
     pub data_dir: PathBuf,
     pub boot_http_port: u16,
+    /// HTTPS for firmware and loaders, if it is on.
+    pub boot_tls: Option<BootTlsConfig>,
     pub tftp: TftpConfig,
     pub agent_port: u16,
     pub admin: SocketAddr,
@@ -49,6 +53,28 @@ pub struct Interface {
     pub address: Option<Ipv4Addr>,
     /// Whether RARP is answered there.
     pub rarp: bool,
+}
+
+/// HTTPS for firmware and loaders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootTlsConfig {
+    pub port: u16,
+    pub certificate: BootCertificate,
+    /// In URLs, in place of our address.
+    pub host: Option<String>,
+    /// Further names in the certificate.
+    pub names: Vec<String>,
+}
+
+/// Where the certificate for firmware and loaders comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BootCertificate {
+    /// An authority of ours with keys of this kind.
+    Own(KeyKind),
+    Files {
+        chain: PathBuf,
+        key: PathBuf,
+    },
 }
 
 /// How files leave by TFTP.
@@ -245,6 +271,8 @@ impl Config {
 
 /// 8067 is free of well-known services and recalls port 67.
 pub const DEFAULT_BOOT_HTTP_PORT: u16 = 8067;
+/// What firmware and people expect of HTTPS.
+pub const DEFAULT_BOOT_TLS_PORT: u16 = 443;
 pub const DEFAULT_AGENT_PORT: u16 = 8444;
 /// Loopback: nobody is let in from the network before an operator says so.
 pub const DEFAULT_ADMIN: &str = "127.0.0.1:8443";

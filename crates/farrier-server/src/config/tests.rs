@@ -19,6 +19,7 @@ fn the_example_is_valid_and_shows_the_defaults() {
     );
     assert_eq!(defaults.interfaces[0].mode, Mode::Proxy);
     assert_eq!(defaults.tftp, TftpConfig::default(), "multicast is off");
+    assert_eq!(defaults.boot_tls, None, "HTTPS is off");
     let tables = "[tftp.multicast]\n[tftp.mtftp]\n[[interface]]\nname = \"eth0\"\n";
     assert_eq!(shown.tftp, Config::parse(tables).unwrap().tftp);
 }
@@ -34,6 +35,34 @@ fn z7_mtftp_is_told_where_the_configuration_says() {
     let one = "networks = [\"10.0.0.0/24\"]";
     assert!(told(one, [10, 0, 0, 9]) && !told(one, [10, 0, 1, 1]));
     assert!(!told("networks = []", [10, 0, 0, 9]));
+}
+
+#[test]
+fn every_fault_of_https_is_told_at_once() {
+    let text = r#"[boot.tls]
+port = 8067
+key = "dsa"
+certificate = "/etc/boot.pem"
+host = "10.0.0.1"
+names = ["boot.example.org", "no name"]
+[[interface]]
+name = "eth0"
+"#;
+    let faults = Config::parse(text).unwrap_err();
+    let seen: Vec<_> = faults.iter().map(|f| (f.key.as_str(), f.line)).collect();
+    assert_eq!(
+        seen,
+        [
+            ("boot.tls.port", Some(2)),
+            ("boot.tls.host", Some(5)),
+            ("boot.tls.key", Some(3)),
+            ("boot.tls.private_key", Some(4)),
+            ("boot.tls.names[1]", Some(6)),
+        ]
+    );
+    let on = Config::parse("[boot.tls]\n[[interface]]\nname = \"eth0\"\n").unwrap();
+    assert_eq!(on.boot_tls, Config::parse(EXAMPLE).unwrap().boot_tls);
+    assert_eq!(on.boot_tls.unwrap().port, 443);
 }
 
 #[test]

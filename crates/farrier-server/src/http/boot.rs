@@ -1,4 +1,4 @@
-//! The boot listener: plain HTTP for firmware and loaders, by the rules firmware needs.
+//! The boot listeners: HTTP and HTTPS for firmware and loaders, by the rules firmware needs.
 //!
 //! HEAD and GET alike, exact lengths, ranges, no redirects, no compression, connections kept open also after
 //! a 404 (edk2#9714, edk2#9920). Nothing here is secret, and nothing here reaches another plane.
@@ -15,11 +15,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use bytes::Bytes;
 use farrier_engine::timeline::{Entry, Transfer, TransferEnd};
+use farrier_engine::tls::Trouble;
 use farrier_proto::wire::tftp::clean_name;
 
 use crate::boot_tree::{Asker, BootTree, Channel, Large, Missing, Served};
+use crate::ca::BootTls;
 use crate::core::{Core, now};
-use crate::http::serve::Peer;
+use crate::http::serve::{Peer, Watch};
 use crate::script;
 
 /// What the handlers share.
@@ -36,6 +38,21 @@ pub fn router(boot: BootHttp) -> Router {
         .layer(DefaultBodyLimit::max(MAX_FORM))
         .fallback(any(serve_file))
         .with_state(boot)
+}
+
+/// Tells of machines with which HTTPS did not come about, and lets nobody try who would get nothing.
+#[must_use]
+pub fn watch(tree: &Arc<BootTree>, tls: &BootTls) -> Watch {
+    let (admitting, key) = (Arc::clone(tree), tls.key);
+    let tree = Arc::clone(tree);
+    Watch {
+        admits: Arc::new(move |ip| admitting.may_ask(ip)),
+        failed: Arc::new(move |peer, sent, ended| {
+            if let Some(trouble) = Trouble::of(sent, ended, key) {
+                tree.https_failed(asker(peer), trouble);
+            }
+        }),
+    }
 }
 
 /// What a loader says of itself.
@@ -115,7 +132,11 @@ fn asker(peer: &Peer) -> Asker {
     Asker {
         ip: peer.addr.ip().to_canonical(),
         server: peer.local.ip().to_canonical(),
-        by: Channel::Http,
+        by: if peer.secure {
+            Channel::Https
+        } else {
+            Channel::Http
+        },
     }
 }
 
@@ -247,7 +268,11 @@ fn record(tree: &BootTree, asker: Asker, served: &Served, response: &Response) {
         tree.loaded(asker, served);
     }
     let transfer = Transfer {
-        by: "HTTP",
+        by: if asker.by == Channel::Https {
+            "HTTPS"
+        } else {
+            "HTTP"
+        },
         name: &served.name,
         bytes: served.content.len() as u64,
         took: std::time::Duration::ZERO,

@@ -4,6 +4,7 @@ pub mod admin;
 pub mod agent;
 pub mod boot;
 pub mod failure;
+mod hello;
 mod patience;
 pub mod serve;
 pub mod session;

@@ -4,6 +4,8 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::fmt;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +15,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use farrier_engine::tls::Ended;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -22,10 +25,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tower::ServiceExt;
 use uuid::Uuid;
 
 use super::failure::Failure;
+use super::hello::Recorded;
 use super::patience::{Held, PatientBody, PatientStream, Room};
 use crate::ca;
 
@@ -35,6 +40,8 @@ pub struct Peer {
     pub addr: SocketAddr,
     /// Our address that was connected to.
     pub local: SocketAddr,
+    /// Over TLS.
+    pub secure: bool,
     /// From a client certificate that was verified to be ours.
     pub agent: Option<AgentIdentity>,
 }
@@ -53,9 +60,61 @@ pub async fn serve(
     tls: Option<Arc<ServerConfig>>,
     router: Router,
     limits: Limits,
+    stop: watch::Receiver<bool>,
+) {
+    let tls = tls.map(|config| Tls {
+        acceptor: config.into(),
+        watch: None,
+    });
+    accept(listener, tls, router, limits, stop).await;
+}
+
+/// The same with TLS whose failures somebody is told of.
+pub async fn serve_watched(
+    listener: TcpListener,
+    (config, watch): (Arc<ServerConfig>, Watch),
+    router: Router,
+    limits: Limits,
+    stop: watch::Receiver<bool>,
+) {
+    let tls = Tls {
+        acceptor: config.into(),
+        watch: Some(watch),
+    };
+    accept(listener, Some(tls), router, limits, stop).await;
+}
+
+/// Who looks at clients before they are secure.
+#[derive(Clone)]
+pub struct Watch {
+    /// Whether this address may cost us a handshake.
+    pub admits: Arc<dyn Fn(IpAddr) -> bool + Send + Sync>,
+    /// A handshake came to nothing; the bytes are what the client sent.
+    pub failed: Arc<Failed>,
+}
+
+/// Takes who it was, what he sent, and how it ended.
+pub type Failed = dyn Fn(&Peer, &[u8], Ended) + Send + Sync;
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch").finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone)]
+struct Tls {
+    acceptor: TlsAcceptor,
+    watch: Option<Watch>,
+}
+
+async fn accept(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    router: Router,
+    limits: Limits,
     mut stop: watch::Receiver<bool>,
 ) {
-    let tls = tls.map(TlsAcceptor::from);
     let places = Arc::new(Places::new(limits));
     let room = Arc::new(Room::new(limits.bodies));
     loop {
@@ -111,7 +170,7 @@ type Broken = Box<dyn std::error::Error + Send + Sync>;
 async fn connection(
     stream: TcpStream,
     addr: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Tls>,
     plane: Plane,
     stop: watch::Receiver<bool>,
 ) -> Result<(), Broken> {
@@ -119,13 +178,14 @@ async fn connection(
     let mut peer = Peer {
         addr,
         local: stream.local_addr()?,
+        secure: tls.is_some(),
         agent: None,
     };
     let stream = PatientStream::new(stream);
     let Some(tls) = tls else {
         return requests(stream, peer, plane, stop).await;
     };
-    let stream = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await??;
+    let stream = handshake(stream, &peer, &tls).await?;
     let certificate = stream
         .get_ref()
         .1
@@ -135,6 +195,41 @@ async fn connection(
         .and_then(ca::agent_identity)
         .map(|(machine, key)| AgentIdentity { machine, key });
     requests(stream, peer, plane, stop).await
+}
+
+async fn handshake(
+    stream: PatientStream,
+    peer: &Peer,
+    tls: &Tls,
+) -> Result<TlsStream<Recorded<PatientStream>>, Broken> {
+    if let Some(watch) = &tls.watch
+        && !(watch.admits)(peer.addr.ip().to_canonical())
+    {
+        return Err("it is not from a served network".into());
+    }
+    let (stream, sent) = Recorded::new(stream);
+    let handshake = tokio::time::timeout(HANDSHAKE, tls.acceptor.accept(stream)).await;
+    let (ended, error): (_, Broken) = match handshake {
+        Ok(Ok(mut stream)) => {
+            stream.get_mut().0.stop();
+            return Ok(stream);
+        }
+        Ok(Err(error)) => (ended(&error), error.into()),
+        Err(late) => (Ended::Left, late.into()),
+    };
+    if let Some(watch) = &tls.watch {
+        (watch.failed)(peer, &sent.bytes(), ended);
+    }
+    Err(error)
+}
+
+fn ended(error: &io::Error) -> Ended {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    match inner {
+        Some(rustls::Error::AlertReceived(alert)) => Ended::Alert(u8::from(*alert)),
+        Some(_) => Ended::Refused,
+        None => Ended::Left,
+    }
 }
 
 async fn requests(

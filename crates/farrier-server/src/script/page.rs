@@ -8,14 +8,14 @@ use farrier_engine::medium::MediumStart;
 use farrier_engine::model::{Machine, Registration, TaskId};
 use farrier_engine::policy::{AgentPurpose, LocalBoot, ScriptAction};
 use farrier_engine::script::{
-    self, AgentScript, Argument, CodeScript, LocalDisk, MediumScript, MenuScript, NotRepresentable,
-    Text, Url,
+    self, AgentScript, Argument, CodeScript, Language, LocalDisk, MediumScript, MenuScript,
+    NotRepresentable, Text, Url,
 };
 use farrier_engine::timeline::Entry;
 use farrier_engine::{Reason, WallTime};
 
 use super::Reader;
-use crate::boot_tree::{self, Asker, Urls};
+use crate::boot_tree::{self, Asker, Channel, Urls};
 use crate::core::{Core, now};
 use crate::hex::hex;
 use crate::http::agent::token_hash;
@@ -152,11 +152,9 @@ impl Page<'_> {
         if !self.reader.http {
             return boot_tree::tftp(self.asker.server, path);
         }
-        Urls {
-            server: self.asker.server,
-            port: self.core.config.boot_http_port,
-        }
-        .url(path)
+        // Only iPXE speaks TLS, and goes on as it came.
+        let https = self.asker.by == Channel::Https && self.reader.language == Language::Ipxe;
+        Urls::by(&self.core.config, self.asker.server, https).url(path)
     }
 
     async fn agent(

@@ -40,6 +40,7 @@ same! {
     policy::Enrolment, api::Enrolment { Approve, Automatic }
     policy::FirstLoader, api::FirstLoader { Ipxe, Grub, Pxelinux }
     policy::IpxeVariant, api::IpxeVariant { Full, SnpOnly }
+    policy::BootTls, api::BootTls { Never, Firmware, Always }
     strategy::StrategyChoice, api::Strategy { Auto, A, B, C, D }
     policy::Until, api::Until { Used, Approved, Inventoried }
 }
@@ -63,6 +64,7 @@ pub(crate) fn settings(s: &policy::Settings) -> api::Settings {
             .media
             .as_ref()
             .map(|names| names.iter().map(ToString::to_string).collect()),
+        boot_tls: s.boot_tls.map(Like::like),
     }
 }
 
@@ -107,6 +109,7 @@ pub(crate) fn settings_back(s: &api::Settings) -> Result<policy::Settings, Refus
         secure_boot: s.secure_boot,
         strategy: s.strategy.map(Like::like),
         rom_menu: s.rom_menu,
+        boot_tls: s.boot_tls.map(Like::like),
         media: s.media.as_deref().map(media_back).transpose()?,
     })
 }

@@ -255,7 +255,10 @@ fn boot_words(action: &DhcpAction, service: Service, style: BootStyle) -> (Strin
                 Boot::Loader(file) => format!("Load {} {} by TFTP.", file.id, file.file_name),
                 Boot::HttpLoader(file) => format!("Load {} {} by HTTP.", file.id, file.file_name),
                 Boot::Medium(name) => format!("Make a RAM disk of {name}, by HTTP."),
+                Boot::HttpsMedium(name) => format!("Make a RAM disk of {name}, by HTTPS."),
+                Boot::HttpsLoader(file) => format!("Load {} {} by HTTPS.", file.id, file.file_name),
                 Boot::Script => "Run the first script.".to_owned(),
+                Boot::HttpsScript => "Run the first script, by HTTPS.".to_owned(),
             };
             let how = match style {
                 BootStyle::Plain => "the file name",

@@ -33,6 +33,7 @@ impl Desk {
     pub async fn set_group(&self, name: &str, settings: Settings) -> Result<Group, Refusal> {
         self.allow(Action::SetPolicy)?;
         let name = short_name(name)?;
+        self.can_hold(&settings)?;
         let wanted = convert::settings_back(&settings)?;
         self.change_book(|book| {
             if book.groups.len() >= MAX_GROUPS && !book.groups.contains_key(&name) {
@@ -88,6 +89,7 @@ impl Desk {
         }
         let mut rules: Vec<policy::Rule> = Vec::with_capacity(wanted.rules.len());
         for rule in &wanted.rules {
+            self.can_hold(&rule.settings)?;
             let rule = convert::rule_back(rule)?;
             if rules.iter().any(|other| other.name == rule.name) {
                 return Err(Refusal::bad(format!("two rules are called {}", rule.name)));

@@ -151,6 +151,9 @@ impl Desk {
                 }
             })
             .transpose()?;
+        if let Some(settings) = &change.settings {
+            self.can_hold(settings)?;
+        }
         let settings = change.settings.as_ref();
         let settings = settings.map(convert::settings_back).transpose()?;
         let group = match change.group.as_deref() {

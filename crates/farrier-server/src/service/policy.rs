@@ -1,11 +1,11 @@
 //! The site's settings, and what they come to for one machine.
 
-use farrier_api::admin::{EffectiveSetting, Settings, SitePolicy};
+use farrier_api::admin::{BootTls, EffectiveSetting, Settings, SitePolicy};
 use farrier_engine::model::Machine;
 use farrier_engine::policy::{Judged, Snapshot, resolve};
 use serde::Serialize;
 
-use super::{Desk, Refusal, convert};
+use super::{Code, Desk, Refusal, convert};
 use crate::auth::Action;
 
 impl Desk {
@@ -21,12 +21,26 @@ impl Desk {
 
     pub async fn set_policy(&self, settings: Settings) -> Result<SitePolicy, Refusal> {
         self.allow(Action::SetPolicy)?;
+        self.can_hold(&settings)?;
         self.core
             .set_site(convert::settings_back(&settings)?)
             .await?;
         let shown = serde_json::to_string(&settings).unwrap_or_default();
         self.audit(Action::SetPolicy, shown).await;
         self.policy().await
+    }
+}
+
+impl Desk {
+    /// Refuses settings that this server cannot keep.
+    pub(super) fn can_hold(&self, settings: &Settings) -> Result<(), Refusal> {
+        let wants_https = settings.boot_tls.is_some_and(|who| who != BootTls::Never);
+        if wants_https && self.core.config.boot_tls.is_none() {
+            let message = "`boot_tls` wants HTTPS, and this server has no listener for it";
+            return Err(Refusal::new(Code::NotPossible, message)
+                .hint("write the table [boot.tls] into its configuration and start it again"));
+        }
+        Ok(())
     }
 }
 
@@ -73,6 +87,7 @@ pub(super) fn effective(
                 .join(","),
             &o.media,
         ),
+        ("boot_tls", word(&p.boot_tls), &o.boot_tls),
     ]
     .into_iter()
     .map(|(name, value, origin)| EffectiveSetting {

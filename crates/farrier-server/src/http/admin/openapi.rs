@@ -12,6 +12,7 @@ use super::routes::{self, Access};
     admin::ApiToken,
     admin::AuditEntry,
     admin::BootComparison,
+    admin::BootTls,
     admin::Check,
     admin::ComparedStep,
     admin::Confirm,

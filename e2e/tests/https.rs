@@ -1,0 +1,311 @@
+//! HTTPS of the boot plane: curl and openssl as clients, then real firmware and iPXE, new ones and some too old.
+
+use std::{
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use farrier_e2e::{Debs, Firmware, Host, Lab, Lan, Machine, Site, clients, debs::Suite};
+use serde_json::json;
+
+const BOOT: Duration = Duration::from_secs(40);
+const SOON: Duration = Duration::from_secs(20);
+const CARD: &str = "52:54:00:77:43:01";
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 10);
+
+struct Run {
+    lab: Lab,
+    folder: PathBuf,
+    lan: Lan,
+    site: Site,
+}
+
+/// A LAN with our server, which serves HTTPS with what `tls` says.
+fn serving(name: &str, tls: &str) -> Run {
+    let lab = Lab::open().unwrap();
+    let folder = lab.scratch(name).unwrap();
+    let lan = Lan::new().unwrap();
+    let text = format!(
+        "[boot.tls]\n{tls}\n[[interface]]\nname = \"eth0\"\nmode = \"dhcp\"\n[[subnet]]\nnetwork = \"10.77.0.0/24\"\n\
+         pools = [\"10.77.0.100-10.77.0.199\"]\nrouters = [\"10.77.0.1\"]\n[[subnet.reservation]]\n\
+         address = \"{ADDRESS}\"\nmac = \"{CARD}\"\n"
+    );
+    let site = Site::serving(&lab, lan.server().unwrap(), &folder, &text).unwrap();
+    Run {
+        lab,
+        folder,
+        lan,
+        site,
+    }
+}
+
+impl Run {
+    /// A host that is known as a machine and has its address from us.
+    fn client(&self) -> Host {
+        let client = self.lan.host("client", Some(ADDRESS)).unwrap();
+        client.ip(["link", "set", "eth0", "address", CARD]).unwrap();
+        self.site
+            .post("machines", &json!({ "macs": [CARD] }))
+            .unwrap();
+        clients::udhcpc(&client, &self.folder, &[]).unwrap();
+        client
+    }
+
+    fn says(&self, reason: &str) {
+        let status = self.site.get("status").unwrap().to_string();
+        assert!(status.contains(reason), "{reason} in {status}");
+    }
+
+    fn authority(&self, name: &str) -> PathBuf {
+        self.site.data().join("ca").join(name)
+    }
+
+    fn set(&self, boot_tls: &str) {
+        let policy = json!({ "enrolment": "automatic", "boot_tls": boot_tls });
+        self.site.put("policy", &policy).unwrap();
+    }
+
+    /// Powers a machine on and waits for its agent's inventory; returns its timeline.
+    fn registers(&self, machine: &Machine) -> String {
+        let mut vm = machine.start(&self.lan, &self.folder).unwrap();
+        vm.wait_for("farrier-agent: inventory sent", BOOT).unwrap();
+        self.site.timeline(machine.mac()).unwrap().join("\n")
+    }
+
+    /// Powers a machine on that is known already, and waits for these words on its timeline.
+    fn fails(&self, machine: &Machine, words: &str) {
+        self.site
+            .post("machines", &json!({ "macs": [machine.mac()] }))
+            .unwrap();
+        let _vm = machine.start(&self.lan, &self.folder).unwrap();
+        self.site.wait_for(machine.mac(), words, BOOT).unwrap();
+    }
+
+    /// OVMF of today: that of the installed release has no elliptic curves.
+    fn new_firmware(&self) -> PathBuf {
+        let debs = Debs::open(&self.lab).unwrap();
+        let deb = debs.fetch("ovmf-generic", Suite::Unstable).unwrap();
+        debs.unpack(&deb).unwrap().join("usr/share/OVMF")
+    }
+}
+
+fn url(port: u16, path: &str) -> String {
+    format!("https://10.77.0.1:{port}/{path}")
+}
+
+/// Fetches by each version of TLS, with nothing trusted but `authority`; whole files and parts of them.
+fn fetches(client: &Host, authority: &Path, port: u16) {
+    let trust = authority.to_str().unwrap();
+    for version in [&["--tlsv1.2", "--tls-max", "1.2"][..], &["--tlsv1.3"]] {
+        let arguments = [&["--fail", "--cacert", trust], version].concat();
+        let script = clients::curl(client, &arguments, &url(port, "boot/first.ipxe")).unwrap();
+        assert!(script.starts_with("#!ipxe"), "{script}");
+        // iPXE goes on as it came.
+        let next = format!("chain --replace --autofree https://10.77.0.1:{port}/boot/script?");
+        assert!(script.contains(&next), "{script}");
+        let part = [&arguments[..], &["--range", "2-5"]].concat();
+        let part = clients::curl(client, &part, &url(port, "boot/first.ipxe")).unwrap();
+        assert_eq!(part, "ipxe");
+    }
+    // GRUB speaks no TLS: its script names plain HTTP.
+    let arguments = ["--fail", "--cacert", trust];
+    let grub = clients::curl(client, &arguments, &url(port, "boot/grub.cfg")).unwrap();
+    assert!(
+        grub.contains("10.77.0.1:8067") && !grub.contains("https"),
+        "{grub}"
+    );
+}
+
+/// Sends bytes to the HTTPS port and reads what comes back.
+fn openssl(client: &Host, arguments: &[&str]) -> String {
+    let mut openssl = client.command("timeout");
+    openssl.args(["10", "openssl", "s_client", "-connect"]);
+    openssl.args(arguments);
+    let output = openssl.output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+/// RSA-3072, the authority included; and what openssl of yesterday and plain HTTP come to, on the timeline.
+#[test]
+fn https_with_rsa_and_the_old_are_told_why_not() {
+    let run = serving("https-rsa", "");
+    let client = run.client();
+    let authority = run.authority("boot-rsa.pem");
+    fetches(&client, &authority, 443);
+    let trust = authority.to_str().unwrap();
+    let chain = openssl(&client, &["10.77.0.1:443", "-CAfile", trust, "-tls1_2"]);
+    assert!(
+        chain.contains("ECDHE-RSA-AES") && chain.contains("Verify return code: 0 (ok)"),
+        "{chain}"
+    );
+    assert!(chain.contains("Server public key is 3072 bit"), "{chain}");
+
+    let old = ["10.77.0.1:443", "-tls1_1", "-cipher", "ALL:@SECLEVEL=0"];
+    let refused = openssl(&client, &old);
+    assert!(
+        refused.contains("protocol version") || refused.contains("handshake failure"),
+        "{refused}"
+    );
+    run.site
+        .wait_for(
+            CARD,
+            "speaks TLS 1.1 at most and is too old for HTTPS",
+            SOON,
+        )
+        .unwrap();
+
+    let unsafe_suites = [
+        "10.77.0.1:443",
+        "-tls1_2",
+        "-cipher",
+        "AES256-SHA:DHE-RSA-AES256-GCM-SHA384:@SECLEVEL=0",
+    ];
+    openssl(&client, &unsafe_suites);
+    run.site
+        .wait_for(CARD, "none of its 3 cipher suites is safe today", SOON)
+        .unwrap();
+
+    let curves = [
+        "10.77.0.1:443",
+        "-tls1_2",
+        "-cipher",
+        "ECDHE-ECDSA-AES128-GCM-SHA256",
+    ];
+    openssl(&client, &curves);
+    run.site
+        .wait_for(CARD, "Set boot.tls.key to p-256", SOON)
+        .unwrap();
+
+    // It trusts somebody else.
+    let other = run.authority("root.pem");
+    let distrust = ["--cacert", other.to_str().unwrap()];
+    assert!(clients::curl(&client, &distrust, &url(443, "boot/first.ipxe")).is_err());
+    run.site
+        .wait_for(CARD, "does not know who signed our certificate", SOON)
+        .unwrap();
+
+    let _ = clients::curl(&client, &[], "http://10.77.0.1:443/boot/first.ipxe");
+    run.site
+        .wait_for(CARD, "plain HTTP at the port for HTTPS", SOON)
+        .unwrap();
+    run.says("tls_too_old");
+    run.says("tls_not_trusted");
+}
+
+/// P-256 below the site's authority, on another port.
+#[test]
+fn https_with_elliptic_curves() {
+    let run = serving(
+        "https-p256",
+        "port = 9443\nkey = \"p-256\"\nnames = [\"boot.example.org\"]",
+    );
+    let client = run.client();
+    let authority = run.authority("root.pem");
+    fetches(&client, &authority, 9443);
+    let arguments = [
+        "--fail",
+        "--cacert",
+        authority.to_str().unwrap(),
+        "--resolve",
+        "boot.example.org:9443:10.77.0.1",
+    ];
+    let named = "https://boot.example.org:9443/boot/first.ipxe";
+    assert!(clients::curl(&client, &arguments, named).is_ok());
+    openssl(
+        &client,
+        &[
+            "10.77.0.1:9443",
+            "-tls1_2",
+            "-cipher",
+            "ECDHE-RSA-AES128-GCM-SHA256",
+        ],
+    );
+    run.site
+        .wait_for(CARD, "Set boot.tls.key to rsa-3072", SOON)
+        .unwrap();
+}
+
+/// Firmware of today that trusts our authority boots by HTTPS, and so does the iPXE that it loads: it takes its
+/// trust from the firmware.
+#[test]
+fn https_firmware_of_today_boots() {
+    let run = serving("https-firmware", "");
+    run.set("always");
+    let machine = Machine::new("https", Firmware::UefiHttp4, 44)
+        .built(&run.new_firmware())
+        .trusts(&run.authority("boot-rsa.pem"), &run.folder)
+        .unwrap();
+    let told = run.registers(&machine);
+    for sentence in [
+        "It was told to fetch a loader by HTTPS.",
+        "It fetched the first script by HTTPS.",
+        "It fetched the agent by HTTPS.",
+    ] {
+        assert!(told.contains(sentence), "{sentence} in\n{told}");
+    }
+}
+
+/// The same with elliptic curves; only the firmware is to use HTTPS.
+#[test]
+fn https_firmware_of_today_with_elliptic_curves() {
+    let run = serving("https-firmware-p256", "key = \"p-256\"");
+    run.set("firmware");
+    let machine = Machine::new("https-p256", Firmware::UefiHttp4, 45)
+        .built(&run.new_firmware())
+        .trusts(&run.authority("root.pem"), &run.folder)
+        .unwrap();
+    let told = run.registers(&machine);
+    for sentence in [
+        "It was told to fetch a loader by HTTPS.",
+        "snponly.efi",
+        // iPXE 2.0 asks for `autoexec.ipxe` where it came from.
+        "It fetched the first script by HTTPS.",
+    ] {
+        assert!(told.contains(sentence), "{sentence} in\n{told}");
+    }
+}
+
+/// Firmware that nobody has told of our authority says nothing, and the timeline what to do.
+#[test]
+fn https_firmware_without_our_authority_is_told_of() {
+    let run = serving("https-untrusted", "");
+    run.set("firmware");
+    let machine = Machine::new("untrusted", Firmware::UefiHttp4, 46).built(&run.new_firmware());
+    run.fails(&machine, "left in the middle of the HTTPS handshake");
+}
+
+/// OVMF of the installed release offers no elliptic curves.
+#[test]
+fn https_firmware_that_is_too_old_is_told_of() {
+    let run = serving("https-old", "");
+    run.set("firmware");
+    let machine = Machine::new("old", Firmware::UefiHttp4, 47)
+        .trusts(&run.authority("boot-rsa.pem"), &run.folder)
+        .unwrap();
+    run.fails(&machine, "is safe today, and it is too old for HTTPS");
+    run.says("tls_too_old");
+}
+
+/// iPXE of QEMU's cards says that it speaks no HTTPS, and is not asked to.
+#[test]
+fn https_loaders_without_it_boot_by_http() {
+    let run = serving("https-rom", "");
+    run.set("always");
+    let told = run.registers(&Machine::new("rom", Firmware::Bios, 48));
+    assert!(told.contains("It was told where its script is."), "{told}");
+    assert!(!told.contains("HTTPS"), "{told}");
+}
+
+/// iPXE of today does not know our authority unless its firmware does. It came by TFTP, where it says nothing of
+/// itself, so the policy alone sends it to HTTPS.
+#[test]
+fn https_ipxe_without_our_authority_is_told_of() {
+    let run = serving("https-ipxe", "");
+    run.set("always");
+    run.fails(
+        &Machine::new("ipxe", Firmware::UefiPxe4, 49),
+        "left in the middle of the HTTPS handshake",
+    );
+}
