@@ -232,6 +232,30 @@ fn r_pxelinux_starts_the_local_disk() {
     quick("PXELINUX", theirs - ours);
 }
 
+/// GRUB fetches its script more than once in a boot, and a wish for one boot is one boot.
+#[test]
+fn z11_grub_uses_up_one_boot_of_a_wish() {
+    let run = run("z11-grub-wish", &["ipxe", "shim"]);
+    let machine = Machine::new("wish", Firmware::UefiPxe4, 50);
+    run.site
+        .farrier(&["machine", "add", machine.mac()])
+        .unwrap();
+    let wish = ["machine", "boot", machine.mac(), "diagnostics", "--boots"];
+    run.site.farrier(&[&wish[..], &["2"]].concat()).unwrap();
+    let left = || {
+        let known = run.site.machine(machine.mac()).unwrap();
+        let path = format!("machines/{}", known["id"].as_str().unwrap());
+        run.site.get(&path).unwrap()["intent"]["boots_left"].as_u64()
+    };
+    for expected in [Some(1), None] {
+        let mut vm = run.start(&machine);
+        vm.wait_for("Press Escape to start the local disk", BOOT)
+            .unwrap();
+        assert_eq!(left(), expected, "{}", run.told(&machine));
+        vm.power_off().unwrap();
+    }
+}
+
 /// A floppy made by `farrier media`, started from memory by MEMDISK: a foreign DHCP server names its script.
 #[test]
 fn s_a_floppy_starts_from_memory() {

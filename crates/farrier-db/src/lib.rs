@@ -17,6 +17,7 @@
 
 mod access;
 mod agent;
+mod agent_start;
 mod audit;
 mod backup;
 mod boot_token;

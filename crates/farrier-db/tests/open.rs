@@ -212,6 +212,7 @@ async fn take_back_to_first_schema(path: &Path) {
         "setup_token",
         "audit",
         "policy_book",
+        "agent_start",
     ] {
         conn.execute(sqlx::AssertSqlSafe(format!("DROP TABLE {table}")))
             .await

@@ -32,6 +32,7 @@ on_sqlite! {
     tasks::due_and_unfinished_follow_state_and_expiry
     tasks::pages_are_newest_first
     tasks::a_task_needs_its_machine
+    tasks::starts_of_the_agent_are_kept_for_a_while
     timeline::pages_are_newest_first_per_machine_and_over_all
     timeline::entries_of_deleted_machines_are_left_out
     timeline::a_timeline_stays_bounded

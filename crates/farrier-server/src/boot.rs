@@ -250,6 +250,7 @@ impl Asked<'_> {
             service,
             &Known {
                 rules: &judged,
+                boot_began: core.sightings.began(self.facts.mac),
                 wants_signature: core.sightings.wants_signature(self.facts.mac),
                 ..self.who.known(&loads)
             },

@@ -294,6 +294,7 @@ impl<'a> Asked<'a> {
         let judged = rules.judge(Some(facts), self.who.machine.as_deref());
         let known = Known {
             rules: &judged,
+            boot_began: core.sightings.began(facts.mac),
             ..self.who.known(&loads)
         };
         let decision = decide_dhcp(facts, Service::Dhcp, &known, &snapshot, now);
@@ -327,6 +328,9 @@ impl<'a> Asked<'a> {
     fn record_request(&self) {
         let Some(facts) = &self.facts else { return };
         let name = self.request.kind.name();
+        if self.request.kind == MessageType::Solicit && facts.wants_boot() {
+            self.port.core.sightings.boot_began(facts.mac, now());
+        }
         self.tell(|machine| Entry::packet_seen(machine, now(), name, facts));
     }
 

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
-use farrier_db::{DbError, TaskQuery};
+use farrier_db::{Db, DbError, TaskQuery};
 use farrier_engine::WallTime;
 use farrier_engine::model::{MachineId, TaskId};
 use farrier_engine::policy::{AGENT_LIMIT, AGENT_WINDOW};
@@ -12,14 +12,22 @@ use farrier_engine::task::{State, Work};
 
 use crate::core::Core;
 
-/// Starts of the agent, for each task that has not ended. Forgotten by a restart, which costs a machine in a loop
-/// three more rounds.
+/// Starts of the agent, for each task that has not ended. The database has them, too, so that a restart of the server
+/// does not set a machine in a loop free.
 #[derive(Debug, Default)]
 pub struct Rounds(Mutex<HashMap<TaskId, VecDeque<WallTime>>>);
 
 impl Rounds {
-    /// The machine was told to start the agent for this task.
-    pub fn began(&self, task: TaskId, now: WallTime) {
+    /// Those of before a restart.
+    pub async fn load(db: &Db, now: WallTime) -> Result<Self, DbError> {
+        let rounds = Self::default();
+        for (task, at) in db.agent_starts(now - AGENT_WINDOW).await? {
+            rounds.began(task, at);
+        }
+        Ok(rounds)
+    }
+
+    fn began(&self, task: TaskId, now: WallTime) {
         let mut starts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if starts.len() >= MAX_TASKS && !starts.contains_key(&task) {
             starts.retain(|_, times| times.back().is_some_and(|at| now.since(*at) < AGENT_WINDOW));
@@ -41,8 +49,7 @@ impl Rounds {
         starts.get(&task).into_iter().flatten().copied().collect()
     }
 
-    /// The task goes on, or somebody gave it a new attempt.
-    pub fn forget(&self, task: TaskId) {
+    fn forget(&self, task: TaskId) {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -51,6 +58,22 @@ impl Rounds {
 }
 
 impl Core {
+    /// The machine is told to start the agent for this task.
+    pub async fn begin_round(&self, task: TaskId, now: WallTime) -> Result<(), DbError> {
+        self.rounds.began(task, now);
+        self.db
+            .note_agent_start(task, now, now - AGENT_WINDOW)
+            .await
+    }
+
+    /// Somebody gave the task a new attempt.
+    pub async fn forget_rounds(&self, task: TaskId) {
+        self.rounds.forget(task);
+        if let Err(error) = self.db.forget_agent_starts(task).await {
+            tracing::warn!(%error, "starts of the agent could not be forgotten");
+        }
+    }
+
     /// When this machine was deployed to of late, the newest first.
     pub async fn deployments(&self, machine: MachineId) -> Result<Vec<WallTime>, DbError> {
         let done = TaskQuery {

@@ -127,7 +127,7 @@ pub async fn open(config: Config) -> anyhow::Result<(Arc<Core>, tokio::task::Joi
         rules: ArcSwap::from_pointee(Rules::of(&book.rules)),
         book: ArcSwap::from_pointee(book),
         classes: ClassBook::of(&config.classes),
-        rounds: Rounds::default(),
+        rounds: Rounds::load(&db, now()).await?,
         menu_codes: MenuCodes::default(),
         site: ArcSwap::from_pointee(site),
         sightings: Sightings::default(),

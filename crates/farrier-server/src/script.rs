@@ -6,8 +6,8 @@ mod who;
 use farrier_engine::facts::BootFacts;
 use farrier_engine::model::Machine;
 use farrier_engine::policy::{
-    AgentPurpose, BootIntent, Decision, Known, LocalBoot, MenuCode, MenuEntry, ScriptAction, Step,
-    decide_script,
+    AgentPurpose, Decision, Known, LocalBoot, MenuCode, MenuEntry, ScriptAction, Step,
+    decide_script, is_of_this_boot,
 };
 use farrier_engine::script::{self, Language, LocalDisk, Url};
 use farrier_engine::silence::Awaited;
@@ -149,7 +149,9 @@ async fn decided(
         Some(task) => core.deployments(task.machine).await.unwrap_or_default(),
         None => Vec::new(),
     };
+    let began = core.sightings.began(facts.mac);
     let known = Known {
+        boot_began: began,
         code: checked(core, who, choice, now),
         rules: &judged,
         agent_starts: &starts,
@@ -159,16 +161,29 @@ async fn decided(
     let entry = choice.map(|choice| choice.entry);
     let mut decision = decide_script(facts, entry, &known, &core.snapshot.load(), now);
     if let ScriptAction::Agent(AgentPurpose::Task(task)) = decision.action {
-        core.rounds.began(task, now);
+        let counted = starts
+            .last()
+            .is_some_and(|at| is_of_this_boot(*at, began, now));
+        if !counted && let Err(error) = core.begin_round(task, now).await {
+            tracing::warn!(%error, "a start of the agent could not be counted; a restart forgets it");
+        }
     }
     let is_wish = |step: &Step| step.matched && step.rule == "boot intent";
     let wished = decision.explanation.steps.iter().any(is_wish);
-    if let Some(machine) = who.machine.as_ref().filter(|_| wished) {
+    if let Some(machine) = &who.machine
+        && let Some(intent) = &machine.intent
+        && !intent.is_counted(began, now)
+        && (wished || intent.boots_left == 0)
+    {
         let used = |machine: &mut Machine| {
-            machine.intent = machine.intent.as_ref().and_then(BootIntent::used);
+            let intent = machine.intent.as_ref().filter(|_| wished);
+            machine.intent = intent.map(|intent| intent.used(now));
         };
         // What cannot be counted would be granted for ever.
-        if let Err(error) = core.fleet.change_machine(machine.id, used).await {
+        let stored = core.fleet.change_machine(machine.id, used).await;
+        if let Err(error) = stored
+            && wished
+        {
             tracing::warn!(%error, "a wish for the next boots could not be counted, so it is not granted");
             decision.action = ScriptAction::Message {
                 reason: Reason::NotStored,

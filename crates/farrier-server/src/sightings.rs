@@ -34,6 +34,8 @@ struct Inner {
     stalled: HashMap<MacAddr, WallTime>,
     /// What firmware last said of itself by DHCP, and when.
     kinds: HashMap<MacAddr, Said>,
+    /// When firmware last asked how to boot.
+    boots: HashMap<MacAddr, WallTime>,
 }
 
 /// What firmware says of itself only by DHCP.
@@ -107,6 +109,24 @@ impl Sightings {
             };
             inner.kinds.insert(mac, said);
         }
+    }
+
+    /// Firmware or a loader asks how to boot: what follows is one boot, until the next time.
+    pub fn boot_began(&self, mac: MacAddr, now: WallTime) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.boots.len() >= MAX_STRANGERS && !inner.boots.contains_key(&mac) {
+            inner.boots.retain(|_, at| now.since(*at) < LOADS_KEPT);
+        }
+        if inner.boots.len() < MAX_STRANGERS || inner.boots.contains_key(&mac) {
+            inner.boots.insert(mac, now);
+        }
+    }
+
+    /// When that was.
+    #[must_use]
+    pub fn began(&self, mac: MacAddr) -> Option<WallTime> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.boots.get(&mac).copied()
     }
 
     /// What firmware of this address last said of itself.

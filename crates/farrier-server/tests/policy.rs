@@ -172,10 +172,12 @@ async fn a_wish_is_granted_as_often_as_it_says_and_survives_a_restart() {
         until: Until::Used,
         set_at: now(),
         set_by: "ada".to_owned(),
+        counted: None,
     };
     let wish = |machine: &mut farrier_engine::model::Machine| machine.intent = Some(intent.clone());
     site.core.fleet.change_machine(machine, wish).await.unwrap();
     for boot in 0..4 {
+        power_on(&site);
         let script = site.script(MAC).await;
         let shown = script.contains("echo Farrier: what the server decides");
         assert_eq!(shown, boot < 2, "boot {boot}: {script}");
@@ -197,6 +199,7 @@ async fn a_machine_whose_agent_never_comes_back_is_stopped_and_named() {
     let machine = approved(&site).await;
     let task = site.order(machine, Work::Inventory).await;
     for boot in 0..5 {
+        power_on(&site);
         let script = site.script(MAC).await;
         assert_eq!(
             script.contains("agent.img"),
@@ -207,6 +210,63 @@ async fn a_machine_whose_agent_never_comes_back_is_stopped_and_named() {
     site.told(machine, Kind::Warning, "started three times")
         .await;
     // A person gives it a new attempt.
-    site.core.rounds.forget(task);
+    site.core.forget_rounds(task).await;
+    assert!(site.script(MAC).await.contains("agent.img"));
+}
+
+/// The machine's firmware asks how to boot.
+fn power_on(site: &Site) {
+    site.core.sightings.boot_began(MAC.parse().unwrap(), now());
+}
+
+/// GRUB fetches its script twice in one boot.
+#[tokio::test]
+async fn a_wish_is_counted_once_in_a_boot_however_often_its_script_is_fetched() {
+    let data = tempfile::tempdir().unwrap();
+    let site = Site::open(data.path()).await;
+    let machine = approved(&site).await;
+    let intent = BootIntent {
+        entry: MenuEntry::Diagnostics,
+        boots_left: 2,
+        expires: now() + Duration::from_secs(600),
+        until: Until::Used,
+        set_at: now(),
+        set_by: "ada".to_owned(),
+        counted: None,
+    };
+    let wish = |machine: &mut farrier_engine::model::Machine| machine.intent = Some(intent.clone());
+    site.core.fleet.change_machine(machine, wish).await.unwrap();
+    for boot in 0..4 {
+        power_on(&site);
+        for fetch in 0..3 {
+            let script = site.script(MAC).await;
+            let shown = script.contains("echo Farrier: what the server decides");
+            assert_eq!(shown, boot < 2, "boot {boot}, fetch {fetch}: {script}");
+        }
+    }
+    let left = site.core.fleet.machine(machine).unwrap();
+    assert_eq!(left.intent, None, "it is forgotten");
+}
+
+#[tokio::test]
+async fn starts_of_the_agent_are_counted_once_in_a_boot_and_outlive_a_restart() {
+    let data = tempfile::tempdir().unwrap();
+    let mut site = Site::open(data.path()).await;
+    let machine = approved(&site).await;
+    let task = site.order(machine, Work::Inventory).await;
+    for boot in 0..5 {
+        power_on(&site);
+        for fetch in 0..2 {
+            let script = site.script(MAC).await;
+            let started = script.contains("agent.img");
+            assert_eq!(started, boot < 3, "boot {boot}, fetch {fetch}: {script}");
+        }
+        site.kill().await;
+        site = Site::open(data.path()).await;
+    }
+    site.core.forget_rounds(task).await;
+    site.kill().await;
+    site = Site::open(data.path()).await;
+    power_on(&site);
     assert!(site.script(MAC).await.contains("agent.img"));
 }

@@ -28,6 +28,7 @@ fn full_machine() -> Machine {
             until: farrier_engine::policy::Until::Inventoried,
             set_at: farrier_engine::WallTime(7),
             set_by: "ada".to_owned(),
+            counted: None,
         }),
         settings: Settings {
             menu: Some(MenuMode::OnKey),

@@ -210,3 +210,25 @@ pub(crate) async fn a_task_needs_its_machine(db: &Db) {
         "{missing}"
     );
 }
+
+pub(crate) async fn starts_of_the_agent_are_kept_for_a_while(db: &Db) {
+    let machine = stored_machine(db, 1).await.id;
+    let one = db.create_task(&task(1, machine)).await.unwrap().id;
+    let two = db.create_task(&task(2, machine)).await.unwrap().id;
+    let at = |seconds| NOW + Duration::from_secs(seconds);
+    for (task, seconds) in [(one, 1), (two, 2), (one, 3)] {
+        db.note_agent_start(task, at(seconds), NOW).await.unwrap();
+    }
+    let all = db.agent_starts(NOW).await.unwrap();
+    assert_eq!(all, [(one, at(1)), (two, at(2)), (one, at(3))]);
+    // What is older than the window goes with the next one.
+    db.note_agent_start(two, at(9), at(3)).await.unwrap();
+    assert_eq!(
+        db.agent_starts(NOW).await.unwrap(),
+        [(one, at(3)), (two, at(9))]
+    );
+    db.forget_agent_starts(two).await.unwrap();
+    assert_eq!(db.agent_starts(NOW).await.unwrap(), [(one, at(3))]);
+    db.delete_machine(machine).await.unwrap();
+    assert_eq!(db.agent_starts(NOW).await.unwrap(), []);
+}

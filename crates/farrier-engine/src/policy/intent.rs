@@ -1,5 +1,7 @@
 //! What a machine is to do at its next boots, said once by a person and then forgotten.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::MenuEntry;
@@ -19,7 +21,27 @@ pub struct BootIntent {
     pub set_at: WallTime,
     /// Who wished it, for the timeline.
     pub set_by: String,
+    /// When a boot was last counted. That boot may ask for its script again and gets the same, also the last one.
+    #[serde(default)]
+    pub counted: Option<WallTime>,
 }
+
+/// Whether what happened at `then` belongs to the boot that is under way. Loaders fetch their script more than once:
+/// GRUB asks for its size first. A boot begins when firmware asks how to boot, at `began`; where that is not heard,
+/// a few seconds are one boot.
+#[must_use]
+pub fn is_of_this_boot(then: WallTime, began: Option<WallTime>, now: WallTime) -> bool {
+    let age = now.since(then);
+    match began {
+        Some(began) => then >= began && age < ONE_BOOT,
+        None => age < ONE_BOOT_UNHEARD,
+    }
+}
+
+/// From the first fetch of a script to the last in one boot, over a slow line.
+const ONE_BOOT: Duration = Duration::from_secs(60);
+/// Shorter than any machine takes from a script to its next one.
+const ONE_BOOT_UNHEARD: Duration = Duration::from_secs(5);
 
 /// What ends an intent before its boots are used up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,13 +95,20 @@ impl BootIntent {
         }
     }
 
-    /// The same, one boot later; none when that was the last one.
+    /// Whether this boot was counted already.
     #[must_use]
-    pub fn used(&self) -> Option<Self> {
-        let boots_left = self.boots_left.checked_sub(1).filter(|left| *left > 0)?;
-        Some(Self {
-            boots_left,
+    pub fn is_counted(&self, began: Option<WallTime>, now: WallTime) -> bool {
+        self.counted
+            .is_some_and(|counted| is_of_this_boot(counted, began, now))
+    }
+
+    /// The same, with the boot that is under way counted.
+    #[must_use]
+    pub fn used(&self, now: WallTime) -> Self {
+        Self {
+            boots_left: self.boots_left.saturating_sub(1),
+            counted: Some(now),
             ..self.clone()
-        })
+        }
     }
 }

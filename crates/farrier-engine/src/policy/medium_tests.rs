@@ -150,6 +150,7 @@ fn wishing(medium: &str) -> Machine {
         until: Until::Used,
         set_at: NOW,
         set_by: "anna".into(),
+        counted: None,
     });
     machine
 }

@@ -24,7 +24,7 @@ use std::time::Duration;
 pub use dhcp::{Boot, DhcpAction, LOOP_LIMIT, LOOP_WINDOW, Service, decide_dhcp};
 pub use entry::MenuEntryError;
 pub use explanation::{Explanation, Step};
-pub use intent::{BootIntent, IntentEnd, Until};
+pub use intent::{BootIntent, IntentEnd, Until, is_of_this_boot};
 pub use resolve::{Origin, Origins, Resolved, resolve};
 pub use rule::{Judged, PolicyBook, Rule, ShortName, ShortNameError, Verdict};
 pub use script::{
@@ -228,6 +228,8 @@ pub struct Known<'a> {
     /// When this machine was deployed to lately, whole and proven.
     pub deployments: &'a [WallTime],
     pub code: MenuCode,
+    /// When its firmware last asked how to boot, if that was heard.
+    pub boot_began: Option<WallTime>,
 }
 
 impl Known<'_> {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     Decision, Explanation, Known, MenuCode, MenuEntry, MenuMode, Policy, Snapshot, UnknownMachine,
-    resolve,
+    is_of_this_boot, resolve,
 };
 use crate::catalogue::{LoaderFile, LoaderKind};
 use crate::facts::{BootFacts, Protocol, Stage};
@@ -225,6 +225,11 @@ impl Asked<'_> {
     fn intent(&mut self) -> Option<MenuEntry> {
         let machine = self.known.machine?;
         let intent = machine.intent.as_ref()?;
+        if intent.is_counted(self.known.boot_began, self.now) {
+            self.told
+                .matched("boot intent", "It was granted for this boot already.");
+            return Some(intent.entry);
+        }
         if let Some(end) = intent.end(machine, self.now) {
             self.told.passed("boot intent", end.sentence());
             return None;
@@ -254,7 +259,11 @@ impl Asked<'_> {
             let recent = times.iter().filter(|at| self.now.since(**at) < window);
             recent.count()
         };
-        let starts = lately(self.known.agent_starts, AGENT_WINDOW);
+        // What this boot was told already is no new round.
+        let is_earlier = |at: &WallTime| !is_of_this_boot(*at, self.known.boot_began, self.now);
+        let starts = self.known.agent_starts.iter().copied();
+        let earlier: Vec<WallTime> = starts.filter(is_earlier).collect();
+        let starts = lately(&earlier, AGENT_WINDOW);
         let deployments = lately(self.known.deployments, DEPLOY_WINDOW);
         if starts >= AGENT_LIMIT {
             return Some(self.message("agent loop", Reason::AgentLoop));

@@ -62,6 +62,7 @@ impl Asked<'_> {
         }
         let known = Known {
             rules: &judged,
+            boot_began: core.sightings.began(self.facts.mac),
             ..self.who.known(&[])
         };
         let menu = rom_menu(&self.facts, &known, &snapshot, self.now)?;

@@ -48,6 +48,13 @@ impl Asked<'_> {
     pub(super) fn record_request(&self) {
         let sightings = &self.port.core.sightings;
         sightings.said(self.facts.mac, &self.facts, self.now);
+        let asks_anew = matches!(
+            self.request.message_type(),
+            None | Some(MessageType::Discover)
+        );
+        if asks_anew && self.facts.wants_boot() {
+            sightings.boot_began(self.facts.mac, self.now);
+        }
         if self.is_news() {
             self.tell(|machine| {
                 Entry::packet_seen(machine, self.now, self.message_name(), &self.facts)

@@ -5,7 +5,8 @@ use std::fs::File;
 use axum::http::StatusCode;
 use bytes::Bytes;
 use farrier_engine::catalogue::LoaderKind;
-use farrier_engine::model::{Arch, FirmwareKind};
+use farrier_engine::model::{Arch, FirmwareKind, Machine};
+use farrier_engine::policy::{BootIntent, MenuEntry};
 use farrier_engine::script;
 use farrier_engine::timeline::{Entry, Kind};
 
@@ -64,6 +65,36 @@ impl BootTree {
             unsigned: false,
             content_type: content_type(name),
         })
+    }
+
+    /// Firmware fetches an image whole that its machine was wished to start: no script of ours counts that boot.
+    pub async fn count_wish(&self, asker: Asker, name: &str, status: StatusCode) {
+        let Some(image) = name.strip_prefix("boot/media/") else {
+            return;
+        };
+        let mac = self.mac_of(asker.ip).filter(|_| status == StatusCode::OK);
+        let Some((mac, began)) = mac.and_then(|mac| Some((mac, self.core.sightings.began(mac)?)))
+        else {
+            return;
+        };
+        let machines = self.core.fleet.candidates(&[mac], None);
+        let [machine] = machines.as_slice() else {
+            return;
+        };
+        let is_meant = |intent: &BootIntent| {
+            matches!(intent.entry, MenuEntry::Medium(name) if name.as_str() == image)
+                && intent.counted.is_none_or(|counted| counted < began)
+        };
+        if !machine.intent.as_ref().is_some_and(is_meant) {
+            return;
+        }
+        let used = |machine: &mut Machine| {
+            let intent = machine.intent.as_ref();
+            machine.intent = intent.map(|intent| intent.used(now()));
+        };
+        if let Err(error) = self.core.fleet.change_machine(machine.id, used).await {
+            tracing::warn!(%error, "a boot from an image that was wished for could not be counted");
+        }
     }
 
     fn medium_script(&self, image: &str, asker: Asker) -> Result<Served, Missing> {

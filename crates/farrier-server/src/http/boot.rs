@@ -109,6 +109,7 @@ async fn serve_file(
         let response = from_disk(large, &headers, method == Method::HEAD);
         if method == Method::GET {
             boot.tree.medium_fetched(asker, &name, response.status());
+            boot.tree.count_wish(asker, &name, response.status()).await;
         }
         return response;
     }
@@ -117,6 +118,7 @@ async fn serve_file(
             let response = ranged(&served, &headers);
             if method == Method::GET {
                 record(&boot.tree, asker, &served, &response);
+                boot.tree.count_wish(asker, &name, response.status()).await;
             }
             response
         }

@@ -220,7 +220,12 @@ pub(crate) fn machine_detail(core: &Core, machine: &Machine) -> api::MachineDeta
         summary: machine_summary(core, machine),
         group: machine.group.as_ref().map(ToString::to_string),
         effective: super::policy::effective(&core.snapshot.load(), Some(machine), &judged),
-        intent: machine.intent.as_ref().map(intent),
+        // One that is used up is kept for the boot that is under way, and is no news to people.
+        intent: machine
+            .intent
+            .as_ref()
+            .filter(|intent| intent.boots_left > 0)
+            .map(intent),
         learned: machine.learned.map(learned),
         settings: settings(&machine.settings),
         inventory: machine.inventory.as_ref().map(inventory),

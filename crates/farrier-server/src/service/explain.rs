@@ -220,6 +220,8 @@ impl Asked<'_> {
             due: self.due,
             deployments: self.deployments,
             conflict: self.conflict,
+            // As if it were switched on now.
+            boot_began: Some(now()),
             ..Known::default()
         }
     }

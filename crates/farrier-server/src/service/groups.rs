@@ -129,6 +129,7 @@ impl Desk {
             until: wish.until.like(),
             set_at: now(),
             set_by: self.who.name.clone(),
+            counted: None,
         };
         let told = format!(
             "{} wished for the next {} boot(s): {}.",

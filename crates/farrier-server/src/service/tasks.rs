@@ -161,7 +161,7 @@ impl Desk {
                 },
             )
             .await?;
-        self.core.rounds.forget(TaskId(id));
+        self.core.forget_rounds(TaskId(id)).await;
         self.audit(Action::CreateTask, format!("requeued {id}"))
             .await;
         Ok(convert::task_summary(&self.core, &stored))
