@@ -129,8 +129,71 @@ const steps = {
     assert.equal(page.url(), before);
   },
 
+  async "a group and a rule are made, corrected and put in order by keyboard"() {
+    const dialog = page.getByRole("dialog");
+    await page.goto(`${url}/policy`);
+    await tabTo("New group…");
+    await page.keyboard.press("Enter");
+    await dialog.waitFor();
+    await page.keyboard.type("lab-2");
+    await dialog.locator("select[name=menu]").selectOption("always");
+    await shot("group-form");
+    await tabTo("Save");
+    await page.keyboard.press("Enter");
+    await page.getByRole("row", { name: /lab-2.*Menu: at each boot/ }).waitFor();
+    for (const [rule, when] of [["old-ones", "facts.firmware == 'bios"], ["guests", "machine.group == 'lab-2'"]]) {
+      await tabTo("New rule…");
+      await page.keyboard.press("Enter");
+      await dialog.waitFor();
+      await page.keyboard.type(rule);
+      await page.keyboard.press("Tab");
+      await page.keyboard.type(when);
+      await dialog.getByLabel("starts its local disk and nothing else").check();
+      await tabTo("Save");
+      await page.keyboard.press("Enter");
+      if (rule === "old-ones") {
+        const fault = await dialog.getByRole("alert").innerText();
+        assert.match(fault, /old-ones.*1/, "where the condition is wrong");
+        assert.equal(await dialog.locator("textarea").inputValue(), when, "what was typed is still there");
+        await shot("rule-refused");
+        await dialog.locator("textarea").fill(`${when}'`);
+        await tabTo("Save");
+        await page.keyboard.press("Enter");
+      }
+      await page.getByRole("row", { name: new RegExp(rule) }).waitFor();
+    }
+    await page.getByRole("button", { name: "Earlier: guests" }).click();
+    await page.waitForFunction(() => document.querySelector("tbody tr th").textContent === "guests");
+    await shot("policy-filled");
+  },
+
+  async "a machine is put into a group, gets a wish, and what it would get is explained"() {
+    const dialog = page.getByRole("dialog");
+    await page.goto(`${url}/machines?search=lab-03`);
+    await page.getByRole("link", { name: "lab-03" }).click();
+    await page.waitForURL("**/machines/*");
+    await tabTo("Change…");
+    await page.keyboard.press("Enter");
+    await dialog.locator("select[name=group]").selectOption("lab-2");
+    await dialog.locator("input[name=tftp_blksize]").fill("1024");
+    await tabTo("Save");
+    await page.keyboard.press("Enter");
+    await page.getByRole("row", { name: "menu always group lab-2" }).waitFor();
+    await page.getByRole("row", { name: "tftp_blksize 1024 machine" }).waitFor();
+    await tabTo("Next boots…");
+    await page.keyboard.press("Enter");
+    await dialog.locator("select[name=entry]").selectOption("memory_test");
+    await tabTo("Wish it");
+    await page.keyboard.press("Enter");
+    await page.getByText("wished that it starts memory_test at the next boot").waitFor();
+    await page.getByRole("link", { name: "What would it get?" }).click();
+    await page.waitForURL("**/policy/explain**");
+    assert.match(await page.locator("main").innerText(), /group lab-2/);
+    await page.screenshot({ path: join(shots, "explained.png"), fullPage: true });
+  },
+
   async "every page is reached and has one heading"() {
-    for (const [place, path] of [["images", "/images"], ["image", "/images/lab-debian"], ["network", "/network"]]) {
+    for (const [place, path] of [["images", "/images"], ["image", "/images/lab-debian"], ["network", "/network"], ["policy", "/policy"]]) {
       await page.goto(`${url}${path}`);
       assert.equal(await page.locator("main h1").count(), 1, path);
       await shot(place);
@@ -143,9 +206,9 @@ const steps = {
   },
 
   async "controls have names"() {
-    for (const path of ["/", "/machines", "/tasks", "/images", "/network"]) {
+    for (const path of ["/", "/machines", "/tasks", "/images", "/network", "/policy", "/policy/site", "/policy/rules"]) {
       await page.goto(`${url}${path}`);
-      const nameless = await page.evaluate(() => [...document.querySelectorAll("button, a, input:not([type=hidden]), select, progress")]
+      const nameless = await page.evaluate(() => [...document.querySelectorAll("button, a, input:not([type=hidden]), select, textarea, progress")]
         .filter((e) => !(e.textContent.trim() || e.getAttribute("aria-label") || e.labels?.length || e.title))
         .map((e) => e.outerHTML));
       assert.deepEqual(nameless, [], path);

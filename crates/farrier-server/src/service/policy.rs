@@ -19,6 +19,12 @@ impl Desk {
         })
     }
 
+    /// The disk images that menus can offer.
+    pub(crate) fn media_names(&self) -> Vec<String> {
+        let snapshot = self.core.snapshot.load();
+        snapshot.media.keys().map(ToString::to_string).collect()
+    }
+
     pub async fn set_policy(&self, settings: Settings) -> Result<SitePolicy, Refusal> {
         self.allow(Action::SetPolicy)?;
         self.can_hold(&settings)?;

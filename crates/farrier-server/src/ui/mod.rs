@@ -4,6 +4,7 @@
 //! of them for HTML. Nothing here decides or looks anything up.
 
 pub mod assets;
+pub mod setting_fields;
 pub mod text;
 mod view;
 

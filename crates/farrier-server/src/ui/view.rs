@@ -2,15 +2,17 @@
 
 mod images;
 mod machines;
+mod policy;
 mod tasks;
 
 use askama::Template;
-use farrier_api::admin::{Lease, Loader, Plan, ServerStatus, SitePolicy};
+use farrier_api::admin::{Lease, Loader, Plan, ServerStatus};
 
 use super::Frame;
 use super::text::{Moment, bytes, shown};
 pub use images::*;
 pub use machines::*;
+pub use policy::*;
 pub use tasks::*;
 
 /// A tile of the dashboard.
@@ -151,7 +153,6 @@ pub struct Network {
     pub frame: Frame,
     pub leases: Vec<LeaseView>,
     pub loaders: Vec<Loader>,
-    pub policy: SitePolicy,
 }
 
 #[derive(Debug, Template)]

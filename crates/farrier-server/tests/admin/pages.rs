@@ -14,6 +14,12 @@ fn paths(world: &World) -> Vec<String> {
         "/images",
         "/images/lab-debian",
         "/network",
+        "/policy",
+        "/policy/site",
+        "/policy/groups",
+        "/policy/rules",
+        "/policy/explain?mac=52:54:00:00:00:01",
+        "/policy/explain?mac=%22%3E%3Cscript%3Ealert(1)",
         "/store/prune",
     ]
     .map(str::to_owned)
@@ -22,6 +28,8 @@ fn paths(world: &World) -> Vec<String> {
         paths.push(format!("/machines/{id}"));
         paths.push(format!("/machines/{id}/order?kind=deploy"));
         paths.push(format!("/machines/{id}/delete"));
+        paths.push(format!("/machines/{id}/settings"));
+        paths.push(format!("/machines/{id}/wish"));
         paths.push(format!("/fragments/machines/{id}"));
     }
     paths.push(format!("/tasks/{}", world.task));

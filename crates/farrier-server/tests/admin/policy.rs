@@ -3,8 +3,8 @@
 use axum::http::StatusCode;
 use farrier_engine::model::Role;
 
-use crate::By;
-use crate::world::{bearer, session, world};
+use crate::world::{CSRF, bearer, session, world};
+use crate::{By, FORM};
 
 #[tokio::test]
 async fn settings_come_from_site_group_rule_and_machine_and_say_so() {
@@ -127,4 +127,110 @@ async fn a_wish_is_bounded_and_can_be_taken_back() {
     assert_eq!(shown["intent"]["boots_left"], 3);
     let (status, shown) = world.json("DELETE", &path, &by, "").await;
     assert_eq!((status, shown["intent"].is_null()), (StatusCode::OK, true));
+}
+
+/// The page's forms: what is wrong is said in the form, with what was typed still there.
+#[tokio::test]
+async fn groups_rules_and_wishes_are_edited_on_the_page() {
+    let world = world().await;
+    let by = By::Cookie(session(Role::Admin));
+    let post = async |path: &str, fields: &str| {
+        let body = format!("csrf={CSRF}&{fields}");
+        let response = world.send("POST", path, &by, Some((FORM, &body))).await;
+        (response.status(), crate::text(response).await)
+    };
+    let done = |(status, page): (StatusCode, String)| {
+        assert_eq!(status, StatusCode::SEE_OTHER, "{page}");
+    };
+    let refused = |(status, page): (StatusCode, String), why: &str, typed: &str| {
+        assert_eq!(status, StatusCode::OK, "{page}");
+        assert!(
+            page.contains("role=\"alert\"") && page.contains(why),
+            "{why}: {page}"
+        );
+        assert!(page.contains(typed), "{typed}: {page}");
+    };
+    let policy = async || world.page("/policy", &by).await.1;
+
+    done(post("/policy/site", "menu=never&menu_timeout_s=7").await);
+    refused(
+        post("/policy/site", "tftp_windowsize=65").await,
+        "TFTP window: a number from 1 to 64",
+        "Settings of the site",
+    );
+    assert!(
+        policy()
+            .await
+            .contains("<td>7</td><td class=\"dim\">site</td>")
+    );
+
+    done(post("/policy/groups", "name=lab-2&menu=always").await);
+    refused(
+        post("/policy/groups", "name=a+b&secure_boot=true").await,
+        "a b",
+        "value=\"true\" selected",
+    );
+    assert!(policy().await.contains("Menu: at each boot"));
+
+    done(post("/policy/rules", "name=one&when=true&refuse_tasks=true").await);
+    refused(
+        post("/policy/rules", "name=two&when=facts.mac+%3D%3D").await,
+        "two",
+        "facts.mac ==",
+    );
+    done(post("/policy/rules", "name=two&when=false&menu=never").await);
+    done(post("/policy/rules/move", "name=two&to=earlier").await);
+    done(post("/policy/rules", "was=one&name=first&when=true").await);
+    let rules = async || {
+        let (_, rules) = world.json("GET", "/api/v1/policy/rules", &by, "").await;
+        let names = rules["rules"]
+            .as_array()
+            .or(rules.as_array())
+            .unwrap()
+            .clone();
+        let name = |rule: &serde_json::Value| rule["name"].as_str().unwrap().to_owned();
+        names.iter().map(name).collect::<Vec<_>>()
+    };
+    assert_eq!(rules().await, ["two", "first"]);
+    done(post("/policy/rules/remove", "name=two").await);
+    assert_eq!(rules().await, ["first"]);
+
+    let machine = format!("/machines/{}", world.machine);
+    done(post(&format!("{machine}/settings"), "group=lab-2&strategy=d").await);
+    done(
+        post(
+            &format!("{machine}/wish"),
+            "entry=memory_test&boots=2&minutes=5",
+        )
+        .await,
+    );
+    let page = world.page(&machine, &by).await.1;
+    assert!(
+        page.contains("<td>always</td><td>group lab-2</td>"),
+        "{page}"
+    );
+    assert!(page.contains("<td>d</td><td>machine</td>"), "{page}");
+    assert!(
+        page.contains("<b>memory_test</b> at the next 2 boots"),
+        "{page}"
+    );
+    refused(
+        post(
+            &format!("{machine}/wish"),
+            "entry=memory_test&boots=x&minutes=5",
+        )
+        .await,
+        "1 to 100",
+        "Next boots",
+    );
+    done(post(&format!("{machine}/wish/drop"), "").await);
+    let in_use = post("/policy/groups/remove", "name=lab-2").await;
+    assert_eq!(in_use.0, StatusCode::CONFLICT, "machines are in it");
+    done(post(&format!("{machine}/settings"), "group=").await);
+    done(post("/policy/groups/remove", "name=lab-2").await);
+    let page = world.page(&machine, &by).await.1;
+    assert!(
+        !page.contains("<td>group lab-2</td>") && !page.contains("<b>memory_test</b>"),
+        "{page}"
+    );
 }

@@ -80,6 +80,21 @@ fn body(route: &Route, world: &World) -> Option<(&'static str, String)> {
         ("POST", "/machines/{id}/order") => {
             Some((FORM, format!("csrf={CSRF}&kind=inventory&then=local_boot")))
         }
+        ("POST", "/policy/site" | "/policy/groups") => {
+            Some((FORM, format!("csrf={CSRF}&name=extra&menu=never")))
+        }
+        ("POST", "/policy/rules") => Some((FORM, format!("csrf={CSRF}&name=extra&when=true"))),
+        ("POST", "/policy/rules/move") => {
+            Some((FORM, format!("csrf={CSRF}&name=extra&to=earlier")))
+        }
+        ("POST", "/policy/groups/remove" | "/policy/rules/remove") => {
+            Some((FORM, format!("csrf={CSRF}&name=extra")))
+        }
+        ("POST", "/machines/{id}/settings") => Some((FORM, format!("csrf={CSRF}&menu=never"))),
+        ("POST", "/machines/{id}/wish") => Some((
+            FORM,
+            format!("csrf={CSRF}&entry=memory_test&boots=1&minutes=5"),
+        )),
         ("POST", "/machines/{id}/rename") => Some((FORM, format!("csrf={CSRF}&name=lab-98"))),
         ("POST", p) if !p.starts_with("/api/") => {
             Some((FORM, format!("csrf={CSRF}&confirm=0123&version=latest")))

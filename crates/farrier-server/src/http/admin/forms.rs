@@ -22,8 +22,8 @@ type Page = Result<Response, Refusal>;
 
 /// A form of a signed-in page, with its secret checked.
 pub(super) struct Filled<T> {
-    desk: Desk,
-    form: T,
+    pub(super) desk: Desk,
+    pub(super) form: T,
 }
 
 #[derive(Deserialize)]
@@ -143,7 +143,7 @@ fn is_own_path(next: &str) -> bool {
         && next.chars().all(|c| c.is_ascii_graphic() && c != '\\')
 }
 
-fn sentence(message: &str) -> String {
+pub(super) fn sentence(message: &str) -> String {
     let mut chars = message.chars();
     let first = chars
         .next()
@@ -329,7 +329,7 @@ impl OrderForm {
     }
 }
 
-fn to_machine(id: Uuid) -> Response {
+pub(super) fn to_machine(id: Uuid) -> Response {
     Redirect::to(&format!("/machines/{id}")).into_response()
 }
 

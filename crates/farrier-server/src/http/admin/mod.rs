@@ -9,6 +9,7 @@ mod events;
 mod forms;
 mod openapi;
 mod pages;
+mod policy_pages;
 pub mod routes;
 
 use std::io::Write as _;

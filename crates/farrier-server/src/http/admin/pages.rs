@@ -206,6 +206,7 @@ pub(super) async fn machine(
         inventory: ui::InventoryView::of(&found),
         group: found.group,
         learned: found.learned,
+        wish: found.intent.as_ref().map(ui::WishView::of),
         settings: found.effective,
         tasks: tasks.items.iter().map(TaskView::of).collect(),
         events: story.items.iter().map(EntryView::of).collect(),
@@ -387,7 +388,6 @@ pub(super) async fn network(desk: Desk) -> Page {
             .map(ui::LeaseView::of)
             .collect(),
         loaders: desk.loaders()?,
-        policy: desk.policy().await?,
         frame: Frame::new("Network", "network", Some(desk.who())),
     };
     Ok(html(StatusCode::OK, &page))

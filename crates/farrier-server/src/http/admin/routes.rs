@@ -3,7 +3,7 @@
 use axum::http::Method;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
 
-use super::{Shared, api, events, forms, openapi, pages};
+use super::{Shared, api, events, forms, openapi, pages, policy_pages};
 use crate::auth::Action;
 
 /// Who may use a route.
@@ -356,6 +356,7 @@ fn page_routes() -> Vec<Route> {
     use Access::{Needs, Public, SignedIn};
     use Action::{
         ApproveMachine, CancelTask, CreateTask, DeleteImage, DeleteMachine, EditMachine, Look,
+        SetPolicy,
     };
     vec![
         route("GET", "/assets/{name}", Public, get(pages::asset)),
@@ -463,6 +464,97 @@ fn page_routes() -> Vec<Route> {
             post(forms::delete_image),
         ),
         route("GET", "/network", Needs(Look), get(pages::network)),
+        route("GET", "/policy", Needs(Look), get(policy_pages::policy)),
+        route(
+            "GET",
+            "/policy/explain",
+            Needs(Look),
+            get(policy_pages::explain),
+        ),
+        route(
+            "GET",
+            "/policy/site",
+            Needs(SetPolicy),
+            get(policy_pages::site),
+        ),
+        route(
+            "POST",
+            "/policy/site",
+            Needs(SetPolicy),
+            post(policy_pages::set_site),
+        ),
+        route(
+            "GET",
+            "/policy/groups",
+            Needs(SetPolicy),
+            get(policy_pages::group),
+        ),
+        route(
+            "POST",
+            "/policy/groups",
+            Needs(SetPolicy),
+            post(policy_pages::set_group),
+        ),
+        route(
+            "POST",
+            "/policy/groups/remove",
+            Needs(SetPolicy),
+            post(policy_pages::remove_group),
+        ),
+        route(
+            "GET",
+            "/policy/rules",
+            Needs(SetPolicy),
+            get(policy_pages::rule),
+        ),
+        route(
+            "POST",
+            "/policy/rules",
+            Needs(SetPolicy),
+            post(policy_pages::set_rule),
+        ),
+        route(
+            "POST",
+            "/policy/rules/move",
+            Needs(SetPolicy),
+            post(policy_pages::move_rule),
+        ),
+        route(
+            "POST",
+            "/policy/rules/remove",
+            Needs(SetPolicy),
+            post(policy_pages::remove_rule),
+        ),
+        route(
+            "GET",
+            "/machines/{id}/settings",
+            Needs(EditMachine),
+            get(policy_pages::machine),
+        ),
+        route(
+            "POST",
+            "/machines/{id}/settings",
+            Needs(EditMachine),
+            post(policy_pages::set_machine),
+        ),
+        route(
+            "GET",
+            "/machines/{id}/wish",
+            Needs(CreateTask),
+            get(policy_pages::wish),
+        ),
+        route(
+            "POST",
+            "/machines/{id}/wish",
+            Needs(CreateTask),
+            post(policy_pages::set_wish),
+        ),
+        route(
+            "POST",
+            "/machines/{id}/wish/drop",
+            Needs(CreateTask),
+            post(policy_pages::drop_wish),
+        ),
     ]
 }
 

@@ -5,7 +5,7 @@ use farrier_api::admin::{
     EffectiveSetting, LearnedStrategy, MachineDetail, MachineSummary, Registration, TimelineEntry,
 };
 
-use super::TaskView;
+use super::{TaskView, WishView};
 use crate::ui::Frame;
 use crate::ui::text::{Moment, bytes, shown};
 
@@ -232,6 +232,7 @@ pub struct MachinePage {
     pub learned: Option<LearnedStrategy>,
     /// What each setting comes to, and from whom.
     pub settings: Vec<EffectiveSetting>,
+    pub wish: Option<WishView>,
     pub tasks: Vec<TaskView>,
     pub events: Vec<EntryView>,
     pub more: Option<String>,
