@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use farrier_e2e::{Firmware, Host, Lab, Lan, Machine, Mode, Program, Site, server::Dnsmasq};
+use farrier_e2e::{
+    Firmware, Host, Lab, Lan, Machine, Mode, Program, Site, relay::Relay, server::Dnsmasq,
+};
 use serde_json::json;
 
 const BOOT: Duration = Duration::from_secs(150);
@@ -150,6 +152,79 @@ fn z6_boot_items_are_answered_by_type_layer_and_place() {
             assert_eq!(run.count(refused), before + 1, "{name} {refused}");
         }
     }
+}
+
+/// Z6, Z26: the same behind Debian's relay agent, which carries what is broadcast; what goes to port 4011 is routed
+/// past it.
+#[test]
+fn z6_boot_items_are_answered_through_a_real_relay() {
+    let (lab, near) = (Lab::open().unwrap(), Lan::new().unwrap());
+    let folder = lab.scratch("boot-items-relay").unwrap();
+    let host = near.server().unwrap();
+    let relay = Relay::new(&near, &[&host]).unwrap();
+    let subnet = "[[interface]]\nname = \"eth0\"\nmode = \"proxy\"\n[[subnet]]\nnetwork = \"10.78.0.0/24\"\n";
+    let site = Site::serving(&lab, host, &folder, subnet).unwrap();
+    let dhcrelay = relay.start(&lab, &folder).unwrap();
+    let own = Ipv4Addr::new(10, 78, 0, 50);
+    let client = relay.far.host("client", Some(own)).unwrap();
+    client
+        .ip(["route", "add", "255.255.255.255/32", "dev", "eth0"])
+        .unwrap();
+    client
+        .ip(["route", "add", "10.77.0.0/24", "via", "10.78.0.1"])
+        .unwrap();
+    let run = Run {
+        folder,
+        lan: near,
+        site,
+        _foreign: None,
+    };
+    for (name, address, port) in [
+        ("broadcast", Ipv4Addr::BROADCAST, 67),
+        ("unicast", Ipv4Addr::new(10, 77, 0, 1), 4011),
+    ] {
+        let to = SocketAddrV4::new(address, port);
+        let answer = ask(&client, own, to, [0xfa, 0, 0, 0]);
+        let answer = answer.unwrap_or_else(|| panic!("{name}: no answer\n{}", dhcrelay.log()));
+        assert!(answer[108..].starts_with(b"boot/"), "{name}: a file");
+        assert_eq!(answer[20..24], [10, 77, 0, 1], "{name}: siaddr");
+        let has = |bytes: &[u8]| answer[240..].windows(bytes.len()).any(|w| w == bytes);
+        assert!(has(&[53, 1, 5]), "{name}: DHCPACK");
+        assert!(has(&[71, 4, 0xfa, 0, 0, 0]), "{name}: the item again");
+        let before = run.count("other_boot_server");
+        assert_eq!(ask(&client, own, to, [0x80, 1, 0, 0]), None, "{name}");
+        assert_eq!(run.count("other_boot_server"), before + 1, "{name}");
+    }
+    let carried = dhcrelay.log();
+    assert!(carried.contains("10.77.0.1"), "{carried}");
+}
+
+/// Z6, Z26: firmware behind the relay finds us by the list in another server's option 43.
+#[test]
+fn z6_firmware_behind_a_real_relay_finds_the_boot_server_by_list() {
+    let (lab, near) = (Lab::open().unwrap(), Lan::new().unwrap());
+    let folder = lab.scratch("boot-server-relay").unwrap();
+    let (host, other) = (near.server().unwrap(), near.other().unwrap());
+    let relay = Relay::new(&near, &[&host, &other]).unwrap();
+    let addresses = Dnsmasq::addresses(Ipv4Addr::new(10, 78, 0, 50), Ipv4Addr::new(10, 78, 0, 99));
+    let foreign = [
+        "--dhcp-option=3,10.78.0.1",
+        "--dhcp-option-force=60,PXEClient",
+        "--dhcp-option-force=vendor:PXEClient,9,fa:00:07:46:61:72:72:69:65:72",
+        "--dhcp-option-force=vendor:PXEClient,10,00:46:61:72:72:69:65:72",
+        "--dhcp-option-force=vendor:PXEClient,6,07",
+        "--dhcp-option-force=vendor:PXEClient,8,fa:00:01:0a:4d:00:01",
+    ]
+    .iter()
+    .fold(addresses, |dnsmasq, option| dnsmasq.with(option));
+    let _foreign = foreign.start(&other, &folder).unwrap();
+    let subnet = "[[interface]]\nname = \"eth0\"\nmode = \"port4011\"\n[[subnet]]\nnetwork = \"10.78.0.0/24\"\n";
+    let site = Site::serving(&lab, host, &folder, subnet).unwrap();
+    let _dhcrelay = relay.start_for_both(&lab, &folder).unwrap();
+    let machine = Machine::new("listed", Firmware::Bios, 89);
+    let mut vm = machine.start(&relay.far, &folder).unwrap();
+    vm.wait_for("farrier-agent: inventory sent", BOOT)
+        .unwrap_or_else(|e| panic!("{e:#}\n{}", site.log()));
 }
 
 fn alone(name: &str, mode: Mode) -> Run {

@@ -236,3 +236,20 @@ fn answers_on_4011_have_what_recorded_firmware_accepted() {
     }
     assert!(compared >= 20, "{compared} answers");
 }
+
+/// A relay sends what has no broadcast bit to `yiaddr`, and these replies lend no address (RFC 1542 4.1.2).
+#[test]
+fn rfc1542_4_1_2_answers_without_an_address_are_broadcast_behind_a_relay() {
+    let named = boot("undionly.kpxe", BootStyle::PxeFinal);
+    for (giaddr, broadcast) in [
+        (Ipv4Addr::UNSPECIFIED, false),
+        (Ipv4Addr::new(10, 78, 0, 1), true),
+    ] {
+        let mut asked = request(&[DISCOVER, PXE]);
+        asked.giaddr = giaddr;
+        let offer = proxy_dhcp::offer(&asked, SERVER, &named);
+        let ack = boot_server::ack(&asked, SERVER, &named);
+        assert_eq!(offer.wants_broadcast(), broadcast);
+        assert_eq!(ack.wants_broadcast(), broadcast);
+    }
+}

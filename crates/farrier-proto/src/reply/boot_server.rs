@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use super::BootFile;
 use super::boot_file::PXE_CLIENT;
-use super::skeleton::{close, echo, open};
+use super::skeleton::{close, echo, open, reach_without_address};
 use crate::wire::dhcpv4::{Message, MessageType};
 use crate::wire::option;
 use crate::wire::pxe::{BootItem, PxeVendorOptions};
@@ -18,6 +18,7 @@ use crate::wire::pxe::{BootItem, PxeVendorOptions};
 pub fn ack(request: &Message, server_id: Ipv4Addr, boot: &BootFile) -> Message {
     let mut reply = open(request, MessageType::Ack, server_id);
     reply.ciaddr = request.ciaddr;
+    reach_without_address(&mut reply);
     echo(request, &mut reply, option::CLIENT_IDENTIFIER);
     boot.fill_header(&mut reply);
     boot.fill_server_name(request, &mut reply);

@@ -5,9 +5,9 @@
 
 use std::net::Ipv4Addr;
 
-use super::skeleton::{add, close, echo, open};
+use super::skeleton::{add, close, echo, open, reach_without_address};
 use super::{BootFile, Lend};
-use crate::wire::dhcpv4::{BROADCAST, Message, MessageType};
+use crate::wire::dhcpv4::{Message, MessageType};
 use crate::wire::option;
 
 /// DHCPOFFER to a DISCOVER.
@@ -38,9 +38,7 @@ pub fn inform_ack(request: &Message, lend: &Lend<'_>, boot: Option<&BootFile>) -
 #[must_use]
 pub fn nak(request: &Message, server_id: Ipv4Addr, reason: &str) -> Message {
     let mut reply = open(request, MessageType::Nak, server_id);
-    if !request.giaddr.is_unspecified() {
-        reply.flags |= BROADCAST;
-    }
+    reach_without_address(&mut reply);
     if !reason.is_empty() {
         reply.options.set(option::MESSAGE, reason);
     }

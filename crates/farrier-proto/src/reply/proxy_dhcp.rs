@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::skeleton::{close, echo, open};
+use super::skeleton::{close, echo, open, reach_without_address};
 use super::{BootFile, BootStyle};
 use crate::wire::dhcpv4::{Message, MessageType};
 use crate::wire::option;
@@ -15,6 +15,7 @@ use crate::wire::option;
 #[must_use]
 pub fn offer(request: &Message, server_id: Ipv4Addr, boot: &BootFile) -> Message {
     let mut reply = open(request, MessageType::Offer, server_id);
+    reach_without_address(&mut reply);
     echo(request, &mut reply, option::CLIENT_IDENTIFIER);
     boot.fill_header(&mut reply);
     boot.fill_server_name(request, &mut reply);

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::wire::dhcpv4::{Message, MessageType, Op};
+use crate::wire::dhcpv4::{BROADCAST, Message, MessageType, Op};
 use crate::wire::option;
 
 /// A BOOTREPLY with everything echoed that a client or relay checks (RFC 2131 table 3) and no
@@ -33,6 +33,14 @@ pub(super) fn open(request: &Message, kind: MessageType, server_id: Ipv4Addr) ->
         effective_server_id(request, server_id).octets(),
     );
     reply
+}
+
+/// Behind a relay, an answer that lends no address is to be broadcast: a relay sends others to `yiaddr`, which is
+/// 0.0.0.0 (RFC 1542 section 4.1.2; ISC's does so).
+pub(super) fn reach_without_address(reply: &mut Message) {
+    if !reply.giaddr.is_unspecified() {
+        reply.flags |= BROADCAST;
+    }
 }
 
 /// RFC 5107: a relay may stand between client and server for renewals too, and says so by asking
