@@ -194,6 +194,16 @@ impl Catalogue {
             .ok_or(none)
     }
 
+    /// What such a machine is given first where nobody has set anything.
+    #[must_use]
+    pub fn usual(&self, arch: Arch, firmware: FirmwareKind) -> Option<&Loader> {
+        self.fitting(arch, firmware)
+            .filter(|loader| self.is_complete(loader))
+            .filter_map(|loader| Some((rank(loader.kind, &Policy::DEFAULT, false)?, loader)))
+            .min_by_key(|(rank, loader)| (*rank, Reverse(version_key(&loader.version)), &loader.id))
+            .map(|(_, loader)| loader)
+    }
+
     /// The newest program of `kind` for a machine.
     #[must_use]
     pub fn of_kind(&self, kind: LoaderKind, arch: Arch, firmware: FirmwareKind) -> Option<&Loader> {

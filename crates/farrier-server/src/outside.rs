@@ -31,12 +31,22 @@ pub async fn check(served: &[Served]) -> Vec<Check> {
         };
         let at = |port| SocketAddr::from((address, port));
         let near = is_here(address).await;
-        let (tftp, http, boot) = tokio::join!(
+        // What is sent to our own address comes in by the loopback interface, which DHCP is not served on.
+        let dhcp_port = served.dhcp_port.filter(|_| !near);
+        let dhcp = async {
+            match dhcp_port {
+                Some(port) => Some((port, dhcp(at(port)).await)),
+                None => None,
+            }
+        };
+        let (dhcp, tftp, http, boot) = tokio::join!(
+            dhcp,
             tftp(at(served.tftp_port)),
             http(at(served.http_port)),
             boot_server(at(served.boot_server_port))
         );
-        vec![
+        let dhcp = dhcp.map(|(port, heard)| judged(DHCP, "UDP", served, port, heard, near));
+        let others = [
             judged("TFTP", "UDP", served, served.tftp_port, tftp, near),
             judged("HTTP", "TCP", served, served.http_port, http, near),
             judged(
@@ -47,7 +57,8 @@ pub async fn check(served: &[Served]) -> Vec<Check> {
                 boot,
                 near,
             ),
-        ]
+        ];
+        dhcp.into_iter().chain(others).collect()
     });
     futures::future::join_all(asked).await.concat()
 }
@@ -77,7 +88,7 @@ fn judged(
             )),
         ),
         // A machine that the policy ignores gets no answer either.
-        Heard::Nothing if what == BOOT_SERVER => (
+        Heard::Nothing if matches!(what, BOOT_SERVER | DHCP) => (
             Verdict::Warning,
             "no answer to a machine that nobody knows",
             Some(format!(
@@ -90,6 +101,14 @@ fn judged(
             Some(format!(
                 "Let {transport} port {port} to {address} through the firewall of the server and those on the way."
             )),
+        ),
+        Heard::NoWay if what == DHCP => (
+            Verdict::Warning,
+            "cannot be asked from here: answers come to UDP port 68, which this user or a DHCP client keeps",
+            Some(
+                "Run this as root on a host of the served network without a DHCP client."
+                    .to_owned(),
+            ),
         ),
         Heard::NoWay => (
             Verdict::Warning,
@@ -109,6 +128,36 @@ async fn tftp(at: SocketAddr) -> Heard {
     // RFC 1350: the answer comes from a port of its own, so a connected socket would miss it.
     let question = b"\0\x01farrier-doctor\0octet\0tsize\x000\0";
     datagram(at, question).await
+}
+
+/// As a machine that has an address already, so that the answer may be sent to it or broadcast.
+async fn dhcp(at: SocketAddr) -> Heard {
+    let (Ok(question), Ok(socket)) = (
+        probe::question(),
+        UdpSocket::bind((Ipv4Addr::UNSPECIFIED, probe::CLIENT_PORT)).await,
+    ) else {
+        return Heard::NoWay;
+    };
+    let packet = question.encode();
+    let mut buffer = [0; 2048];
+    for _ in 0..TRIES {
+        if let Err(error) = socket.send_to(&packet, at).await {
+            return no_answer(&error);
+        }
+        let heard = async {
+            loop {
+                match socket.recv_from(&mut buffer).await {
+                    Ok((len, _)) if probe::answers(&buffer[..len], &question) => return,
+                    Ok(_) => {}
+                    Err(_) => std::future::pending().await,
+                }
+            }
+        };
+        if timeout(PATIENCE, heard).await.is_ok() {
+            return Heard::Answer;
+        }
+    }
+    Heard::Nothing
 }
 
 async fn boot_server(at: SocketAddr) -> Heard {
@@ -192,6 +241,7 @@ async fn is_here(address: Ipv4Addr) -> bool {
 }
 
 const BOOT_SERVER: &str = "PXE boot server";
+const DHCP: &str = "DHCP";
 const PATIENCE: Duration = Duration::from_millis(1000);
 const TRIES: u32 = 3;
 
@@ -209,6 +259,7 @@ mod tests {
         Served {
             interface: "eth1".to_owned(),
             address: "127.0.0.1".to_owned(),
+            dhcp_port: None,
             tftp_port: 69,
             http_port: 8067,
             boot_server_port: 4011,

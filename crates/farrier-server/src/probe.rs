@@ -36,8 +36,33 @@ pub struct ForeignServer {
     pub has_vendor_options: bool,
 }
 
-/// Asks on every served interface who else answers there, and judges it.
-pub async fn check(served: &[Interface]) -> Vec<Check> {
+/// What a foreign server that names us should say.
+#[derive(Clone, Copy)]
+pub struct Ours<'a> {
+    /// Every address of this host.
+    pub addresses: &'a [Ipv4Addr],
+    /// Whether we have a boot file of this name.
+    pub has: &'a (dyn Fn(&str) -> bool + Sync),
+}
+
+impl std::fmt::Debug for Ours<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ours")
+            .field("addresses", &self.addresses)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Ours<'_> {
+    fn is_named(&self, server: &ForeignServer) -> bool {
+        let next = server.next_server.as_ref();
+        let next: Option<Ipv4Addr> = next.and_then(|next| next.parse().ok());
+        next.is_some_and(|next| self.addresses.contains(&next))
+    }
+}
+
+/// Asks on every served interface who else answers there, and judges it. `has` says whether we have a boot file.
+pub async fn check(served: &[Interface], has: &(dyn Fn(&str) -> bool + Sync)) -> Vec<Check> {
     // The port of clients can be had once; a second check waits for the first.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
     let _turn = ONE_AT_A_TIME.lock().await;
@@ -53,6 +78,10 @@ pub async fn check(served: &[Interface]) -> Vec<Check> {
             &served.name,
             served.mode,
             &foreign_servers(&served.name, &own).await,
+            Ours {
+                addresses: &own,
+                has,
+            },
         )
     });
     futures::future::join_all(asked).await.concat()
@@ -91,7 +120,12 @@ pub async fn foreign_servers(interface: &str, own: &[Ipv4Addr]) -> io::Result<Ve
 
 /// What the answers mean for an interface that is served in `mode`.
 #[must_use]
-pub fn checks(interface: &str, mode: Mode, asked: &io::Result<Vec<ForeignServer>>) -> Vec<Check> {
+pub fn checks(
+    interface: &str,
+    mode: Mode,
+    asked: &io::Result<Vec<ForeignServer>>,
+    ours: Ours<'_>,
+) -> Vec<Check> {
     let name = format!("network {interface}");
     let check = |verdict, found: String, remedy: Option<String>| Check {
         name: name.clone(),
@@ -117,8 +151,8 @@ pub fn checks(interface: &str, mode: Mode, asked: &io::Result<Vec<ForeignServer>
     };
     let mut checks: Vec<Check> = servers
         .iter()
-        .filter_map(|server| judge(interface, mode, server))
-        .map(|(verdict, found, remedy)| check(verdict, found, Some(remedy)))
+        .filter_map(|server| judge(interface, mode, server, ours))
+        .map(|(verdict, found, remedy)| check(verdict, found, remedy))
         .collect();
     if mode == Mode::Proxy && servers.iter().all(|server| server.lends.is_none()) {
         let remedy = format!(
@@ -144,7 +178,62 @@ pub fn checks(interface: &str, mode: Mode, asked: &io::Result<Vec<ForeignServer>
 }
 
 /// What is wrong with `server` being there, and what to do about it.
-fn judge(interface: &str, mode: Mode, server: &ForeignServer) -> Option<(Verdict, String, String)> {
+fn judge(
+    interface: &str,
+    mode: Mode,
+    server: &ForeignServer,
+    ours: Ours<'_>,
+) -> Option<(Verdict, String, Option<String>)> {
+    if mode != Mode::Dhcp
+        && let Some(judged) = judge_of_us(server, ours)
+    {
+        return Some(judged);
+    }
+    let (verdict, found, remedy) = judge_beside(interface, mode, server)?;
+    Some((verdict, found, Some(remedy)))
+}
+
+/// A DHCP server that names us as where to boot from: right, or nearly.
+fn judge_of_us(
+    server: &ForeignServer,
+    ours: Ours<'_>,
+) -> Option<(Verdict, String, Option<String>)> {
+    let file = server.boot_file.as_ref()?;
+    if server.lends.is_none() || server.is_pxe {
+        return None;
+    }
+    let address = server.address;
+    let lines = "Write what `farrier doctor --lines` prints for it, and nothing else of booting.";
+    match (ours.is_named(server), (ours.has)(file)) {
+        (true, true) => Some((
+            Verdict::Good,
+            format!("{address} gives addresses and names our boot file {file:?}"),
+            None,
+        )),
+        (true, false) => Some((
+            Verdict::Bad,
+            format!(
+                "{address} sends machines to us for the boot file {file:?}, which we do not have"
+            ),
+            Some(lines.to_owned()),
+        )),
+        (false, true) if file.starts_with("boot/") => {
+            let next = server.next_server.as_deref().unwrap_or("nowhere");
+            Some((
+                Verdict::Bad,
+                format!("{address} sends machines to {next:?} for our boot file {file:?}"),
+                Some(lines.to_owned()),
+            ))
+        }
+        (false, _) => None,
+    }
+}
+
+fn judge_beside(
+    interface: &str,
+    mode: Mode,
+    server: &ForeignServer,
+) -> Option<(Verdict, String, String)> {
     let address = server.address;
     let says = boot_words(server);
     match (server.lends, mode) {
@@ -201,7 +290,7 @@ fn boot_words(server: &ForeignServer) -> String {
 }
 
 /// A DHCPDISCOVER as UEFI firmware sends it, from an address that no machine has.
-fn question() -> io::Result<Message> {
+pub(crate) fn question() -> io::Result<Message> {
     let mut random = [0; 26];
     getrandom::fill(&mut random)
         .map_err(|_| io::Error::other("the system gives no random numbers"))?;
@@ -245,6 +334,13 @@ pub(crate) fn boot_server_question() -> io::Result<Vec<u8>> {
         .set(option::DHCP_MESSAGE_TYPE, [MessageType::Request as u8]);
     message.flags = 0;
     Ok(message.encode())
+}
+
+/// Whether a packet answers `question`.
+pub(crate) fn answers(packet: &[u8], question: &Message) -> bool {
+    Message::decode(packet).is_ok_and(|answer| {
+        answer.op == Op::Reply && answer.xid == question.xid && answer.chaddr == question.chaddr
+    })
 }
 
 /// Adds what a packet says, if it answers `question`. A server may answer twice, for addresses and for boot.
@@ -298,7 +394,7 @@ fn note(found: &mut Vec<ForeignServer>, packet: &[u8], source: Ipv4Addr, questio
     server.boot_file = server.boot_file.take().or(said);
 }
 
-const CLIENT_PORT: u16 = 68;
+pub(crate) const CLIENT_PORT: u16 = 68;
 /// dnsmasq pings an address for three seconds before it offers it.
 const PATIENCE: Duration = Duration::from_millis(4500);
 /// A network with more of them has other worries.

@@ -4,7 +4,7 @@
 //! it has fetched something from us. What it did until then is kept here, bounded, and moved to its
 //! timeline when it gets one.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -134,6 +134,15 @@ impl Sightings {
     pub fn kind(&self, mac: MacAddr) -> Option<(Option<Arch>, Option<FirmwareKind>)> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.kinds.get(&mac).map(|said| (said.arch, said.firmware))
+    }
+
+    /// Every kind of firmware that has asked to boot.
+    #[must_use]
+    pub fn kinds(&self) -> BTreeSet<(Arch, FirmwareKind)> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let said = inner.kinds.values();
+        said.filter_map(|said| Some((said.arch?, said.firmware?)))
+            .collect()
     }
 
     /// What this address takes by TFTP: by what its firmware is, and by what did not arrive.

@@ -88,6 +88,9 @@ pub struct Served {
     pub interface: String,
     /// IPv4.
     pub address: String,
+    /// None where another server of the host has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dhcp_port: Option<u16>,
     pub tftp_port: u16,
     pub http_port: u16,
     pub boot_server_port: u16,

@@ -63,6 +63,7 @@ impl Asked<'_> {
     }
 
     pub(super) fn record(&self, outcome: &Outcome) {
+        self.count_for_relay(outcome);
         if !self.is_news() {
             return;
         }
@@ -85,17 +86,24 @@ impl Asked<'_> {
         }
     }
 
+    /// Whoever it is behind a relay: a way back that is closed is so for all.
+    fn count_for_relay(&self, outcome: &Outcome) {
+        let relays = &self.port.core.relays;
+        match outcome {
+            Outcome::Reply { reply, .. } if reply.message_type() == Some(MessageType::Offer) => {
+                relays.offered(self.request.giaddr);
+            }
+            Outcome::Reply { .. } => relays.requested(self.request.giaddr),
+            Outcome::Ignore(_) => {}
+        }
+    }
+
     /// What the machine should do after this answer, if it boots at all.
     fn expect(&self, outcome: &Outcome) {
         let silences = &self.port.core.silences;
         let Outcome::Reply { reply, .. } = outcome else {
             return;
         };
-        let relays = &self.port.core.relays;
-        match reply.message_type() {
-            Some(MessageType::Offer) => relays.offered(self.request.giaddr),
-            _ => relays.requested(self.request.giaddr),
-        }
         let has_file = !reply.file.is_empty() || reply.options.contains(option::BOOTFILE_NAME);
         let awaited = match reply.message_type() {
             // A person may take long before a menu.

@@ -5,10 +5,14 @@ use farrier_api::admin::Verdict;
 use farrier_proto::wire::dhcpv4::{Message, MessageType, Op};
 use farrier_proto::wire::option;
 
-use super::{ForeignServer, MAX_SERVERS, checks, note, question};
+use super::{ForeignServer, MAX_SERVERS, Ours, checks, note, question};
 use crate::config::Mode;
 
 const OTHER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 9);
+const OURS: Ours<'static> = Ours {
+    addresses: &[Ipv4Addr::new(192, 0, 2, 1)],
+    has: &|file| file == "boot/x/snponly.efi",
+};
 
 fn server() -> ForeignServer {
     ForeignServer {
@@ -209,7 +213,7 @@ fn what_is_found_is_judged_by_what_we_are_there() {
             "beside the DHCP server of this host",
         ),
     ] {
-        let checks = checks("eth1", mode, &Ok(found));
+        let checks = checks("eth1", mode, &Ok(found), OURS);
         let worst = checks.iter().max_by_key(|check| check.verdict).unwrap();
         assert_eq!(worst.verdict, expected, "{name}: {worst:?}");
         assert!(worst.found.contains(words), "{name}: {}", worst.found);
@@ -220,7 +224,53 @@ fn what_is_found_is_judged_by_what_we_are_there() {
 #[test]
 fn that_nobody_could_be_asked_is_said_with_a_remedy() {
     let taken = Err(io::Error::from(io::ErrorKind::AddrInUse));
-    let checks = checks("eth1", Mode::Dhcp, &taken);
+    let checks = checks("eth1", Mode::Dhcp, &taken, OURS);
     assert_eq!(checks[0].verdict, Verdict::Warning);
     assert!(checks[0].remedy.as_deref().unwrap().contains("port 68"));
+}
+
+#[test]
+fn a_server_that_names_us_is_right_or_nearly() {
+    let naming = |next: &str, file: &str| ForeignServer {
+        next_server: Some(next.to_owned()),
+        boot_file: Some(file.to_owned()),
+        ..dhcp()
+    };
+    let (us, ours) = ("192.0.2.1", "boot/x/snponly.efi");
+    for (name, found, verdict, words) in [
+        (
+            "right",
+            naming(us, ours),
+            Verdict::Good,
+            "names our boot file",
+        ),
+        (
+            "a file of others",
+            naming(us, "pxelinux.0"),
+            Verdict::Bad,
+            "which we do not have",
+        ),
+        (
+            "another server",
+            naming("192.0.2.7", ours),
+            Verdict::Bad,
+            "to \"192.0.2.7\" for our",
+        ),
+        (
+            "others",
+            naming("192.0.2.7", "pxelinux.0"),
+            Verdict::Warning,
+            "names a boot file, too",
+        ),
+    ] {
+        let checks = checks("eth1", Mode::Proxy, &Ok(vec![found]), OURS);
+        assert_eq!(checks.len(), 1, "{name}: {checks:?}");
+        assert_eq!(checks[0].verdict, verdict, "{name}: {checks:?}");
+        assert!(checks[0].found.contains(words), "{name}: {checks:?}");
+        assert_eq!(
+            checks[0].remedy.is_none(),
+            verdict == Verdict::Good,
+            "{name}"
+        );
+    }
 }

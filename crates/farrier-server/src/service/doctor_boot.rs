@@ -12,7 +12,7 @@ use farrier_net::interface;
 
 use super::{Code, Desk, Refusal};
 use crate::auth::Action;
-use crate::boot_tree::loader_path;
+use crate::boot_tree::{FIRST_SCRIPT, Urls, loader_path};
 use crate::relays::Traffic;
 
 /// A DHCP server that people run beside us.
@@ -48,7 +48,9 @@ impl Desk {
     /// Relays and architectures.
     pub(super) fn check_boot_plane(&self) -> Vec<Check> {
         let mut checks = relays(&self.core.relays.all());
-        let seen = self.core.fleet.architectures();
+        let mut seen = self.core.fleet.architectures();
+        // Without a loader no machine gets as far as to be known by its script.
+        seen.extend(self.core.sightings.kinds());
         checks.extend(loaders(&seen, &self.core.loaders.catalogue()));
         checks
     }
@@ -70,7 +72,9 @@ impl Desk {
         });
         let ours = ours
             .ok_or_else(|| Refusal::new(Code::NotPossible, "the first interface has no address"))?;
-        Ok(lines(other, ours, &self.core.loaders.catalogue()).join("\n") + "\n")
+        let script = Urls::plain(&self.core.config, ours.into()).of(FIRST_SCRIPT);
+        let catalogue = self.core.loaders.catalogue();
+        Ok(lines(other, ours, &script, &catalogue).join("\n") + "\n")
     }
 }
 
@@ -89,19 +93,21 @@ fn relays(all: &[(Ipv4Addr, Traffic)]) -> Vec<Check> {
 }
 
 fn loaders(seen: &BTreeSet<(Arch, FirmwareKind)>, catalogue: &Catalogue) -> Vec<Check> {
-    let has = |arch, firmware| {
-        catalogue
-            .iter()
-            .any(|l| l.arch == arch && l.firmware == firmware)
+    // The others look for their menus and kernels by names of their own.
+    let wants = |firmware| {
+        matches!(
+            firmware,
+            FirmwareKind::Bios | FirmwareKind::Uefi | FirmwareKind::OpenFirmware
+        )
     };
     let lacking = seen
         .iter()
-        .filter(|(arch, firmware)| !has(*arch, *firmware));
+        .filter(|(arch, firmware)| wants(*firmware) && catalogue.usual(*arch, *firmware).is_none());
     lacking
         .map(|(arch, firmware)| Check {
             name: format!("loader for {arch}, {firmware}"),
             verdict: Verdict::Bad,
-            found: "there are such machines, and no loader for them".to_owned(),
+            found: "such machines ask to boot, and there is no loader for them".to_owned(),
             remedy: Some(format!(
                 "Import one built for {arch}: farrier loader import FILE"
             )),
@@ -110,48 +116,68 @@ fn loaders(seen: &BTreeSet<(Arch, FirmwareKind)>, catalogue: &Catalogue) -> Vec<
 }
 
 /// What to write into a DHCP server that shall name our boot files itself, for firmware that ignores a second
-/// offer. `ours` is our address on that network.
+/// offer. `ours` is our address on that network, `script` the URL of iPXE's first script.
 #[must_use]
-pub fn lines(server: OtherServer, ours: Ipv4Addr, catalogue: &Catalogue) -> Vec<String> {
-    let file = |arch, firmware| {
-        let loader = catalogue
-            .iter()
-            .find(|l| l.arch == arch && l.firmware == firmware);
-        loader.map(|loader| loader_path(&loader.into()))
-    };
-    let families: Vec<(&str, u16, String)> = FAMILIES
-        .iter()
-        .filter_map(|(name, code, arch, firmware)| Some((*name, *code, file(*arch, *firmware)?)))
-        .collect();
-    let mut lines = match server {
-        OtherServer::Dnsmasq => {
-            vec!["# dnsmasq.conf; take every other dhcp-boot and pxe-service line out".to_owned()]
-        }
-        OtherServer::Kea => {
-            vec!["// in \"Dhcp4\": { \"client-classes\": [ ... ] } of kea-dhcp4.conf".to_owned()]
-        }
+pub fn lines(
+    server: OtherServer,
+    ours: Ipv4Addr,
+    script: &str,
+    catalogue: &Catalogue,
+) -> Vec<String> {
+    let families = FAMILIES.iter().filter_map(|(name, code, arch, firmware)| {
+        let loader = catalogue.usual(*arch, *firmware)?;
+        Some((*name, *code, loader_path(&loader.into())))
+    });
+    // iPXE sends the architecture of what it runs on, too: without a line of its own it would load itself for ever.
+    let mut lines: Vec<String> = match server {
+        OtherServer::Dnsmasq => vec![
+            "# dnsmasq.conf; take every other dhcp-boot and pxe-service line out".to_owned(),
+            "dhcp-match=set:farrier-ipxe,175".to_owned(),
+            format!("dhcp-boot=tag:farrier-ipxe,{script},,{ours}"),
+        ],
+        OtherServer::Kea => vec![
+            "// in \"Dhcp4\": { \"client-classes\": [ ... ] } of kea-dhcp4.conf".to_owned(),
+            format!(
+                "{{ \"name\": \"farrier-ipxe\", \"test\": \"option[175].exists\", \"next-server\": \"{ours}\", \
+                 \"boot-file-name\": \"{script}\" }}"
+            ),
+        ],
         OtherServer::Isc => vec![
             "# dhcpd.conf, outside of every subnet".to_owned(),
-            "option arch code 93 = unsigned integer 16;".to_owned(),
+            "option farrier-arch code 93 = unsigned integer 16;".to_owned(),
+            "option farrier-ipxe code 175 = string;".to_owned(),
+            format!("if exists farrier-ipxe {{ next-server {ours}; filename \"{script}\"; }}"),
         ],
         OtherServer::Windows => {
-            vec!["# PowerShell on the DHCP server, as administrator".to_owned()]
+            let mut lines = vec![
+                "# PowerShell on the DHCP server, as administrator; the order counts".to_owned(),
+            ];
+            lines.extend(windows("ipxe", "User", "iPXE", ours, script));
+            lines
         }
     };
-    for (name, code, file) in &families {
+    for (name, code, file) in families {
+        if server == OtherServer::Kea
+            && let Some(last) = lines.last_mut()
+        {
+            last.push(',');
+        }
         lines.extend(match server {
             OtherServer::Dnsmasq => vec![
                 format!("dhcp-match=set:farrier-{name},option:client-arch,{code}"),
-                format!("dhcp-boot=tag:farrier-{name},{file},,{ours}"),
+                format!("dhcp-boot=tag:!farrier-ipxe,tag:farrier-{name},{file},,{ours}"),
             ],
             OtherServer::Kea => vec![format!(
-                "{{ \"name\": \"farrier-{name}\", \"test\": \"option[93].hex == 0x{code:04x}\", \"next-server\": \"{ours}\", \
-                 \"boot-file-name\": \"{file}\" }},"
+                "{{ \"name\": \"farrier-{name}\", \"test\": \"not option[175].exists and option[93].hex == 0x{code:04x}\", \
+                 \"next-server\": \"{ours}\", \"boot-file-name\": \"{file}\" }}"
             )],
             OtherServer::Isc => vec![format!(
-                "if option arch = {code} {{ next-server {ours}; filename \"{file}\"; }}"
+                "elsif option farrier-arch = {code} {{ next-server {ours}; filename \"{file}\"; }}"
             )],
-            OtherServer::Windows => windows(name, *code, ours, file),
+            OtherServer::Windows => {
+                let class = format!("PXEClient:Arch:{code:05}");
+                windows(name, "Vendor", &class, ours, &file)
+            }
         });
     }
     lines.push(match server {
@@ -162,13 +188,13 @@ pub fn lines(server: OtherServer, ours: Ipv4Addr, catalogue: &Catalogue) -> Vec<
     lines
 }
 
-fn windows(name: &str, code: u16, ours: Ipv4Addr, file: &str) -> Vec<String> {
+/// A class of clients by what they say (a vendor's begins so, a user's is so), and what it is told.
+fn windows(name: &str, kind: &str, says: &str, ours: Ipv4Addr, file: &str) -> Vec<String> {
+    let tail = if kind == "Vendor" { "*" } else { "" };
     vec![
+        format!("Add-DhcpServerv4Class -Name farrier-{name} -Type {kind} -Data \"{says}\""),
         format!(
-            "Add-DhcpServerv4Class -Name farrier-{name} -Type Vendor -Data \"PXEClient:Arch:{code:05}\""
-        ),
-        format!(
-            "Add-DhcpServerv4Policy -Name farrier-{name} -Condition OR -VendorClass EQ,\"farrier-{name}*\""
+            "Add-DhcpServerv4Policy -Name farrier-{name} -Condition OR -{kind}Class EQ,\"farrier-{name}{tail}\""
         ),
         format!(
             "Set-DhcpServerv4OptionValue -PolicyName farrier-{name} -OptionId 66 -Value \"{ours}\""
@@ -179,10 +205,12 @@ fn windows(name: &str, code: u16, ours: Ipv4Addr, file: &str) -> Vec<String> {
     ]
 }
 
-/// Name, code of option 93, what it is.
-const FAMILIES: [(&str, u16, Arch, FirmwareKind); 3] = [
+/// Name, code of option 93, what it is. Some firmware says 9 for what the registry calls 7.
+const FAMILIES: [(&str, u16, Arch, FirmwareKind); 5] = [
     ("bios", 0, Arch::X86_64, FirmwareKind::Bios),
+    ("ia32", 6, Arch::Ia32, FirmwareKind::Uefi),
     ("uefi", 7, Arch::X86_64, FirmwareKind::Uefi),
+    ("uefi-9", 9, Arch::X86_64, FirmwareKind::Uefi),
     ("arm64", 11, Arch::Arm64, FirmwareKind::Uefi),
 ];
 
@@ -198,9 +226,22 @@ mod tests {
     use crate::relays::Traffic;
 
     const OURS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+    const SCRIPT: &str = "http://192.0.2.1:8067/boot/first.ipxe";
 
     fn catalogue() -> Catalogue {
-        Catalogue::new([Loader {
+        let grub = Loader {
+            id: "grub-net-x64".into(),
+            file_name: "grubx64.efi".into(),
+            arch: Arch::X86_64,
+            firmware: FirmwareKind::Uefi,
+            kind: LoaderKind::Grub,
+            version: "2".into(),
+            signer: None,
+            sha256: String::new(),
+            size: 1,
+            source_package: "grub".into(),
+        };
+        let ipxe = Loader {
             id: "snponly".into(),
             file_name: "snponly.efi".into(),
             arch: Arch::X86_64,
@@ -213,7 +254,8 @@ mod tests {
             sha256: String::new(),
             size: 1,
             source_package: "ipxe".into(),
-        }])
+        };
+        Catalogue::new([grub, ipxe])
     }
 
     #[test]
@@ -261,7 +303,7 @@ mod tests {
     #[test]
     fn lines_name_our_address_and_only_loaders_that_are_there() {
         for server in OtherServer::ALL {
-            let text = lines(server, OURS, &catalogue()).join("\n");
+            let text = lines(server, OURS, SCRIPT, &catalogue()).join("\n");
             assert!(text.contains("192.0.2.1"), "{text}");
             assert!(text.contains("boot/snponly/snponly.efi"), "{text}");
             assert!(!text.contains("farrier-bios"), "{text}");
@@ -271,12 +313,14 @@ mod tests {
 
     #[test]
     fn dnsmasq_lines_are_those_its_manual_has() {
-        let text = lines(OtherServer::Dnsmasq, OURS, &catalogue());
+        let text = lines(OtherServer::Dnsmasq, OURS, SCRIPT, &catalogue());
         assert_eq!(
-            text[1..3],
+            text[1..5],
             [
+                "dhcp-match=set:farrier-ipxe,175",
+                "dhcp-boot=tag:farrier-ipxe,http://192.0.2.1:8067/boot/first.ipxe,,192.0.2.1",
                 "dhcp-match=set:farrier-uefi,option:client-arch,7",
-                "dhcp-boot=tag:farrier-uefi,boot/snponly/snponly.efi,,192.0.2.1"
+                "dhcp-boot=tag:!farrier-ipxe,tag:farrier-uefi,boot/snponly/snponly.efi,,192.0.2.1"
             ]
         );
     }

@@ -17,7 +17,8 @@ use farrier_proto::MacAddr;
 use super::plan::{Draft, require};
 use super::{Desk, Refusal, convert};
 use crate::auth::Action;
-use crate::bind::{BOOT_SERVER_PORT, TFTP_PORT};
+use crate::bind::{BOOT_SERVER_PORT, DHCP_PORT, TFTP_PORT};
+use crate::config::Mode;
 use crate::core::now;
 use crate::ui::text::bytes;
 
@@ -176,7 +177,12 @@ impl Desk {
         checks.extend(self.check_boot_plane());
         checks.push(self.check_machines());
         checks.push(self.check_others().await);
-        checks.extend(crate::probe::check(&self.core.config.interfaces).await);
+        let catalogue = self.core.loaders.catalogue();
+        let has = |file: &str| {
+            let name = file.rsplit('/').next();
+            name.is_some_and(|name| catalogue.by_file_name(name).is_some())
+        };
+        checks.extend(crate::probe::check(&self.core.config.interfaces, &has).await);
         Ok(Doctor {
             checks,
             served: self.served(),
@@ -194,6 +200,7 @@ impl Desk {
                 address: address(&interface.name)?.to_string(),
                 interface: interface.name.clone(),
                 tftp_port: TFTP_PORT,
+                dhcp_port: (interface.mode != Mode::Port4011).then_some(DHCP_PORT),
                 http_port: config.boot_http_port,
                 boot_server_port: BOOT_SERVER_PORT,
             })

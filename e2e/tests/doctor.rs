@@ -1,0 +1,386 @@
+//! `farrier doctor` against the faults it claims to find: each made with real parts on the LAN.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddrV4, UdpSocket},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use farrier_e2e::{Debs, Host, Lab, Lan, Program, Relay, Site, command::run, server::Dnsmasq};
+use serde_json::{Value, json};
+
+struct Run {
+    lab: Lab,
+    folder: PathBuf,
+    lan: Lan,
+    site: Site,
+}
+
+fn serving(name: &str, mode: &str) -> Run {
+    let lab = Lab::open().unwrap();
+    let folder = lab.scratch(name).unwrap();
+    let lan = Lan::new().unwrap();
+    let mut text =
+        format!("names = [\"10.77.0.1\"]\n[[interface]]\nname = \"eth0\"\nmode = \"{mode}\"\n");
+    if mode == "dhcp" {
+        text.push_str(
+            "[[subnet]]\nnetwork = \"10.77.0.0/24\"\npools = [\"10.77.0.100-10.77.0.199\"]\n",
+        );
+    }
+    let site = Site::serving(&lab, lan.server().unwrap(), &folder, &text).unwrap();
+    Run {
+        lab,
+        folder,
+        lan,
+        site,
+    }
+}
+
+impl Run {
+    /// What the doctor finds from inside: name, verdict, what, and remedy of each check.
+    fn checks(&self) -> Vec<[String; 4]> {
+        read(&self.site.get("doctor").unwrap())
+    }
+
+    /// What the command finds, run on another host of the LAN.
+    fn checks_from(&self, host: &Host) -> Vec<[String; 4]> {
+        let program = farrier_e2e::site::Programs::find(&self.lab)
+            .unwrap()
+            .farrier;
+        let mut command = host.command(program.to_str().unwrap());
+        command
+            .args(["--json", "doctor"])
+            .env("FARRIER_DATA", self.site.data());
+        command.env("FARRIER_SERVER", "https://10.77.0.1:8443");
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let json: Value = serde_json::from_str(&said)
+            .unwrap_or_else(|e| panic!("{e}: {said}\n{}", String::from_utf8_lossy(&output.stderr)));
+        read(&json)
+    }
+
+    fn dnsmasq(&self, host: &Host, options: &[&str]) -> Program {
+        let (first, last) = (Ipv4Addr::new(10, 77, 0, 50), Ipv4Addr::new(10, 77, 0, 99));
+        let addresses = Dnsmasq::addresses(first, last);
+        let dnsmasq = options.iter().fold(addresses, |dnsmasq, o| dnsmasq.with(o));
+        dnsmasq.start(host, &self.folder).unwrap()
+    }
+}
+
+fn read(doctor: &Value) -> Vec<[String; 4]> {
+    let checks = doctor["checks"].as_array().unwrap().iter();
+    checks
+        .map(|check| {
+            ["name", "verdict", "found", "remedy"]
+                .map(|key| check[key].as_str().unwrap_or_default().to_owned())
+        })
+        .collect()
+}
+
+/// The check with this name and these words in what it found.
+fn find<'a>(checks: &'a [[String; 4]], name: &str, words: &str) -> &'a [String; 4] {
+    let found = checks
+        .iter()
+        .find(|check| check[0].contains(name) && check[2].contains(words));
+    found.unwrap_or_else(|| panic!("{name}: {words} is not in {checks:#?}"))
+}
+
+/// F12: nftables before each port in turn, seen from another host.
+#[test]
+fn f12_doctor_names_each_port_that_a_firewall_closes() {
+    let run_ = serving("doctor-firewall", "dhcp");
+    let client = run_
+        .lan
+        .host("client", Some(Ipv4Addr::new(10, 77, 0, 10)))
+        .unwrap();
+    client
+        .ip(["route", "add", "255.255.255.255/32", "dev", "eth0"])
+        .unwrap();
+    let ports = [
+        ("DHCP", "udp", "67", "warning"),
+        ("TFTP", "udp", "69", "bad"),
+        ("HTTP", "tcp", "8067", "bad"),
+        ("PXE boot server", "udp", "4011", "warning"),
+    ];
+    let open = run_.checks_from(&client);
+    for (name, _, port, _) in ports {
+        let check = find(
+            &open,
+            &format!("{name} 10.77.0.1:{port}"),
+            "answers from outside",
+        );
+        assert_eq!(check[1], "good", "{check:?}");
+    }
+    for (name, transport, port, verdict) in ports {
+        firewall(
+            run_.site.host(),
+            &format!("iifname \"eth0\" {transport} dport {port} drop"),
+        );
+        let closed = run_.checks_from(&client);
+        firewall(run_.site.host(), "");
+        let check = find(&closed, &format!("{name} 10.77.0.1:{port}"), "no answer");
+        assert_eq!(check[1], verdict, "{check:?}");
+        let open = format!("{} port {port} to 10.77.0.1", transport.to_uppercase());
+        assert!(check[3].contains(&open), "{check:?}");
+        for (other, _, number, _) in ports.iter().filter(|other| other.0 != name) {
+            find(
+                &closed,
+                &format!("{other} 10.77.0.1:{number}"),
+                "answers from outside",
+            );
+        }
+    }
+}
+
+/// The one rule of a table of ours on what comes in; none takes the table away.
+fn firewall(host: &Host, rule: &str) {
+    let _ = run(host.command("nft").args(["delete", "table", "inet", "lab"]));
+    if rule.is_empty() {
+        return;
+    }
+    run(host.command("nft").args(["add", "table", "inet", "lab"])).unwrap();
+    let chain = "{ type filter hook input priority 0 ; }";
+    run(host
+        .command("nft")
+        .args(["add", "chain", "inet", "lab", "in", chain]))
+    .unwrap();
+    let words = ["add", "rule", "inet", "lab", "in"];
+    run(host.command("nft").args(words).args(rule.split(' '))).unwrap();
+}
+
+/// F12: dnsmasq as a second DHCP server, as a PXE server beside a third, and with options of its own for booting.
+#[test]
+fn f12_doctor_names_second_servers_and_wrong_options() {
+    let run_ = serving("doctor-second", "dhcp");
+    let other = run_.lan.other().unwrap();
+    let second = run_.dnsmasq(&other, &[]);
+    let checks = run_.checks();
+    let check = find(&checks, "network eth0", "10.77.0.2 is a second DHCP server");
+    assert_eq!(check[1], "bad", "{check:?}");
+    assert!(check[3].contains("mode = \"proxy\" for eth0"), "{check:?}");
+    second.kill().unwrap();
+    drop(run_);
+
+    let run_ = serving("doctor-wrong", "proxy");
+    let other = run_.lan.other().unwrap();
+    let checks = run_.checks();
+    let check = find(&checks, "network eth0", "nobody gives addresses here");
+    assert_eq!(check[1], "bad", "{check:?}");
+
+    // Another server's file; ours from another server; a file of ours that we do not have; option 60.
+    let ours = "boot/ipxe-snponly-x64/snponly.efi";
+    let rows: [(&[&str], &str, &str); 5] = [
+        (
+            &["--dhcp-boot=pxelinux.0,,10.77.0.9"],
+            "warning",
+            "names a boot file, too",
+        ),
+        (
+            &["--dhcp-boot=boot/ipxe-snponly-x64/snponly.efi,,10.77.0.9"],
+            "bad",
+            "sends machines to \"10.77.0.9\" for our boot file",
+        ),
+        (
+            &["--dhcp-boot=undionly.0,,10.77.0.1"],
+            "bad",
+            "\"undionly.0\", which we do not have",
+        ),
+        (
+            &[
+                "--dhcp-option-force=66,10.77.0.9",
+                "--dhcp-option-force=67,wdsnbp.com",
+            ],
+            "warning",
+            "boot file \"wdsnbp.com\", from \"10.77.0.9\"",
+        ),
+        (
+            &["--dhcp-option-force=60,PXEClient"],
+            "warning",
+            "option 60 PXEClient",
+        ),
+    ];
+    for (options, verdict, words) in rows {
+        let dnsmasq = run_.dnsmasq(&other, options);
+        let checks = run_.checks();
+        let check = find(&checks, "network eth0", words);
+        assert_eq!(check[1], verdict, "{options:?}: {check:?}");
+        assert!(!check[3].is_empty(), "{check:?}");
+        dnsmasq.kill().unwrap();
+    }
+    let _plain = run_.dnsmasq(&other, &[]);
+    find(
+        &run_.checks(),
+        "network eth0",
+        "10.77.0.2 gives addresses, nobody else names boot files",
+    );
+    let third = run_
+        .lan
+        .host("third", Some(Ipv4Addr::new(10, 77, 0, 4)))
+        .unwrap();
+    let proxy = Dnsmasq::default()
+        .with("--dhcp-range=10.77.0.0,proxy")
+        .with(&format!("--pxe-service=X86-64_EFI,Other,{ours}"))
+        .with("--pxe-prompt=Other,0");
+    let folder = run_.folder.join("third");
+    fs::create_dir_all(&folder).unwrap();
+    let _proxy = proxy.start(&third, &folder).unwrap();
+    let checks = run_.checks();
+    let check = find(&checks, "network eth0", "10.77.0.4 is another PXE server");
+    assert_eq!(check[1], "bad", "{check:?}");
+}
+
+/// F12: a relay agent whose way back is closed, and one that is well.
+#[test]
+fn f12_doctor_names_a_relay_that_drops_our_answers() {
+    let (lab, near) = (Lab::open().unwrap(), Lan::new().unwrap());
+    let folder = lab.scratch("doctor-relay").unwrap();
+    let host = near.server().unwrap();
+    let relay = Relay::new(&near, &[&host]).unwrap();
+    let site = Site::serving(&lab, host, &folder, farrier_e2e::relay::BOTH_NETWORKS).unwrap();
+    let _dhcrelay = relay.start(&lab, &folder).unwrap();
+    let client = relay.far.host("client", None).unwrap();
+    client.ip(["link", "set", "eth0", "up"]).unwrap();
+    // On the wire between them: what a host drops itself it knows of, and dhcrelay reads before its host's firewall.
+    let nft = |words: &str| {
+        let mut nft = near.switch_command("nft");
+        run(nft.args(words.split(' '))).unwrap();
+    };
+    nft("add table bridge lab");
+    nft("add chain bridge lab forward { type filter hook forward priority 0 ; }");
+    nft("add rule bridge lab forward ip daddr 10.78.0.1 udp sport 67 drop");
+    let run_ = Run {
+        lab,
+        folder,
+        lan: near,
+        site,
+    };
+    for _ in 0..2 {
+        assert!(farrier_e2e::clients::udhcpc(&client, &run_.folder, &[]).is_err());
+    }
+    let checks = run_.checks();
+    let check = find(&checks, "relay 10.78.0.1", "none of");
+    assert_eq!(check[1], "bad", "{check:?}");
+    assert!(check[3].contains("port 67 of 10.78.0.1"), "{check:?}");
+    run(run_
+        .lan
+        .switch_command("nft")
+        .args(["delete", "table", "bridge", "lab"]))
+    .unwrap();
+    farrier_e2e::clients::udhcpc(&client, &run_.folder, &[]).unwrap();
+    let checks = run_.checks();
+    assert!(
+        !checks.iter().any(|check| check[0].starts_with("relay")),
+        "{checks:#?}"
+    );
+}
+
+/// F12: a machine of an architecture that nothing in the catalogue is for.
+#[test]
+fn f12_doctor_names_the_architecture_without_a_loader() {
+    let run_ = serving("doctor-loader", "dhcp");
+    let mac = [0x52, 0x54, 0, 0x77, 5, 1];
+    run_.site
+        .post("machines", &json!({ "macs": ["52:54:00:77:05:01"] }))
+        .unwrap();
+    let before = run_.checks();
+    assert!(
+        !before
+            .iter()
+            .any(|check| check[0].starts_with("loader for")),
+        "{before:#?}"
+    );
+    let client = run_
+        .lan
+        .host("client", Some(Ipv4Addr::new(10, 77, 0, 10)))
+        .unwrap();
+    client
+        .ip(["route", "add", "255.255.255.255/32", "dev", "eth0"])
+        .unwrap();
+    discover(&client, mac, 10);
+    let checks = run_.checks();
+    let check = find(&checks, "loader for arm32", "there is no loader for them");
+    assert_eq!(check[1], "bad", "{check:?}");
+    assert!(check[3].contains("farrier loader import"), "{check:?}");
+}
+
+/// A DHCPDISCOVER of UEFI firmware for this code of option 93.
+fn discover(host: &Host, mac: [u8; 6], arch: u8) {
+    let mut request = vec![0; 240];
+    request[..8].copy_from_slice(&[1, 1, 6, 0, b'a', b'r', b'c', b'h']);
+    request[10] = 0x80;
+    request[28..34].copy_from_slice(&mac);
+    request[236..].copy_from_slice(&[99, 130, 83, 99]);
+    request.extend([53, 1, 1, 93, 2, 0, arch, 60, 32]);
+    request.extend(format!("PXEClient:Arch:{arch:05}:UNDI:003000").bytes());
+    request.push(255);
+    host.run(|| {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 68))?;
+        socket.set_broadcast(true)?;
+        socket.set_read_timeout(Some(Duration::from_secs(3)))?;
+        socket.send_to(&request, SocketAddrV4::new(Ipv4Addr::BROADCAST, 67))?;
+        let _ = socket.recv(&mut [0; 1500]);
+        Ok(())
+    })
+    .unwrap();
+}
+
+/// F12: what `doctor --lines` prints goes word by word into dnsmasq and Kea, and then the probe is content.
+#[test]
+fn f12_printed_lines_make_dnsmasq_and_kea_right() {
+    let run_ = serving("doctor-lines", "proxy");
+    let lines = run_
+        .site
+        .farrier(&["doctor", "--lines", "dnsmasq"])
+        .unwrap();
+    let file = run_.folder.join("farrier.conf");
+    fs::write(&file, &lines).unwrap();
+    let host = run_.lan.other().unwrap();
+    let dnsmasq = run_.dnsmasq(&host, &[&format!("--conf-file={}", file.display())]);
+    content(&run_, "dnsmasq");
+    dnsmasq.kill().unwrap();
+
+    let lines = run_.site.farrier(&["doctor", "--lines", "kea"]).unwrap();
+    let text = format!(
+        "{{ \"Dhcp4\": {{ \"interfaces-config\": {{ \"interfaces\": [ \"eth0\" ] }},\n\
+         \"lease-database\": {{ \"type\": \"memfile\", \"persist\": false }},\n\
+         \"subnet4\": [ {{ \"subnet\": \"10.77.0.0/24\", \"pools\": [ {{ \"pool\": \"10.77.0.50 - 10.77.0.99\" }} ] }} ],\n\
+         \"client-classes\": [\n{lines}\n] }} }}\n"
+    );
+    let _kea = kea(&run_, &host, &text);
+    content(&run_, "kea");
+}
+
+fn content(run: &Run, server: &str) {
+    let checks = run.checks();
+    let check = find(
+        &checks,
+        "network eth0",
+        "10.77.0.2 gives addresses and names our boot file",
+    );
+    assert_eq!(check[1], "good", "{server}: {check:?}");
+    assert!(
+        check[2].contains("boot/ipxe-snponly-x64/snponly.efi"),
+        "{server}: {check:?}"
+    );
+    let of_network = checks.iter().filter(|check| check[0] == "network eth0");
+    assert_eq!(of_network.count(), 1, "{server}: {checks:#?}");
+}
+
+/// Debian's Kea, unpacked and not installed.
+fn kea(run: &Run, host: &Host, text: &str) -> Program {
+    let debs = Debs::open(&run.lab).unwrap();
+    let program = debs
+        .program("kea-dhcp4-server", "usr/sbin/kea-dhcp4")
+        .unwrap();
+    let file = run.folder.join("kea.json");
+    fs::write(&file, text).unwrap();
+    let mut kea = host.command(&program.to_string_lossy());
+    kea.arg("-c").arg(&file);
+    kea.env("KEA_PIDFILE_DIR", &run.folder)
+        .env("KEA_LOCKFILE_DIR", &run.folder);
+    let kea = Program::start("kea", kea, Path::new(&run.folder)).unwrap();
+    kea.wait_for("DHCP4_STARTED", Duration::from_secs(10))
+        .unwrap();
+    kea
+}
