@@ -8,7 +8,7 @@ use farrier_e2e::{Firmware, Lab, Lan, Machine, Site};
 /// The firmware tries IPv4 first, in vain: up to 72 s.
 const BOOT: Duration = Duration::from_secs(240);
 
-/// Boots `firmware` until its agent's kernel was fetched, and returns what the timeline tells.
+/// Boots `firmware` until its agent has told what the machine is made of, and returns what the timeline tells.
 fn boot(name: &str, firmware: Firmware, number: u8) -> Vec<String> {
     let lab = Lab::open().unwrap();
     let folder = lab.scratch(name).unwrap();
@@ -18,9 +18,11 @@ fn boot(name: &str, firmware: Firmware, number: u8) -> Vec<String> {
         .unwrap();
     let site = Site::serving(&lab, host, &folder, OVER_IPV6).unwrap();
     let machine = Machine::new(name, firmware, number);
-    let _vm = machine.start(&lan, &folder).unwrap();
-    site.wait_for(machine.mac(), "fetched the agent by HTTP", BOOT)
-        .unwrap();
+    let mut vm = machine.start(&lan, &folder).unwrap();
+    vm.wait_for("farrier-agent: inventory sent", BOOT).unwrap();
+    assert!(vm.console().contains("eth0 is fd77::"), "{}", vm.console());
+    let known = site.machine(machine.mac()).unwrap();
+    assert_eq!(known["registration"], "approved", "{known:#}");
     let told = site.timeline(machine.mac()).unwrap();
     assert!(
         told.iter().any(|s| s.contains("has the address fd77::")),

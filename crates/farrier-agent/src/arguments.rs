@@ -1,6 +1,6 @@
 //! What the boot script told us, from the kernel's command line.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use farrier_api::agent::argument;
@@ -14,7 +14,7 @@ pub struct Arguments {
     pub ca: CaPin,
     pub token: String,
     pub mac: MacAddr,
-    /// Without it the agent asks DHCP.
+    /// Without it the agent asks DHCP, or waits for a router where the server is reached by IPv6.
     pub address: Option<StaticAddress>,
     /// The server's clock when the script was made.
     pub time: Option<SystemTime>,
@@ -23,9 +23,9 @@ pub struct Arguments {
 /// The boot NIC's address, as the loader had it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StaticAddress {
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     pub prefix: u8,
-    pub gateway: Option<Ipv4Addr>,
+    pub gateway: Option<IpAddr>,
 }
 
 /// A kernel argument is missing or unreadable. Without it the agent cannot know whom to trust.
@@ -106,18 +106,24 @@ impl StaticAddress {
     fn parse(text: &str) -> Option<Self> {
         let (network, gateway) = text.split_once(',').unwrap_or((text, ""));
         let (address, prefix) = network.split_once('/')?;
-        let address: Ipv4Addr = address.parse().ok()?;
+        let address: IpAddr = address.parse().ok()?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
         let prefix = prefix
             .parse()
             .ok()
-            .filter(|prefix| (1..=32).contains(prefix))?;
-        let gateway: Option<Ipv4Addr> = if gateway.is_empty() {
+            .filter(|prefix| (1..=most).contains(prefix))?;
+        let gateway: Option<IpAddr> = if gateway.is_empty() {
             None
         } else {
             Some(gateway.parse().ok()?)
         };
         let gateway = gateway.filter(|gateway| !gateway.is_unspecified());
-        (!address.is_unspecified() && !address.is_broadcast()).then_some(Self {
+        let is_one_host = match address {
+            IpAddr::V4(ip) => !ip.is_unspecified() && !ip.is_broadcast(),
+            IpAddr::V6(ip) => !ip.is_unspecified() && !ip.is_multicast(),
+        };
+        let fits = gateway.is_none_or(|gateway| gateway.is_ipv4() == address.is_ipv4());
+        (is_one_host && fits).then_some(Self {
             address,
             prefix,
             gateway,
@@ -147,9 +153,9 @@ mod tests {
         ))
         .unwrap();
         let address = StaticAddress {
-            address: Ipv4Addr::new(192, 0, 2, 9),
+            address: Ipv4Addr::new(192, 0, 2, 9).into(),
             prefix: 24,
-            gateway: Some(Ipv4Addr::new(192, 0, 2, 1)),
+            gateway: Some(Ipv4Addr::new(192, 0, 2, 1).into()),
         };
         assert_eq!(read.address, Some(address));
         assert_eq!(
@@ -169,6 +175,12 @@ mod tests {
             ("10.0.0.1", false),
             ("0.0.0.0/0,", false),
             ("10.0.0.1/8,gateway", false),
+            ("fd77::1/64", true),
+            ("fd77::1/64,fe80::1", true),
+            ("fd77::1/129", false),
+            ("fd77::1/64,10.0.0.1", false),
+            ("ff02::1/64", false),
+            ("::/64", false),
         ] {
             assert_eq!(
                 Arguments::parse(&line(&format!("farrier.address={text}"))).is_ok(),

@@ -41,7 +41,8 @@ pub mod argument {
     pub const TOKEN: &str = "farrier.token";
     /// The hardware address that booted.
     pub const MAC: &str = "farrier.mac";
-    /// `address/prefix,gateway` of the boot NIC; without it the agent asks DHCP.
+    /// `address/prefix,gateway` of the boot NIC; without it the agent asks DHCP, or a router where the server is
+    /// reached by IPv6.
     pub const ADDRESS: &str = "farrier.address";
     /// The server's clock at script time, seconds since 1970: for machines with a dead clock.
     pub const TIME: &str = "farrier.time";

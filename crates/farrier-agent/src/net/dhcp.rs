@@ -2,7 +2,7 @@
 //! alive. Used only when the boot script gave no address.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -92,7 +92,10 @@ fn attempt(socket: &UdpSocket, interface: &Interface, deadline: Instant) -> Opti
 fn renew(interface: &Interface, lease: &Lease) -> Option<u32> {
     let socket = open(interface).ok()?;
     let mut request = message(random_xid()?, interface, MessageType::Request);
-    request.ciaddr = lease.address.address;
+    let IpAddr::V4(own) = lease.address.address else {
+        return None;
+    };
+    request.ciaddr = own;
     request.flags = 0;
     let deadline = Instant::now() + Duration::from_secs(10);
     let acked = |reply: &Message| reply.message_type() == Some(MessageType::Ack);
@@ -155,11 +158,11 @@ fn lease(ack: &Message) -> Option<Lease> {
             .map(|a| Ipv4Addr::from(*a))
     };
     let address = StaticAddress {
-        address: ack.yiaddr,
+        address: ack.yiaddr.into(),
         prefix: address(option::SUBNET_MASK)
             .and_then(prefix_of)
             .unwrap_or(24),
-        gateway: address(option::ROUTER),
+        gateway: address(option::ROUTER).map(IpAddr::V4),
     };
     Some(Lease {
         address,

@@ -42,6 +42,8 @@ pub enum NetError {
     NoLink(String),
     #[error("no DHCP server answered on {0}")]
     NoLease(String),
+    #[error("no router has announced an IPv6 network on {0} within {wait} s", wait = ROUTER_WAIT.as_secs())]
+    NoRouter(String),
 }
 
 /// How long drivers may take to show the boot NIC; docks behind USB are slow.
@@ -49,7 +51,10 @@ const NIC_WAIT: Duration = Duration::from_secs(20);
 /// Gigabit negotiation takes 2-4 s, switches with spanning tree up to 30.
 const LINK_WAIT: Duration = Duration::from_secs(35);
 
-/// Brings the boot NIC up with the script's address, or with one from DHCP.
+/// Routers answer a solicitation within half a second (RFC 4861 section 10); the kernel asks three times, 4 s apart.
+const ROUTER_WAIT: Duration = Duration::from_secs(20);
+
+/// Brings the boot NIC up with the script's address, or with one from DHCP; over IPv6 with what a router announces.
 pub fn bring_up(arguments: &Arguments, screen: &Screen) -> Result<Interface, NetError> {
     let interface = wait_for_nic(arguments.mac, Path::new("/sys/class/net"))?;
     let kernel = |operation| {
@@ -68,6 +73,11 @@ pub fn bring_up(arguments: &Arguments, screen: &Screen) -> Result<Interface, Net
     wait_for_link(&interface)?;
     let address = match arguments.address {
         Some(address) => address,
+        None if arguments.server.0.is_ipv6() => {
+            screen.say(format!("waiting for a router on {}", interface.name));
+            wait_for_router(&interface)?;
+            return Ok(interface);
+        }
         None => {
             screen.say(format!("asking DHCP for an address on {}", interface.name));
             let lease = dhcp::acquire(&interface)
@@ -160,6 +170,34 @@ fn wait_for_link(interface: &Interface) -> Result<(), NetError> {
     Err(NetError::NoLink(interface.name.clone()))
 }
 
+/// Until the kernel has made itself an address of an announced network. Its routes it has from there, too.
+fn wait_for_router(interface: &Interface) -> Result<(), NetError> {
+    let start = Instant::now();
+    while start.elapsed() < ROUTER_WAIT {
+        let table = fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+        if has_global_address(&table, &interface.name) {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    Err(NetError::NoRouter(interface.name.clone()))
+}
+
+/// `table` is `/proc/net/if_inet6`: address, index, prefix length, scope, flags, name, in hex. An address that is
+/// still looked for on the network is none yet.
+fn has_global_address(table: &str, name: &str) -> bool {
+    const GLOBAL: &str = "00";
+    const TENTATIVE: u8 = 0x40;
+    table.lines().any(|line| {
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        let &[_, _, _, scope, flags, of] = words.as_slice() else {
+            return false;
+        };
+        let settled = u8::from_str_radix(flags, 16).is_ok_and(|flags| flags & TENTATIVE == 0);
+        of == name && scope == GLOBAL && settled
+    })
+}
+
 /// The prefix length of a subnet mask, if it is one.
 fn prefix_of(mask: Ipv4Addr) -> Option<u8> {
     let bits = u32::from(mask);
@@ -173,7 +211,25 @@ fn prefix_of(mask: Ipv4Addr) -> Option<u8> {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use super::prefix_of;
+    use super::{has_global_address, prefix_of};
+
+    #[test]
+    fn rfc4862_an_address_counts_once_nobody_objected() {
+        let table = |scope: &str, flags: &str| {
+            format!(
+                "00000000000000000000000000000001 01 80 10 80       lo\n\
+                 fd770000000000005054000000000001 02 40 {scope} {flags}     eth0\n"
+            )
+        };
+        assert!(has_global_address(&table("00", "00"), "eth0"));
+        assert!(!has_global_address(&table("00", "00"), "eth1"));
+        assert!(
+            !has_global_address(&table("20", "80"), "eth0"),
+            "link-local"
+        );
+        assert!(!has_global_address(&table("00", "40"), "eth0"), "tentative");
+        assert!(!has_global_address("", "eth0"));
+    }
 
     #[test]
     fn only_contiguous_masks_are_prefixes() {

@@ -2,7 +2,7 @@
 //! acknowledgement, so a failure has the kernel's own reason.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use farrier_proto::MacAddr;
@@ -23,6 +23,9 @@ const NLM_F_REPLACE: u16 = 0x100;
 const NLM_F_CREATE: u16 = 0x400;
 
 const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+/// The address is ours by the lease of a moment ago; nobody waits for duplicates to answer.
+const IFA_F_NODAD: u8 = 2;
 const IFF_UP: u32 = 1;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
@@ -63,22 +66,25 @@ impl RouteSocket {
     pub(super) fn add_address(
         &mut self,
         index: u32,
-        address: Ipv4Addr,
+        address: IpAddr,
         prefix: u8,
     ) -> io::Result<()> {
-        let mut body = vec![AF_INET, prefix, 0, 0];
+        let (family, bytes) = parts(address);
+        let flags = if family == AF_INET6 { IFA_F_NODAD } else { 0 };
+        let mut body = vec![family, prefix, flags, 0];
         body.extend_from_slice(&index.to_ne_bytes());
-        attribute(&mut body, IFA_LOCAL, &address.octets());
-        attribute(&mut body, IFA_ADDRESS, &address.octets());
+        attribute(&mut body, IFA_LOCAL, &bytes);
+        attribute(&mut body, IFA_ADDRESS, &bytes);
         self.ask(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, &body)
             .map(drop)
     }
 
     /// Sends everything else through `gateway`.
-    pub(super) fn add_default_route(&mut self, index: u32, gateway: Ipv4Addr) -> io::Result<()> {
+    pub(super) fn add_default_route(&mut self, index: u32, gateway: IpAddr) -> io::Result<()> {
+        let (family, bytes) = parts(gateway);
         // family, lengths of destination and source, tos, table, protocol, scope, type, flags
         let mut body = vec![
-            AF_INET,
+            family,
             0,
             0,
             0,
@@ -91,7 +97,7 @@ impl RouteSocket {
             0,
             0,
         ];
-        attribute(&mut body, RTA_GATEWAY, &gateway.octets());
+        attribute(&mut body, RTA_GATEWAY, &bytes);
         attribute(&mut body, RTA_OIF, &index.to_ne_bytes());
         self.ask(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, &body)
             .map(drop)
@@ -126,6 +132,14 @@ impl RouteSocket {
         let (len, _) = recv(&self.socket, &mut answer[..], RecvFlags::empty())?;
         answer.truncate(len);
         refusal(&answer).map_or(Ok(answer), Err)
+    }
+}
+
+/// Family and bytes of an address.
+fn parts(address: IpAddr) -> (u8, Vec<u8>) {
+    match address {
+        IpAddr::V4(ip) => (AF_INET, ip.octets().to_vec()),
+        IpAddr::V6(ip) => (AF_INET6, ip.octets().to_vec()),
     }
 }
 

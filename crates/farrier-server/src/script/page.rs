@@ -205,10 +205,14 @@ impl Page<'_> {
         Ok(page.render(self.reader.language)?)
     }
 
-    /// The address we lent, so that the agent need not ask again. Beside another DHCP server it asks that.
+    /// The address the machine has, so that the agent need not ask again: over IPv4 the one we lent, and beside another
+    /// DHCP server it asks that; over IPv6 the loader's, whoever it is from, with routes from routers as always there.
     fn address(&self) -> Option<String> {
-        let IpAddr::V4(ip) = self.asker.ip else {
-            return None;
+        let ip = match self.asker.ip {
+            IpAddr::V4(ip) => ip,
+            IpAddr::V6(ip) if ip.is_unicast_link_local() => return None,
+            // Networks of other lengths than 64 configure no hosts (RFC 4291 section 2.5.4).
+            IpAddr::V6(ip) => return Some(format!("{ip}/64")),
         };
         self.core
             .leases
