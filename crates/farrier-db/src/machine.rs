@@ -3,9 +3,10 @@
 use farrier_engine::MacAddr;
 use farrier_engine::model::{Machine, MachineId, Registration};
 use sqlx::sqlite::SqliteConnection;
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::column::{from_doc, signed, to_doc, to_name, unsigned};
+use crate::column::{damaged, from_doc, signed, to_doc, to_name, unsigned};
 use crate::{Db, DbError};
 
 /// Which machines a page shows.
@@ -183,6 +184,53 @@ impl Db {
         rows.into_iter().map(read).collect()
     }
 
+    /// Hands over every machine, those stored first first: for a start, which needs them all.
+    ///
+    /// A row of its own for each would cost a turn between two threads, more than all the rest; so many rows come
+    /// as one, and the next ones are fetched while these are read.
+    pub async fn all_machines(&self, mut each: impl FnMut(Machine)) -> Result<(), DbError> {
+        let mut next = self.bundle(0);
+        while let Some((last, bundle)) = next.await.map_err(|_| DbError::Closed)?? {
+            next = self.bundle(last);
+            for row in bundle.split(RECORD_END) {
+                let (revision, doc) = row
+                    .split_once(' ')
+                    .ok_or_else(|| damaged(WHAT, "a row without a revision"))?;
+                let revision = revision.parse();
+                let revision =
+                    revision.map_err(|_| damaged(WHAT, "a revision that is no number"))?;
+                each(read((doc, revision))?);
+            }
+        }
+        Ok(())
+    }
+
+    /// How many machines there are.
+    pub async fn machine_total(&self) -> Result<u64, DbError> {
+        let (count,): (i64,) = sqlx::query_as("SELECT count(*) FROM machine")
+            .fetch_one(&self.readers)
+            .await
+            .map_err(DbError::storage("count the machines"))?;
+        unsigned(WHAT, count)
+    }
+
+    /// Machines after a place in the table, and the place of the last; none at the end.
+    fn bundle(&self, after: i64) -> JoinHandle<Result<Option<(i64, String)>, DbError>> {
+        let readers = self.readers.clone();
+        tokio::spawn(async move {
+            let row: (Option<i64>, Option<String>) = sqlx::query_as(
+                "SELECT max(place), group_concat(revision || ' ' || doc, char(30)) FROM (
+                     SELECT rowid AS place, revision, doc FROM machine WHERE rowid > ?1 ORDER BY rowid LIMIT ?2)",
+            )
+            .bind(after)
+            .bind(BUNDLE)
+            .fetch_one(&readers)
+            .await
+            .map_err(DbError::storage("list the machines"))?;
+            Ok(row.0.zip(row.1))
+        })
+    }
+
     pub async fn count_machines(&self, query: &MachineQuery) -> Result<u64, DbError> {
         let (search, registration) = query.columns()?;
         let (count,): (i64,) = sqlx::query_as(
@@ -296,10 +344,15 @@ async fn conflict_or_missing(conn: &mut SqliteConnection, id: MachineId) -> DbEr
     }
 }
 
-fn read((doc, revision): Row) -> Result<Machine, DbError> {
-    let machine: Machine = from_doc(WHAT, &doc)?;
+fn read((doc, revision): (impl AsRef<str>, i64)) -> Result<Machine, DbError> {
+    let machine: Machine = from_doc(WHAT, doc.as_ref())?;
     Ok(Machine {
         revision: unsigned(WHAT, revision)?,
         ..machine
     })
 }
+
+/// Between the rows of a bundle: JSON never has this character, in texts it is written as `\u001e`.
+const RECORD_END: char = '\u{1e}';
+/// Rows of one bundle: a few hundred kilobytes.
+const BUNDLE: u32 = 256;

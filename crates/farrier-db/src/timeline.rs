@@ -1,6 +1,7 @@
 //! The timeline: appended in batches, read newest first, bounded per machine.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 
 use farrier_engine::model::MachineId;
 use farrier_engine::timeline::Entry;
@@ -137,10 +138,15 @@ impl Pruner {
 
 async fn run(writer: Writer, mut batches: mpsc::Receiver<Vec<MachineId>>) {
     let mut since_pruned: HashMap<MachineId, u32> = HashMap::new();
+    // How much the last run left over is unknown, and to look at each machine once after a start would cost as much
+    // as all its entries. So counting starts somewhere else for each machine and each start: it is looked at
+    // once in so many entries, however short the runs are.
+    let start = RandomState::new();
     while let Some(batch) = batches.recv().await {
         for machine in batch {
-            // The first entry after a start prunes: what the last run left over is unknown.
-            let count = since_pruned.entry(machine).or_insert(PRUNE_EVERY - 1);
+            let count = since_pruned
+                .entry(machine)
+                .or_insert_with(|| (start.hash_one(machine) % u64::from(PRUNE_EVERY)) as u32);
             *count += 1;
             if *count < PRUNE_EVERY {
                 continue;

@@ -23,6 +23,7 @@ on_sqlite! {
     machines::a_stale_change_is_refused
     machines::a_name_is_given_once
     machines::pages_and_counts_agree
+    machines::all_of_them_are_handed_over_at_a_start
     machines::deleting_takes_along_what_hangs_on_it
     leases::a_lease_comes_back_equal
     leases::the_last_lease_of_an_address_counts

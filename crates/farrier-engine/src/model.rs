@@ -218,7 +218,7 @@ impl fmt::Display for FirmwareKind {
 }
 
 /// What the agent reports of a machine.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Inventory {
     pub system: SystemInfo,
@@ -235,7 +235,7 @@ pub struct Inventory {
 }
 
 /// SMBIOS types 0-3, verbatim. Placeholder values of careless vendors are kept here and not believed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SystemInfo {
     pub manufacturer: String,
@@ -250,7 +250,7 @@ pub struct SystemInfo {
     pub bios_version: String,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CpuInfo {
     pub model: String,
@@ -259,7 +259,7 @@ pub struct CpuInfo {
     pub threads: u32,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Nic {
     pub name: String,
     pub mac: MacText,
@@ -271,7 +271,7 @@ pub struct Nic {
     pub boot: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Disk {
     /// The kernel's name, good for this boot only.
     pub name: String,
@@ -290,7 +290,7 @@ pub struct Disk {
 }
 
 /// A hardware address as text in stored documents.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct MacText(pub MacAddr);
 

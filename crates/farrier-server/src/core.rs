@@ -187,9 +187,7 @@ impl Core {
 
     /// Puts an entry on a machine's timeline.
     pub fn note_entry(&self, entry: Entry) {
-        let machine = entry.machine;
         self.timeline.note(entry);
-        self.tell(Change::Timeline(machine));
     }
 
     /// Nobody may be listening; that is no fault.

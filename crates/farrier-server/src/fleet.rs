@@ -3,17 +3,22 @@
 //! Reads never wait and never fail, so that known machines boot while the database is away. Changes are
 //! stored first and become visible only then.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+mod known;
+mod packed;
+
+use std::collections::BTreeSet;
 use std::sync::{Arc, RwLock};
 
-use farrier_db::{Db, DbError, MachineQuery};
+use farrier_db::{Db, DbError};
 use farrier_engine::WallTime;
-use farrier_engine::model::{Arch, FirmwareKind, Machine, MachineId, Registration, TaskId};
+use farrier_engine::model::{Arch, FirmwareKind, Machine, MachineId, TaskId};
 use farrier_engine::policy::ShortName;
 use farrier_engine::task::Task;
 use farrier_proto::MacAddr;
 use tokio::sync::broadcast;
 use uuid::Uuid;
+
+use known::Known;
 
 /// Something that people may be looking at has changed. Carries ids only: whoever is interested asks
 /// again, with their own rights.
@@ -35,18 +40,6 @@ pub struct Fleet {
     changes: broadcast::Sender<Change>,
 }
 
-#[derive(Debug, Default)]
-struct Known {
-    machines: HashMap<MachineId, Arc<Machine>>,
-    by_mac: HashMap<MacAddr, Vec<MachineId>>,
-    by_uuid: HashMap<Uuid, Vec<MachineId>>,
-    tasks: HashMap<TaskId, Arc<Task>>,
-    /// Machines that nobody has said are ours.
-    unconfirmed: HashSet<MachineId>,
-    /// Unfinished tasks of each machine, oldest first.
-    queues: HashMap<MachineId, Vec<TaskId>>,
-}
-
 /// A change was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum FleetError {
@@ -62,14 +55,9 @@ impl Fleet {
     /// Reads everything there is.
     pub async fn load(db: Db, changes: broadcast::Sender<Change>) -> Result<Self, DbError> {
         let mut known = Known::default();
-        let mut after = None;
-        loop {
-            let page = db.machines(&MachineQuery::default(), after, PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.id);
-            page.into_iter()
-                .for_each(|machine| known.put_machine(Arc::new(machine)));
-        }
+        known.reserve(usize::try_from(db.machine_total().await?).unwrap_or_default());
+        db.all_machines(|machine| known.put_machine(&machine))
+            .await?;
         for task in db.unfinished_tasks().await? {
             known.put_task(Arc::new(task));
         }
@@ -82,67 +70,37 @@ impl Fleet {
 
     #[must_use]
     pub fn machine(&self, id: MachineId) -> Option<Arc<Machine>> {
-        self.read(|known| known.machines.get(&id).cloned())
+        self.read(|known| known.machine(id))
     }
 
     /// Every machine that was ever seen with this address or this SMBIOS UUID, most likely one first
     /// found. More than one is for [`farrier_engine`]'s identity rules to decide.
     #[must_use]
     pub fn candidates(&self, macs: &[MacAddr], uuid: Option<Uuid>) -> Vec<Arc<Machine>> {
-        self.read(|known| {
-            let by_mac = macs
-                .iter()
-                .filter_map(|mac| known.by_mac.get(mac))
-                .flatten();
-            let by_uuid = uuid
-                .iter()
-                .filter_map(|uuid| known.by_uuid.get(uuid))
-                .flatten();
-            let mut ids: Vec<MachineId> = by_mac.chain(by_uuid).copied().collect();
-            let mut seen = Vec::new();
-            ids.retain(|id| {
-                !seen.contains(id) && {
-                    seen.push(*id);
-                    true
-                }
-            });
-            ids.iter()
-                .filter_map(|id| known.machines.get(id).cloned())
-                .collect()
-        })
+        self.read(|known| known.candidates(macs, uuid))
     }
 
     /// The machines of a group.
     #[must_use]
     pub fn members(&self, group: &ShortName) -> Vec<MachineId> {
-        self.read(|known| {
-            let all = known.machines.values();
-            all.filter(|machine| machine.group.as_ref() == Some(group))
-                .map(|machine| machine.id)
-                .collect()
-        })
+        self.read(|known| known.members(group))
     }
 
     /// What kinds of machines there are.
     #[must_use]
     pub fn architectures(&self) -> BTreeSet<(Arch, FirmwareKind)> {
-        self.read(|known| {
-            let machines = known.machines.values();
-            machines
-                .filter_map(|machine| Some((machine.arch?, machine.firmware?)))
-                .collect()
-        })
+        self.read(Known::architectures)
     }
 
     #[must_use]
     pub fn machine_count(&self) -> usize {
-        self.read(|known| known.machines.len())
+        self.read(Known::machine_count)
     }
 
     /// How many machines wait for somebody to say that they are ours.
     #[must_use]
     pub fn unconfirmed_count(&self) -> usize {
-        self.read(|known| known.unconfirmed.len())
+        self.read(Known::unconfirmed_count)
     }
 
     /// The unconfirmed machine that was silent longest, if that is since before `before` and nobody has
@@ -155,7 +113,7 @@ impl Fleet {
     /// Stores a machine nobody knew.
     pub async fn add_machine(&self, machine: Machine) -> Result<Arc<Machine>, FleetError> {
         let stored = Arc::new(self.db.create_machine(&machine).await?);
-        self.write(|known| known.put_machine(Arc::clone(&stored)));
+        self.write(|known| known.put_machine(&stored));
         self.tell(Change::Machine(stored.id));
         Ok(stored)
     }
@@ -176,7 +134,7 @@ impl Fleet {
             match self.db.update_machine(&changed).await {
                 Ok(stored) => {
                     let stored = Arc::new(stored);
-                    self.write(|known| known.put_machine(Arc::clone(&stored)));
+                    self.write(|known| known.put_machine(&stored));
                     self.tell(Change::Machine(id));
                     return Ok(stored);
                 }
@@ -192,11 +150,7 @@ impl Fleet {
 
     /// Notes in memory that a machine is alive; stored with its next change.
     pub fn saw_machine(&self, id: MachineId, now: WallTime) {
-        self.write(|known| {
-            if let Some(machine) = known.machines.get_mut(&id) {
-                Arc::make_mut(machine).last_seen = now;
-            }
-        });
+        self.write(|known| known.saw(id, now));
         self.tell(Change::Machine(id));
     }
 
@@ -211,24 +165,19 @@ impl Fleet {
     /// An unfinished task.
     #[must_use]
     pub fn task(&self, id: TaskId) -> Option<Arc<Task>> {
-        self.read(|known| known.tasks.get(&id).cloned())
+        self.read(|known| known.task(id))
     }
 
     /// The machine's unfinished tasks, oldest first.
     #[must_use]
     pub fn queue(&self, machine: MachineId) -> Vec<Arc<Task>> {
-        self.read(|known| {
-            let queue = known.queues.get(&machine).into_iter().flatten();
-            queue
-                .filter_map(|id| known.tasks.get(id).cloned())
-                .collect()
-        })
+        self.read(|known| known.queue(machine))
     }
 
     /// All unfinished tasks, oldest first.
     #[must_use]
     pub fn unfinished(&self) -> Vec<Arc<Task>> {
-        let mut tasks: Vec<_> = self.read(|known| known.tasks.values().cloned().collect());
+        let mut tasks: Vec<_> = self.read(Known::tasks);
         tasks.sort_by_key(|task| task.id);
         tasks
     }
@@ -273,11 +222,7 @@ impl Fleet {
     /// Shows newer progress without storing it: it would cost a disk write per second and task, and a
     /// restarted server hears it again within a second.
     pub fn show_progress(&self, id: TaskId, update: impl FnOnce(&mut Task)) {
-        self.write(|known| {
-            if let Some(task) = known.tasks.get_mut(&id) {
-                update(Arc::make_mut(task));
-            }
-        });
+        self.write(|known| known.change_task(id, update));
         self.tell(Change::Task(id));
     }
 
@@ -287,7 +232,7 @@ impl Fleet {
             .machine(id)
             .await?
             .ok_or(FleetError::NoMachine(id))?;
-        self.write(|known| known.put_machine(Arc::new(stored)));
+        self.write(|known| known.put_machine(&stored));
         Ok(())
     }
 
@@ -321,78 +266,5 @@ impl Fleet {
     }
 }
 
-impl Known {
-    fn put_machine(&mut self, machine: Arc<Machine>) {
-        self.unindex(machine.id);
-        for mac in &machine.macs {
-            self.by_mac.entry(*mac).or_default().push(machine.id);
-        }
-        if let Some(uuid) = machine.uuid {
-            self.by_uuid.entry(uuid).or_default().push(machine.id);
-        }
-        if matches!(
-            machine.registration,
-            Registration::Seen | Registration::Pending
-        ) {
-            self.unconfirmed.insert(machine.id);
-        }
-        self.machines.insert(machine.id, machine);
-    }
-
-    /// Seen long ago, and nobody has named it or given it work since.
-    fn stalest(&self, before: WallTime) -> Option<MachineId> {
-        let seen = self
-            .unconfirmed
-            .iter()
-            .filter_map(|id| self.machines.get(id));
-        let forgotten = seen.filter(|machine| {
-            machine.registration == Registration::Seen
-                && machine.name.is_none()
-                && machine.last_seen < before
-                && self.queues.get(&machine.id).is_none_or(Vec::is_empty)
-        });
-        forgotten
-            .min_by_key(|machine| machine.last_seen)
-            .map(|machine| machine.id)
-    }
-
-    fn forget_machine(&mut self, id: MachineId) {
-        self.unindex(id);
-        self.machines.remove(&id);
-        for task in self.queues.remove(&id).unwrap_or_default() {
-            self.tasks.remove(&task);
-        }
-    }
-
-    fn unindex(&mut self, id: MachineId) {
-        let Some(old) = self.machines.get(&id) else {
-            return;
-        };
-        self.unconfirmed.remove(&id);
-        for mac in &old.macs {
-            if let Some(ids) = self.by_mac.get_mut(mac) {
-                ids.retain(|other| *other != id);
-            }
-        }
-        if let Some(ids) = old.uuid.and_then(|uuid| self.by_uuid.get_mut(&uuid)) {
-            ids.retain(|other| *other != id);
-        }
-    }
-
-    fn put_task(&mut self, task: Arc<Task>) {
-        let queue = self.queues.entry(task.machine).or_default();
-        if task.state.is_ended() {
-            queue.retain(|id| *id != task.id);
-            self.tasks.remove(&task.id);
-            return;
-        }
-        if !queue.contains(&task.id) {
-            queue.push(task.id);
-        }
-        self.tasks.insert(task.id, task);
-    }
-}
-
-const PAGE: u32 = 1000;
 /// More would mean that two servers fight over one row for ever.
 const CONFLICTS: usize = 8;

@@ -113,7 +113,7 @@ pub async fn open(config: Config) -> anyhow::Result<(Arc<Core>, tokio::task::Joi
     let leases = Leases::load(db.clone(), config.subnets.clone(), changes.clone(), now()).await?;
     let site = db.site_settings().await?.settings;
     let book = db.policy_book().await?.book;
-    let (timeline, storing) = Recorder::start(db.clone());
+    let (timeline, storing) = Recorder::start(db.clone(), changes.clone());
     let mtftp = config.tftp.mtftp.as_ref().map(|on| on.groups.clone());
     let core = Core {
         snapshot: ArcSwap::from_pointee(snapshot(

@@ -3,14 +3,18 @@
 //! Entries go through a bounded queue to one task that stores them in batches. When the database is away
 //! the newest are kept and what had to be dropped is counted: the boot plane goes on answering.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use farrier_db::Db;
+use farrier_engine::model::MachineId;
 use farrier_engine::timeline::Entry;
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
+
+use crate::fleet::Change;
 
 /// The sending side; cheap to clone.
 #[derive(Clone, Debug)]
@@ -22,10 +26,10 @@ pub struct Recorder {
 impl Recorder {
     /// Starts the storing task. It ends when the last recorder is dropped, after storing what is queued.
     #[must_use]
-    pub fn start(db: Db) -> (Self, JoinHandle<()>) {
+    pub fn start(db: Db, changes: broadcast::Sender<Change>) -> (Self, JoinHandle<()>) {
         let (queue, entries) = mpsc::channel(QUEUE);
         let dropped = Arc::<AtomicU64>::default();
-        let storing = tokio::spawn(store(db, entries, Arc::clone(&dropped)));
+        let storing = tokio::spawn(store(db, entries, Arc::clone(&dropped), changes));
         (Self { queue, dropped }, storing)
     }
 
@@ -44,7 +48,12 @@ impl Recorder {
     }
 }
 
-async fn store(db: Db, mut entries: mpsc::Receiver<Entry>, dropped: Arc<AtomicU64>) {
+async fn store(
+    db: Db,
+    mut entries: mpsc::Receiver<Entry>,
+    dropped: Arc<AtomicU64>,
+    changes: broadcast::Sender<Change>,
+) {
     let mut batch = Vec::new();
     while entries.recv_many(&mut batch, BATCH).await > 0 {
         let mut tries = 0;
@@ -57,12 +66,31 @@ async fn store(db: Db, mut entries: mpsc::Receiver<Entry>, dropped: Arc<AtomicU6
             }
             tokio::time::sleep(PAUSE).await;
         }
+        tell(&changes, &batch);
+        let (crowded, waiting) = (batch.len() >= CROWD, entries.len());
         batch.clear();
+        if crowded && waiting < BATCH && !entries.is_closed() {
+            tokio::time::sleep(GATHER).await;
+        }
+    }
+}
+
+/// Each machine once. Said after the entries are stored, so that whoever asks at once finds them.
+fn tell(changes: &broadcast::Sender<Change>, batch: &[Entry]) {
+    let machines: HashSet<MachineId> = batch.iter().map(|entry| entry.machine).collect();
+    for machine in machines {
+        // Nobody may be listening; that is no fault.
+        let _ = changes.send(Change::Timeline(machine));
     }
 }
 
 /// A boot leaves some twenty entries, so this is a storm of some hundred machines behind a slow disk.
-const QUEUE: usize = 4096;
-const BATCH: usize = 256;
+const QUEUE: usize = 16_384;
+/// More would keep leases waiting, which go through the same door to the disk.
+const BATCH: usize = 512;
+/// So many at once come from more than a few machines. Then entries gather for a moment: neighbours in the database
+/// are written by one flush instead of ten, and nobody reads a thousand timelines at once.
+const CROWD: usize = 16;
+const GATHER: Duration = Duration::from_millis(100);
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);

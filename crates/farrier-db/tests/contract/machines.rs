@@ -313,3 +313,25 @@ pub(crate) async fn deleting_takes_along_what_hangs_on_it(db: &Db) {
     );
     db.create_machine(&full_machine()).await.unwrap();
 }
+
+pub(crate) async fn all_of_them_are_handed_over_at_a_start(db: &Db) {
+    let mut stored = Vec::new();
+    for n in 1..=600 {
+        let mut new = machine(n);
+        // What separates rows on their way must be harmless inside of them.
+        new.inventory = (n % 7 == 0).then(|| Inventory {
+            tpm: Some(format!("a\u{1e}b\n{n} \u{0}\"")),
+            ..Inventory::default()
+        });
+        stored.push(db.create_machine(&new).await.unwrap());
+    }
+    stored[4] = db.update_machine(&stored[4]).await.unwrap();
+    assert!(db.delete_machine(stored[9].id).await.unwrap());
+    stored.remove(9);
+    let mut found = Vec::new();
+    db.all_machines(|machine| found.push(machine))
+        .await
+        .unwrap();
+    assert_eq!(found, stored);
+    assert_eq!(db.machine_total().await.unwrap(), 599);
+}

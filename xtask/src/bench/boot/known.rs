@@ -24,11 +24,11 @@ pub(crate) fn run_all(options: &Options) -> Result<()> {
         ],
         |_| {},
     )?;
-    say("  machines   start ms   idle MiB   CPU us/offer     p99 ms");
-    for machines in [10, 1000, 10_000, 100_000] {
-        let of = bench.known(machines)?;
+    say("  machines              start ms   idle MiB   CPU us/offer     p99 ms");
+    for (machines, kind) in KINDS {
+        let of = bench.known(machines, kind)?;
         say(&format!(
-            "{machines:>10}{:>11.0}{:>11.1}{:>15.1}{:>11.2}",
+            "{machines:>10} {kind:<12}{:>10.0}{:>11.1}{:>15.1}{:>11.2}",
             of.start.as_secs_f64() * 1e3,
             of.idle_mib,
             of.cpu_us,
@@ -46,7 +46,7 @@ struct Known {
 }
 
 impl Bench {
-    fn known(&self, machines: u32) -> Result<Known> {
+    fn known(&self, machines: u32, kind: &str) -> Result<Known> {
         let scratch = self.folder.join("known");
         let _ = fs::remove_dir_all(&scratch);
         let data = scratch.join("data");
@@ -56,7 +56,7 @@ impl Bench {
             .arg(&data))?;
         let fill = build::target_folder()?.join("debug/examples/many_machines");
         let mut fill = command(&fill.display().to_string(), [data.join("farrier.db")]);
-        run(fill.arg(machines.to_string()))?;
+        run(fill.args([&machines.to_string(), kind]))?;
         let config = scratch.join("farrier.toml");
         fs::write(
             &config,
@@ -105,3 +105,12 @@ fn resident_mib(pid: u32) -> Result<f64> {
     let kib = line.and_then(|line| line.split_whitespace().next());
     Ok(kib.context("the kernel tells VmRSS")?.parse::<f64>()? / 1024.0)
 }
+
+/// How many machines, and whether the agent has told what is in them.
+const KINDS: [(u32, &str); 5] = [
+    (10, "bare"),
+    (1000, "bare"),
+    (10_000, "bare"),
+    (100_000, "bare"),
+    (100_000, "inventories"),
+];
