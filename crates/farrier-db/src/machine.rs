@@ -187,19 +187,13 @@ impl Db {
     /// Hands over every machine, those stored first first: for a start, which needs them all.
     ///
     /// A row of its own for each would cost a turn between two threads, more than all the rest; so many rows come
-    /// as one, and the next ones are fetched while these are read.
+    /// as one, and the next ones are fetched while these are read. An error may come after some were handed over.
     pub async fn all_machines(&self, mut each: impl FnMut(Machine)) -> Result<(), DbError> {
         let mut next = self.bundle(0);
         while let Some((last, bundle)) = next.await.map_err(|_| DbError::Closed)?? {
             next = self.bundle(last);
             for row in bundle.split(RECORD_END) {
-                let (revision, doc) = row
-                    .split_once(' ')
-                    .ok_or_else(|| damaged(WHAT, "a row without a revision"))?;
-                let revision = revision.parse();
-                let revision =
-                    revision.map_err(|_| damaged(WHAT, "a revision that is no number"))?;
-                each(read((doc, revision))?);
+                each(unbundled(row)?);
             }
         }
         Ok(())
@@ -350,6 +344,15 @@ fn read((doc, revision): (impl AsRef<str>, i64)) -> Result<Machine, DbError> {
         revision: unsigned(WHAT, revision)?,
         ..machine
     })
+}
+
+fn unbundled(row: &str) -> Result<Machine, DbError> {
+    let (revision, doc) = row
+        .split_once(' ')
+        .ok_or_else(|| damaged(WHAT, "a row without a revision"))?;
+    let revision = revision.parse();
+    let revision = revision.map_err(|_| damaged(WHAT, "a revision that is no number"))?;
+    read((doc, revision))
 }
 
 /// Between the rows of a bundle: JSON never has this character, in texts it is written as `\u001e`.

@@ -3,6 +3,7 @@
 //! A timeline is one long list. Here it is cut into boots, and the last boot is laid beside the last good one,
 //! so that the first line that differs is where to look.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::WallTime;
@@ -119,7 +120,7 @@ fn same(one: &Entry, other: &Entry) -> bool {
 }
 
 fn is_first_packet(entry: &Entry) -> bool {
-    let asks = |(name, value): &(String, String)| {
+    let asks = |(name, value): &(Cow<'static, str>, String)| {
         name == "message" && (value == "DHCPDISCOVER" || value == "BOOTREQUEST")
     };
     entry.kind == Kind::Seen && entry.details.iter().any(asks)

@@ -1,5 +1,6 @@
 //! The life story of a machine, told to people.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -19,9 +20,9 @@ pub struct Entry {
     pub machine: MachineId,
     pub at: WallTime,
     pub kind: Kind,
-    pub text: String,
+    pub text: Cow<'static, str>,
     /// Names and values, in the order to show them.
-    pub details: Vec<(String, String)>,
+    pub details: Vec<(Cow<'static, str>, String)>,
 }
 
 /// What an entry is about; decides its mark on the page and lets people filter.
@@ -75,22 +76,27 @@ pub struct Transfer<'a> {
 impl Entry {
     /// An entry with a sentence of the caller's.
     #[must_use]
-    pub fn new(machine: MachineId, at: WallTime, kind: Kind, text: impl Into<String>) -> Self {
+    pub fn new(
+        machine: MachineId,
+        at: WallTime,
+        kind: Kind,
+        text: impl Into<Cow<'static, str>>,
+    ) -> Self {
         Self {
             machine,
             at,
             kind,
-            text: short(&text.into(), MAX_TEXT),
+            text: short(text.into(), MAX_TEXT),
             details: Vec::new(),
         }
     }
 
     /// Adds one fact. Long values are cut, since clients choose many of them.
     #[must_use]
-    pub fn with(mut self, name: &str, value: impl fmt::Display) -> Self {
+    pub fn with(mut self, name: &'static str, value: impl fmt::Display) -> Self {
         if self.details.len() < MAX_DETAILS {
-            self.details
-                .push((name.to_owned(), short(&value.to_string(), MAX_VALUE)));
+            let value = short(Cow::Owned(value.to_string()), MAX_VALUE);
+            self.details.push((Cow::Borrowed(name), value.into_owned()));
         }
         self
     }
@@ -245,7 +251,7 @@ impl Entry {
             end,
             said,
         } = *transfer;
-        let name = short(name, MAX_VALUE);
+        let name = short(Cow::Borrowed(name), MAX_VALUE);
         let text = match end {
             TransferEnd::Done => format!("It fetched {name} by {by}."),
             TransferEnd::Probe => format!("It asked for the size of {name} by {by}."),
@@ -336,7 +342,7 @@ impl Entry {
     /// A task or one of its steps changed; the text comes from [`crate::task::apply`].
     #[must_use]
     pub fn task(machine: MachineId, at: WallTime, task: TaskId, text: &str) -> Self {
-        Self::new(machine, at, Kind::Task, text).with("task", task)
+        Self::new(machine, at, Kind::Task, text.to_owned()).with("task", task)
     }
 
     /// Two machines show the same evidence.
@@ -353,7 +359,11 @@ impl Entry {
 }
 
 /// At most `max` characters on one line; what is cut is marked.
-fn short(text: &str, max: usize) -> String {
+fn short(text: Cow<'_, str>, max: usize) -> Cow<'_, str> {
+    // No text has more characters than bytes.
+    if text.len() <= max && !text.chars().any(char::is_control) {
+        return text;
+    }
     let mut short: String = text
         .chars()
         .take(max)
@@ -362,7 +372,7 @@ fn short(text: &str, max: usize) -> String {
     if text.chars().nth(max).is_some() {
         short.push('…');
     }
-    short
+    Cow::Owned(short)
 }
 
 const MAX_TEXT: usize = 400;

@@ -14,6 +14,7 @@ mod record;
 
 use std::future::poll_fn;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -65,10 +66,12 @@ impl BootPort {
         let port = Arc::new(self);
         let places = Arc::new(Semaphore::new(AT_ONCE));
         let mut buffer = vec![0; MAX_DATAGRAM];
+        // Asked anew for each packet, it would cost a lock each time.
+        let mut stopped = pin!(stop.changed());
         loop {
             let received = tokio::select! {
                 received = port.socket.recv_from(&mut buffer) => received,
-                _ = stop.changed() => return,
+                _ = &mut stopped => return,
             };
             let (len, source) = match received {
                 Ok((len, SocketAddr::V4(source))) => (len, source),
@@ -265,8 +268,18 @@ impl Asked<'_> {
 
     /// The same as a boot file, told on the timeline.
     fn boot(&self, service: Service, style: BootStyle) -> Result<BootFile, Reason> {
+        self.boot_decided(self.decide(service), service, style)
+    }
+
+    /// The same where it was decided already.
+    fn boot_decided(
+        &self,
+        decided: Result<Boot, Reason>,
+        service: Service,
+        style: BootStyle,
+    ) -> Result<BootFile, Reason> {
         let core = &self.port.core;
-        let boot = match self.decide(service) {
+        let boot = match decided {
             Err(reason) if self.knows_its_files(service, reason) => {
                 return Ok(BootFile {
                     next_server: self.port.address,

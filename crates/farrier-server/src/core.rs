@@ -1,5 +1,6 @@
 //! What every part of the server shares.
 
+use std::borrow::Cow;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -175,7 +176,7 @@ impl Core {
     }
 
     /// Puts a sentence on a machine's timeline.
-    pub fn note(&self, machine: MachineId, kind: Kind, text: impl Into<String>) {
+    pub fn note(&self, machine: MachineId, kind: Kind, text: impl Into<Cow<'static, str>>) {
         self.note_entry(Entry {
             machine,
             at: now(),

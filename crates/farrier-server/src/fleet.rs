@@ -56,7 +56,7 @@ impl Fleet {
     pub async fn load(db: Db, changes: broadcast::Sender<Change>) -> Result<Self, DbError> {
         let mut known = Known::default();
         known.reserve(usize::try_from(db.machine_total().await?).unwrap_or_default());
-        db.all_machines(|machine| known.put_machine(&machine))
+        db.all_machines(|machine| known.put_machine(machine))
             .await?;
         for task in db.unfinished_tasks().await? {
             known.put_task(Arc::new(task));
@@ -113,7 +113,7 @@ impl Fleet {
     /// Stores a machine nobody knew.
     pub async fn add_machine(&self, machine: Machine) -> Result<Arc<Machine>, FleetError> {
         let stored = Arc::new(self.db.create_machine(&machine).await?);
-        self.write(|known| known.put_machine(&stored));
+        self.write(|known| known.put_machine((*stored).clone()));
         self.tell(Change::Machine(stored.id));
         Ok(stored)
     }
@@ -134,7 +134,7 @@ impl Fleet {
             match self.db.update_machine(&changed).await {
                 Ok(stored) => {
                     let stored = Arc::new(stored);
-                    self.write(|known| known.put_machine(&stored));
+                    self.write(|known| known.put_machine((*stored).clone()));
                     self.tell(Change::Machine(id));
                     return Ok(stored);
                 }
@@ -232,7 +232,7 @@ impl Fleet {
             .machine(id)
             .await?
             .ok_or(FleetError::NoMachine(id))?;
-        self.write(|known| known.put_machine(&stored));
+        self.write(|known| known.put_machine(stored));
         Ok(())
     }
 

@@ -138,7 +138,7 @@ impl RarpPort {
                 machine,
                 at: now(),
                 kind: Kind::Refused,
-                text: NO_BOOTPARAM.to_owned(),
+                text: NO_BOOTPARAM.into(),
                 details: Vec::new(),
             });
         }

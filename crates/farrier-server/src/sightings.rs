@@ -36,6 +36,7 @@ struct Inner {
     kinds: HashMap<MacAddr, Said>,
     /// When firmware last asked how to boot.
     boots: HashMap<MacAddr, WallTime>,
+    swept: Option<WallTime>,
 }
 
 /// What firmware says of itself only by DHCP.
@@ -95,12 +96,11 @@ impl Sightings {
             return;
         }
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if inner.kinds.len() >= MAX_STRANGERS && !inner.kinds.contains_key(&mac) {
-            inner
-                .kinds
-                .retain(|_, said| now.since(said.at) < LOADS_KEPT);
+        let is_new = !inner.kinds.contains_key(&mac);
+        if is_new && inner.kinds.len() >= MAX_STRANGERS {
+            inner.sweep_kinds(now);
         }
-        if inner.kinds.len() < MAX_STRANGERS {
+        if !is_new || inner.kinds.len() < MAX_STRANGERS {
             let said = Said {
                 arch: facts.arch,
                 firmware: facts.firmware,
@@ -254,6 +254,20 @@ impl Sightings {
     }
 }
 
+impl Inner {
+    /// A flood must not cost a walk through the table for each of its packets.
+    fn sweep_kinds(&mut self, now: WallTime) {
+        if self
+            .swept
+            .is_some_and(|swept| now.since(swept) < SWEEP_EACH)
+        {
+            return;
+        }
+        self.swept = Some(now);
+        self.kinds.retain(|_, said| now.since(said.at) < LOADS_KEPT);
+    }
+}
+
 /// RFC 1350; every path carries it.
 pub const SMALL_BLOCK: u16 = 512;
 /// The cable or the tunnel may be another one tomorrow.
@@ -261,6 +275,7 @@ const STALL_KEPT: Duration = Duration::from_secs(24 * 3600);
 const MAX_STRANGERS: usize = 4096;
 const MAX_STORY: usize = 32;
 const MAX_LOADS: usize = 8;
+const SWEEP_EACH: Duration = Duration::from_secs(1);
 const LOADS_KEPT: Duration = Duration::from_secs(120);
 /// A machine whose Secure Boot was switched off comes back to its usual loader after this, or at a restart.
 const REFUSAL_KEPT: Duration = Duration::from_secs(24 * 3600);

@@ -74,10 +74,11 @@ impl TftpServer {
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let server = Arc::new(self);
         let mut buffer = [0; MAX_REQUEST];
+        let mut stopped = pin!(stop.changed());
         loop {
             let received = tokio::select! {
                 received = server.socket.recv_from(&mut buffer) => received,
-                _ = stop.changed() => return,
+                _ = &mut stopped => return,
             };
             match received {
                 Ok((len, peer)) => server.handle(&buffer[..len], peer).await,
@@ -333,6 +334,10 @@ impl Stream<'_> {
             repeated,
         } = self;
         let mut sender = Sender::new(outgoing, content, &transfer);
+        let lock_step = transfer
+            .options()
+            .windowsize
+            .is_none_or(|blocks| blocks == 1);
         let mut acknowledged = 0;
         let mut buffer = [0; MAX_ANSWER];
         let mut alarm = Alarm::new();
@@ -340,6 +345,10 @@ impl Stream<'_> {
         sender.send(first).await?;
         loop {
             while let Some(transmit) = transfer.poll_transmit() {
+                if lock_step {
+                    // The client says nothing before it has this.
+                    incoming.was_emptied();
+                }
                 if transfer.has_answered() || client.tab.covers(size(&transmit)) {
                     sender.send(transmit).await?;
                 } else {

@@ -91,7 +91,10 @@ fn way(offer: &Message) -> Strategy {
 
 fn stranger_story(site: &Site) -> Vec<String> {
     let story = site.core.sightings.take(MAC);
-    story.into_iter().map(|entry| entry.text).collect()
+    story
+        .into_iter()
+        .map(|entry| entry.text.into_owned())
+        .collect()
 }
 
 #[tokio::test]

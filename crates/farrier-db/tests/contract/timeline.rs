@@ -15,15 +15,13 @@ fn entry(machine: MachineId, text: &str) -> Entry {
         machine,
         at: NOW,
         kind: Kind::Answered,
-        text: text.into(),
+        text: text.to_owned().into(),
         details,
     }
 }
 
 fn texts(page: &[Stored<Entry>]) -> Vec<&str> {
-    page.iter()
-        .map(|stored| stored.value.text.as_str())
-        .collect()
+    page.iter().map(|stored| &*stored.value.text).collect()
 }
 
 pub(crate) async fn pages_are_newest_first_per_machine_and_over_all(db: &Db) {

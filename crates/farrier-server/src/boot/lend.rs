@@ -45,11 +45,11 @@ impl Asked<'_> {
                 return Outcome::Ignore(Reason::UnknownMachine);
             }
             // Beside another server the way was chosen already.
-            let strategy = match (decided, self.port.mode) {
+            let strategy = match (&decided, self.port.mode) {
                 (Ok(_), Mode::Dhcp) => self.strategy_to_offer(),
                 _ => Strategy::D,
             };
-            let boot = self.boot(Service::Dhcp, self.style(strategy));
+            let boot = self.boot_decided(decided, Service::Dhcp, self.style(strategy));
             let lease_s = u32::try_from(lease_time.as_secs()).unwrap_or(u32::MAX);
             let lend = self.lend(subnet, ip, lease_s);
             return self.reply(reply::dhcp::offer(&self.request, &lend, boot.ok().as_ref()));

@@ -16,7 +16,8 @@ impl Asked<'_> {
         if can_lend && self.needs_our_address() {
             return self.offer().await;
         }
-        if let Err(reason) = self.decide(Service::Proxy)
+        let decided = self.decide(Service::Proxy);
+        if let Err(reason) = decided
             && !self.knows_its_files(Service::Proxy, reason)
         {
             return Outcome::Ignore(reason);
@@ -27,7 +28,7 @@ impl Asked<'_> {
         {
             return offer;
         }
-        match self.boot(Service::Proxy, self.style(strategy)) {
+        match self.boot_decided(decided, Service::Proxy, self.style(strategy)) {
             Ok(boot) => self.reply(reply::proxy_dhcp::offer(
                 &self.request,
                 self.port.address,

@@ -130,7 +130,7 @@ impl BootTree {
             machine,
             at: now(),
             kind: Kind::Warning,
-            text,
+            text: text.into(),
             details: Vec::new(),
         });
     }
@@ -148,7 +148,7 @@ fn tell_of_refusal(core: &Core, mac: MacAddr, name: &str) {
         machine,
         at: now(),
         kind: Kind::Warning,
-        text,
+        text: text.into(),
         details: Vec::new(),
     });
 }

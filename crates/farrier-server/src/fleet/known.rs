@@ -97,15 +97,9 @@ impl Known {
         }
     }
 
-    pub(super) fn put_machine(&mut self, machine: &Machine) {
-        self.unindex(machine.id);
+    pub(super) fn put_machine(&mut self, machine: Machine) {
         let id = machine.id;
-        let Some(packed) = self.models.pack(machine) else {
-            // Nothing that serde can write fails here; a machine that is not found is asked about, not lost.
-            tracing::error!(%id, "a machine does not fit into memory's form and is unknown until the next start");
-            self.machines.remove(&id);
-            return;
-        };
+        self.unindex(id);
         for mac in &machine.macs {
             hold(&mut self.by_mac, *mac, id);
         }
@@ -119,11 +113,11 @@ impl Known {
             self.unconfirmed.insert(id);
         }
         let slot = Slot {
-            packed,
             last_seen: machine.last_seen,
             arch: machine.arch,
             firmware: machine.firmware,
             is_nobodys: machine.registration == Registration::Seen && machine.name.is_none(),
+            packed: self.models.pack(machine),
         };
         if let Some(old) = self.machines.insert(id, slot) {
             self.models.forget(old.packed);

@@ -421,7 +421,11 @@ pub(crate) fn timeline_entry(e: &timeline::Entry) -> api::TimelineEntry {
         at: e.at.0,
         machine: e.machine.0,
         kind: kind_name(e.kind).to_owned(),
-        text: e.text.clone(),
-        details: e.details.clone(),
+        text: e.text.to_string(),
+        details: e
+            .details
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.clone()))
+            .collect(),
     }
 }

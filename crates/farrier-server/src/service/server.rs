@@ -60,7 +60,7 @@ impl Desk {
             .map(|(mac, entry)| Stranger {
                 mac: mac.to_string(),
                 at: entry.at.0,
-                text: entry.text,
+                text: entry.text.into_owned(),
             })
             .collect()
     }

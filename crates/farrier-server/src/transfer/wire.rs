@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
@@ -38,6 +39,15 @@ impl Outgoing<'_> {
 }
 
 impl Incoming<'_> {
+    /// Says that nothing more is there, which saves asking the kernel for it: a fifth of the calls of a transfer in
+    /// lock step. What did come is read with the next packet that comes.
+    pub(super) fn was_emptied(&self) {
+        if let Self::Own(socket) = self {
+            let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+            let _ = socket.try_io(Interest::READABLE, nothing);
+        }
+    }
+
     /// The next packet. May be given up and called again.
     pub(super) async fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
@@ -50,6 +60,39 @@ impl Incoming<'_> {
                 buffer[..len].copy_from_slice(&packet[..len]);
                 Ok(len)
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::net::UdpSocket;
+    use tokio::time::timeout;
+
+    use super::Incoming;
+
+    #[tokio::test]
+    async fn what_came_all_the_same_is_read_with_the_next_packet() {
+        let (own, client) = (
+            UdpSocket::bind("127.0.0.1:0").await.unwrap(),
+            UdpSocket::bind("127.0.0.1:0").await.unwrap(),
+        );
+        let at = own.local_addr().unwrap();
+        let mut incoming = Incoming::Own(&own);
+        let mut buffer = [0; 16];
+        for packet in [b"1", b"2"] {
+            client.send_to(packet, at).await.unwrap();
+        }
+        assert_eq!(incoming.recv(&mut buffer).await.unwrap(), 1);
+        incoming.was_emptied();
+        let waiting = timeout(Duration::from_millis(50), incoming.recv(&mut buffer)).await;
+        assert!(waiting.is_err(), "nobody asked the kernel");
+        client.send_to(b"3", at).await.unwrap();
+        for expected in [b"2", b"3"] {
+            let read = timeout(Duration::from_secs(5), incoming.recv(&mut buffer)).await;
+            assert_eq!(&buffer[..read.unwrap().unwrap()], expected);
         }
     }
 }

@@ -383,10 +383,10 @@ async fn story(core: &Core, machine: MachineId) {
         machine,
         at: WallTime(now().0 - ago * 1000),
         kind,
-        text: text.to_owned(),
+        text: text.to_owned().into(),
         details: details
             .iter()
-            .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
+            .map(|(a, b)| ((*a).to_owned().into(), (*b).to_owned()))
             .collect(),
     };
     let entries = [
