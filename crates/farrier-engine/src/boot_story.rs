@@ -159,7 +159,12 @@ mod tests {
     use crate::timeline::{Entry, Kind};
 
     fn entry(at_s: i64, kind: Kind, text: &str) -> Entry {
-        Entry::new(MachineId(Uuid::nil()), WallTime(at_s * 1000), kind, text)
+        Entry::new(
+            MachineId(Uuid::nil()),
+            WallTime(at_s * 1000),
+            kind,
+            text.to_owned(),
+        )
     }
 
     fn discover(at_s: i64, who: &str) -> Entry {

@@ -108,7 +108,7 @@ fn entries_are_whole_sentences() {
         ),
     ];
     for (entry, kind, text) in rows {
-        assert_eq!((entry.kind, entry.text.as_str()), (kind, text));
+        assert_eq!((entry.kind, &*entry.text), (kind, text));
         assert_eq!((entry.machine, entry.at), (id(), AT));
     }
 }

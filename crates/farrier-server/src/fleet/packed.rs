@@ -234,6 +234,7 @@ mod tests {
                 until: Until::Inventoried,
                 set_at: WallTime(7),
                 set_by: "anna".to_owned(),
+                counted: Some(WallTime(6)),
             }),
             learned: Some(Learned {
                 strategy: Strategy::B,

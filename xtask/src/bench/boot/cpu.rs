@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use farrier_e2e::{command::command, command::run};
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
-/// A group, removed on drop; its processes must have ended by then.
+/// A group, removed on drop with the processes that are in it.
 #[derive(Debug)]
 pub(super) struct Group {
     folder: PathBuf,
@@ -54,9 +55,21 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.folder);
+        // nginx's workers outlive their killed master, keep its port, and would do the next one's work uncounted.
+        for _ in 0..TRIES {
+            let inside = fs::read_to_string(self.processes()).unwrap_or_default();
+            for pid in inside.split_whitespace() {
+                let _ = run(&mut command("kill", ["-9", pid]));
+            }
+            if fs::remove_dir(&self.folder).is_ok() {
+                return;
+            }
+            std::thread::sleep(PAUSE);
+        }
     }
 }
 
+const TRIES: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(20);
 /// Version 1, then version 2.
 const PLACES: [&str; 2] = ["/sys/fs/cgroup/cpuacct", "/sys/fs/cgroup"];
