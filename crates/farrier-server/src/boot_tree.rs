@@ -36,6 +36,7 @@ use farrier_engine::script::Url;
 use farrier_engine::timeline::Entry;
 use farrier_engine::{Reason, WallTime};
 use farrier_proto::MacAddr;
+use farrier_proto::session::tftp_transfer::Limits;
 use farrier_proto::wire::dhcpv6::mac_of_link_local;
 
 use crate::config::{BootTlsConfig, Config};
@@ -353,11 +354,16 @@ impl BootTree {
         known.map_or_else(Takes::default, |mac| self.core.sightings.takes(mac, now()))
     }
 
-    /// The largest block and window that its settings allow.
+    /// What its settings allow by TFTP.
     #[must_use]
-    pub fn allows(&self, ip: IpAddr) -> (u16, u16) {
+    pub fn allows(&self, ip: IpAddr) -> Limits {
         let policy = self.policy_of(ip);
-        (policy.tftp_blksize, policy.tftp_windowsize)
+        Limits {
+            max_blksize: policy.tftp_blksize,
+            max_windowsize: policy.tftp_windowsize,
+            timeout_s: policy.tftp_timeout_s,
+            ..Limits::default()
+        }
     }
 
     fn policy_of(&self, ip: IpAddr) -> Policy {

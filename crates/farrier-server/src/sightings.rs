@@ -162,6 +162,14 @@ impl Sightings {
         }
     }
 
+    /// Until when it gets small blocks because of that.
+    #[must_use]
+    pub fn small_blocks_until(&self, mac: MacAddr, now: WallTime) -> Option<WallTime> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let stalled = *inner.stalled.get(&mac)?;
+        (now.since(stalled) < STALL_KEPT).then(|| stalled + STALL_KEPT)
+    }
+
     /// Not one block of a transfer arrived there.
     pub fn stalled(&self, mac: MacAddr, now: WallTime) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
@@ -358,6 +366,8 @@ mod tests {
         sightings.stalled(mac(1), start);
         assert_eq!(sightings.takes(mac(1), next), small);
         assert_eq!(sightings.takes(mac(2), next), Takes::default());
+        let until = |n| sightings.small_blocks_until(mac(n), next);
+        assert_eq!((until(1), until(2)), (Some(start + STALL_KEPT), None));
         assert_eq!(
             sightings.takes(mac(1), start + STALL_KEPT),
             Takes::default()

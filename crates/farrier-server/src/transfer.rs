@@ -278,18 +278,18 @@ impl TftpServer {
     /// and a boot ROM puts no fragments together. What the path takes the kernel has from the interface, the route,
     /// and from routers that had to drop a packet of ours.
     fn limits(&self, peer: SocketAddr, own: &UdpSocket) -> Limits {
-        let (max_blksize, max_windowsize) = self.tree.allows(peer.ip());
+        let allowed = self.tree.allows(peer.ip());
         let told = [datagram::path_mtu(own).ok(), self.habits.path_mtu];
         let packets = told.into_iter().flatten();
         let fits = packets.map(|packet| packet.saturating_sub(headers(peer.ip())));
         let takes = self.tree.takes(peer.ip());
         let most = fits.chain(takes.max_blksize).min();
         Limits {
-            max_blksize: most.map_or(max_blksize, |most| most.min(max_blksize)),
-            max_windowsize: takes
-                .max_windowsize
-                .map_or(max_windowsize, |most| most.min(max_windowsize)),
-            ..Limits::default()
+            max_blksize: most.map_or(allowed.max_blksize, |most| most.min(allowed.max_blksize)),
+            max_windowsize: takes.max_windowsize.map_or(allowed.max_windowsize, |most| {
+                most.min(allowed.max_windowsize)
+            }),
+            ..allowed
         }
     }
 

@@ -32,6 +32,7 @@ impl FromStr for Setting {
             "no" | "off" => Some(Value::Bool(false)),
             // Names of files, in which a hyphen is a hyphen.
             names if name == "media" => Some(names.split(',').map(str::trim).collect()),
+            image if name == "image" => Some(Value::String(image.to_owned())),
             entry if entry.starts_with("medium:") => Some(Value::String(entry.to_owned())),
             word => Some(
                 serde_json::from_str(word)

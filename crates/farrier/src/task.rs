@@ -96,10 +96,11 @@ pub(crate) struct Order {
 
 #[derive(Debug, Args)]
 pub(crate) struct Content {
+    /// Which image; what the machine's policy chooses when left out (`image` of a rule, a group, the site).
     #[arg(long)]
-    image: String,
+    image: Option<String>,
     /// Which version; the newest when left out.
-    #[arg(long)]
+    #[arg(long, requires = "image")]
     version: Option<u32>,
     #[arg(long, value_name = "CHOICE", value_parser = disk_choice::parse, help = disk_choice::HELP)]
     disk: Option<DiskSelector>,
@@ -161,7 +162,7 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> anyhow::Result<()> {
                 session,
                 order,
                 TaskWork::Deploy {
-                    image,
+                    image: image.unwrap_or_default(),
                     version,
                     disk: disk.unwrap_or_default(),
                 },
@@ -181,7 +182,7 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> anyhow::Result<()> {
                 session,
                 order,
                 TaskWork::Repair {
-                    image,
+                    image: image.unwrap_or_default(),
                     version,
                     disk: disk.unwrap_or_default(),
                 },

@@ -47,6 +47,9 @@ pub struct MachineDetail {
     /// How its firmware is offered what to boot, once that is known.
     #[serde(default)]
     pub learned: Option<LearnedStrategy>,
+    /// Until then it gets blocks of 512 bytes by TFTP, one at a time: no block of a transfer with larger ones arrived.
+    #[serde(default)]
+    pub small_blocks_until: Option<Millis>,
     pub inventory: Option<Inventory>,
 }
 

@@ -33,6 +33,9 @@ pub struct Settings {
     /// The most blocks of TFTP that leave without an ACK, 1 to 64.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tftp_windowsize: Option<u16>,
+    /// Seconds until TFTP sends again, 1 to 30, to clients that negotiate no interval; measured where nobody says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tftp_timeout_s: Option<u8>,
     /// Give signed loaders only; found out by the agent where nobody says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secure_boot: Option<bool>,
@@ -45,6 +48,9 @@ pub struct Settings {
     /// Disk images that the menu offers, in this order: at most 16, by name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub media: Option<Vec<String>>,
+    /// The image of tasks that name none. Nothing is written by it alone: somebody orders the task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
     /// Who is given HTTPS URLs; wants `[boot.tls]` in the configuration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boot_tls: Option<BootTls>,

@@ -41,6 +41,8 @@ pub enum TaskWork {
         disk: DiskSelector,
     },
     Deploy {
+        /// What the machine's policy chooses when left out.
+        #[serde(default)]
         image: String,
         /// The newest when left out.
         #[serde(default)]
@@ -50,6 +52,8 @@ pub enum TaskWork {
     },
     /// Bring the disk back to the image it should hold, writing only what differs.
     Repair {
+        /// What the machine's policy chooses when left out.
+        #[serde(default)]
         image: String,
         #[serde(default)]
         version: Option<u32>,

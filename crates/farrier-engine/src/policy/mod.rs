@@ -61,6 +61,8 @@ pub struct Settings {
     pub tftp_blksize: Option<u16>,
     /// The most blocks of TFTP that leave without an ACK.
     pub tftp_windowsize: Option<u16>,
+    /// Seconds until TFTP sends again to clients that negotiate no interval of their own (RFC 2349).
+    pub tftp_timeout_s: Option<u8>,
     /// The firmware starts signed loaders only. Taken from the inventory where there is one.
     pub secure_boot: Option<bool>,
     /// In which way a boot file is offered.
@@ -69,6 +71,8 @@ pub struct Settings {
     pub rom_menu: Option<bool>,
     /// Disk images that the menu offers, in this order.
     pub media: Option<Vec<MediumName>>,
+    /// The image of tasks that name none.
+    pub image: Option<String>,
     /// Who is given HTTPS URLs, where the server has a listener for them.
     pub boot_tls: Option<BootTls>,
 }
@@ -156,10 +160,13 @@ pub struct Policy {
     pub ipxe_variant: IpxeVariant,
     pub tftp_blksize: u16,
     pub tftp_windowsize: u16,
+    /// None is measured for each transfer.
+    pub tftp_timeout_s: Option<u8>,
     pub secure_boot: bool,
     pub strategy: StrategyChoice,
     pub rom_menu: bool,
     pub media: Vec<MediumName>,
+    pub image: Option<String>,
     pub boot_tls: BootTls,
 }
 
@@ -177,10 +184,12 @@ impl Policy {
         // An Ethernet frame less the headers, and the window above which nobody gains.
         tftp_blksize: 1468,
         tftp_windowsize: 64,
+        tftp_timeout_s: None,
         secure_boot: false,
         strategy: StrategyChoice::Auto,
         rom_menu: false,
         media: Vec::new(),
+        image: None,
         boot_tls: BootTls::Never,
     };
 }

@@ -45,10 +45,12 @@ pub struct Origins {
     pub ipxe_variant: Origin,
     pub tftp_blksize: Origin,
     pub tftp_windowsize: Origin,
+    pub tftp_timeout_s: Origin,
     pub secure_boot: Origin,
     pub strategy: Origin,
     pub rom_menu: Origin,
     pub media: Origin,
+    pub image: Origin,
     pub boot_tls: Origin,
 }
 
@@ -87,6 +89,9 @@ pub fn resolve(snapshot: &Snapshot, machine: Option<&Machine>, rules: &[Judged<'
         layers.pick(|s| s.tftp_windowsize, default.tftp_windowsize);
     let (strategy, strategy_origin) = layers.pick(|s| s.strategy, default.strategy);
     let (rom_menu, rom_menu_origin) = layers.pick(|s| s.rom_menu, default.rom_menu);
+    let (tftp_timeout_s, tftp_timeout_origin) =
+        layers.pick(|s| s.tftp_timeout_s.map(Some), default.tftp_timeout_s);
+    let (image, image_origin) = layers.pick(|s| s.image.clone().map(Some), default.image);
     let (media, media_origin) = layers.pick(|s| s.media.clone(), default.media);
     let (boot_tls, boot_tls_origin) = layers.pick(|s| s.boot_tls, default.boot_tls);
     // What the machine's agent found is known better than what anybody assumes from afar.
@@ -113,6 +118,8 @@ pub fn resolve(snapshot: &Snapshot, machine: Option<&Machine>, rules: &[Judged<'
             strategy,
             rom_menu,
             media,
+            image,
+            tftp_timeout_s,
             boot_tls,
         },
         origins: Origins {
@@ -130,6 +137,8 @@ pub fn resolve(snapshot: &Snapshot, machine: Option<&Machine>, rules: &[Judged<'
             strategy: strategy_origin,
             rom_menu: rom_menu_origin,
             media: media_origin,
+            image: image_origin,
+            tftp_timeout_s: tftp_timeout_origin,
             boot_tls: boot_tls_origin,
         },
     }

@@ -54,6 +54,8 @@ pub struct Limits {
     pub max_windowsize: u16,
     /// What follows block 65535: 0 for nearly all clients, 1 for a few.
     pub first_block_after_wrap: u16,
+    /// Seconds until something is sent again to who negotiates no interval (RFC 2349); none is measured.
+    pub timeout_s: Option<u8>,
 }
 
 impl Default for Limits {
@@ -62,6 +64,7 @@ impl Default for Limits {
             max_blksize: 1468,
             max_windowsize: MAX_WINDOWSIZE,
             first_block_after_wrap: 0,
+            timeout_s: None,
         }
     }
 }
@@ -165,6 +168,7 @@ impl TftpTransfer {
     #[must_use]
     pub fn new(now: Instant, request: &ReadRequest, content_len: u64, limits: Limits) -> Self {
         let plan = Plan::negotiate(request.options, content_len, limits);
+        let interval = plan.options.timeout.or(limits.timeout_s);
         let oack = !plan.options.is_empty();
         Self {
             state: State::Opening(Opening {
@@ -173,9 +177,9 @@ impl TftpTransfer {
                 repeats_left: OPENING_REPEATS,
             }),
             retransmission: if oack {
-                Retransmission::opening(now, plan.options.timeout)
+                Retransmission::opening(now, interval)
             } else {
-                Retransmission::awaiting_repeats(now)
+                Retransmission::awaiting_repeats(now, interval)
             },
             started: now,
             resent_blocks: 0,

@@ -3,10 +3,11 @@
 use farrier_api::{admin as api, agent};
 use farrier_engine::medium::MediumName;
 use farrier_engine::model::{self, Machine};
-use farrier_engine::{policy, strategy, task, timeline};
+use farrier_engine::{MacAddr, WallTime, policy, strategy, task, timeline};
 
 use super::Refusal;
-use crate::core::Core;
+use super::tasks::parse_image;
+use crate::core::{Core, now};
 
 /// Declares the two directions between enums with the same variants.
 macro_rules! same {
@@ -64,6 +65,8 @@ pub(crate) fn settings(s: &policy::Settings) -> api::Settings {
             .media
             .as_ref()
             .map(|names| names.iter().map(ToString::to_string).collect()),
+        image: s.image.clone(),
+        tftp_timeout_s: s.tftp_timeout_s,
         boot_tls: s.boot_tls.map(Like::like),
     }
 }
@@ -95,6 +98,10 @@ fn media_back(names: &[String]) -> Result<Vec<MediumName>, Refusal> {
 const MAX_MEDIA: usize = 16;
 
 pub(crate) fn settings_back(s: &api::Settings) -> Result<policy::Settings, Refusal> {
+    if s.tftp_timeout_s.is_some_and(|s| !(1..=30).contains(&s)) {
+        return Err(Refusal::bad("`tftp_timeout_s` is 1 to 30 seconds"));
+    }
+    s.image.as_deref().map(parse_image).transpose()?;
     Ok(policy::Settings {
         menu: s.menu.map(Like::like),
         menu_timeout_s: s.menu_timeout_s,
@@ -111,6 +118,8 @@ pub(crate) fn settings_back(s: &api::Settings) -> Result<policy::Settings, Refus
         rom_menu: s.rom_menu,
         boot_tls: s.boot_tls.map(Like::like),
         media: s.media.as_deref().map(media_back).transpose()?,
+        image: s.image.clone(),
+        tftp_timeout_s: s.tftp_timeout_s,
     })
 }
 
@@ -227,9 +236,16 @@ pub(crate) fn machine_detail(core: &Core, machine: &Machine) -> api::MachineDeta
             .filter(|intent| intent.boots_left > 0)
             .map(intent),
         learned: machine.learned.map(learned),
+        small_blocks_until: small_blocks_until(core, machine).map(|until| until.0),
         settings: settings(&machine.settings),
         inventory: machine.inventory.as_ref().map(inventory),
     }
+}
+
+/// Until when it gets small blocks by TFTP, since none of a transfer with large ones arrived.
+pub(super) fn small_blocks_until(core: &Core, machine: &Machine) -> Option<WallTime> {
+    let until = |mac: &MacAddr| core.sightings.small_blocks_until(*mac, now());
+    machine.macs.iter().filter_map(until).max()
 }
 
 fn inventory(i: &model::Inventory) -> agent::Inventory {

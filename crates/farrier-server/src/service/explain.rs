@@ -1,6 +1,8 @@
 //! The dry run: what a machine would get if it booted now, stage by stage, by the functions that decide in earnest.
 
-use farrier_api::admin::{ExplainQuery, Explained, ExplainedFirmware, ExplainedRule};
+use farrier_api::admin::{
+    EffectiveSetting, ExplainQuery, Explained, ExplainedFirmware, ExplainedRule,
+};
 use farrier_engine::facts::BootFacts;
 use farrier_engine::lease::LeaseBook;
 use farrier_engine::medium::MediumStart;
@@ -22,6 +24,7 @@ use super::{Desk, Refusal, convert};
 use crate::auth::Action;
 use crate::config::Mode;
 use crate::core::now;
+use crate::sightings::SMALL_BLOCK;
 
 impl Desk {
     /// What a client with this address would get if it were switched on now.
@@ -206,11 +209,22 @@ impl Asked<'_> {
         };
         let snapshot = core.snapshot.load();
         let decision = decide_script(&facts, None, &known, &snapshot, now());
+        let mut effective = effective(&snapshot, self.machine, &judged);
+        if let Some(until) = core.sightings.small_blocks_until(self.mac, now()) {
+            effective.push(EffectiveSetting {
+                name: "tftp_blksize now".to_owned(),
+                value: format!(
+                    "{SMALL_BLOCK}, one at a time, for {} more minutes",
+                    until.since(now()).as_secs() / 60
+                ),
+                origin: "learned: no larger block arrived".to_owned(),
+            });
+        }
         Ok(Explained {
             decision: action_words(&decision.action),
             rules: steps(decision.explanation),
             firmware: Vec::new(),
-            effective: effective(&snapshot, self.machine, &judged),
+            effective,
         })
     }
 

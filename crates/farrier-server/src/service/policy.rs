@@ -85,6 +85,13 @@ pub(super) fn effective(
         ("strategy", word(&p.strategy), &o.strategy),
         ("rom_menu", p.rom_menu.to_string(), &o.rom_menu),
         (
+            "tftp_timeout_s",
+            p.tftp_timeout_s
+                .map_or_else(|| "measured".to_owned(), |s| s.to_string()),
+            &o.tftp_timeout_s,
+        ),
+        ("image", p.image.clone().unwrap_or_default(), &o.image),
+        (
             "media",
             p.media
                 .iter()

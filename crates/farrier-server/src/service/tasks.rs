@@ -1,6 +1,6 @@
 //! Work for machines: plan, create, cancel, repeat, look.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use farrier_api::admin::{
     NewTasks, Page, Plan, TaskQuery, TaskState, TaskSummary, TaskWork, TasksCreated,
 };
 use farrier_engine::model::{Disk, Machine, MachineId, Registration, TaskId};
+use farrier_engine::policy::{Judged, Origin, Verdict, resolve};
 use farrier_engine::task::{self, DiskSelector, Progress, State, Task, Work};
 use farrier_engine::timeline::Kind;
 use farrier_image::manifest::ImageName;
@@ -75,19 +76,18 @@ impl Desk {
         self.allow(Action::CreateTask)?;
         let Prepared {
             plan,
-            machines,
-            work,
+            orders: machines,
         } = self.prepare(new).await?;
         if plan.destructive || machines.len() > 1 {
             require(&plan, new.confirm.as_deref())?;
         }
         let at = now();
         let mut tasks = Vec::with_capacity(machines.len());
-        for machine in machines {
+        for (machine, work) in machines {
             let task = Task {
                 id: TaskId(new_id()),
                 machine,
-                work: work.clone(),
+                work,
                 state: State::Queued,
                 fence: 0,
                 attempts: 0,
@@ -218,33 +218,114 @@ impl Desk {
         if ids.is_empty() || ids.len() > MAX_MACHINES {
             return Err(Refusal::bad(format!("name 1 to {MAX_MACHINES} machines")));
         }
-        let (work, image) = self.settle(convert::work_back(new.work.clone())).await?;
+        let wanted = convert::work_back(new.work.clone());
         let mut draft = Draft {
             summary: String::new(),
             steps: Vec::new(),
             warnings: Vec::new(),
-            destructive: matches!(work, Work::Deploy { .. } | Work::Repair { .. }),
-            touches: vec![format!("{work:?} {:?} {ids:?}", new.then)],
+            destructive: matches!(wanted, Work::Deploy { .. } | Work::Repair { .. }),
+            touches: vec![format!("{wanted:?} {:?} {ids:?}", new.then)],
         };
-        let mut machines = Vec::with_capacity(ids.len());
+        let mut settled: HashMap<String, (Work, Option<Content>)> = HashMap::new();
+        let mut orders = Vec::with_capacity(ids.len());
         for id in ids {
             let machine = self
                 .core
                 .fleet
                 .machine(MachineId(id))
                 .ok_or_else(|| Refusal::missing("machine", id))?;
-            self.plan_one(&mut draft, &machine, &work, image.as_ref());
-            machines.push(machine.id);
+            let chosen = self.image_for(&wanted, &machine)?;
+            let work = chosen.as_ref().map_or(&wanted, |chosen| &chosen.work);
+            let key = format!("{work:?}");
+            if !settled.contains_key(&key) {
+                settled.insert(key.clone(), self.settle(work.clone()).await?);
+            }
+            let Some((work, image)) = settled.get(&key) else {
+                continue;
+            };
+            if let Some(chosen) = chosen {
+                let name = convert::machine_name(&machine);
+                let what = describe(work);
+                let origin = chosen.origin;
+                draft
+                    .steps
+                    .push(format!("{name}: {what}, chosen by {origin}"));
+            }
+            self.plan_one(&mut draft, &machine, work, image.as_ref());
+            draft.touches.push(format!("{work:?}"));
+            orders.push((machine.id, work.clone()));
         }
-        draft.summary = match &machines[..] {
-            [_] => format!("{}.", capital(&describe(&work))),
-            many => format!("{} on {} machines.", capital(&describe(&work)), many.len()),
+        let what = match &settled.values().collect::<Vec<_>>()[..] {
+            [(work, _)] => capital(&describe(work)),
+            _ => format!(
+                "{} that the policy chooses",
+                capital(&describe(&wanted)).trim_end()
+            ),
+        };
+        draft.summary = match orders.len() {
+            1 => format!("{what}."),
+            many => format!("{what} on {many} machines."),
         };
         Ok(Prepared {
             plan: draft.finish(),
-            machines,
-            work,
+            orders,
         })
+    }
+
+    /// The work with the image that the machine's policy chooses, if `wanted` names none. A rule that might choose
+    /// another one and cannot be judged chooses none: nothing is overwritten on a guess.
+    fn image_for(&self, wanted: &Work, machine: &Machine) -> Result<Option<Chosen>, Refusal> {
+        let (Work::Deploy { image, version, .. } | Work::Repair { image, version, .. }) = wanted
+        else {
+            return Ok(None);
+        };
+        if !image.is_empty() {
+            return Ok(None);
+        }
+        if version.is_some() {
+            return Err(Refusal::bad(
+                "a version is of a certain image: name the image, too",
+            ));
+        }
+        let name = convert::machine_name(machine);
+        let core = &self.core;
+        let rules = core.rules.load();
+        let judged = rules.judge(None, Some(machine));
+        let resolved = resolve(&core.snapshot.load(), Some(machine), &judged);
+        let origin = resolved.origins.image;
+        let decided = |judged: &&Judged<'_>| Origin::Rule(judged.rule.name.clone()) == origin;
+        let before = judged.iter().take_while(|judged| !decided(judged));
+        let unclear = |judged: &&Judged<'_>| {
+            judged.rule.settings.image.is_some() && matches!(judged.verdict, Verdict::Failed(_))
+        };
+        if origin != Origin::Machine
+            && let Some(judged) = before.clone().find(unclear)
+        {
+            let rule = &judged.rule.name;
+            let message = format!("{name}: the rule {rule} chooses an image and cannot be judged");
+            return Err(Refusal::new(Code::NotPossible, message).hint(
+                "`farrier policy explain` says why; an inventory may help, or name the image",
+            ));
+        }
+        let Some(image) = resolved.policy.image else {
+            let message = format!("{name}: no image is named, and no setting or rule chooses one");
+            return Err(Refusal::bad(message)
+                .hint("name one, or let `image` of a rule, a group or the site choose"));
+        };
+        let work = match wanted.clone() {
+            Work::Deploy { version, disk, .. } => Work::Deploy {
+                image,
+                version,
+                disk,
+            },
+            Work::Repair { version, disk, .. } => Work::Repair {
+                image,
+                version,
+                disk,
+            },
+            other => other,
+        };
+        Ok(Some(Chosen { work, origin }))
     }
 
     /// Pins "the newest" to the version that is newest now, so that what was confirmed is what is done.
@@ -331,8 +412,13 @@ impl Desk {
 
 struct Prepared {
     plan: Plan,
-    machines: Vec<MachineId>,
+    orders: Vec<(MachineId, Work)>,
+}
+
+/// Work whose image the policy chose, and who of it did.
+struct Chosen {
     work: Work,
+    origin: Origin,
 }
 
 /// What of an image a plan needs.

@@ -29,6 +29,8 @@ enum Kind {
     Entry,
     /// Names of disk images, with commas between them.
     Media,
+    /// The name of an image.
+    Image,
 }
 
 /// All of them, in the order in which a boot meets them.
@@ -147,6 +149,18 @@ pub const FIELDS: &[Field] = &[
         help: "The most blocks that leave without an ACK.",
         kind: Kind::Number { min: 1, max: 64 },
     },
+    Field {
+        name: "tftp_timeout_s",
+        label: "TFTP interval",
+        help: "Seconds until something is sent again to clients that negotiate none; measured where empty.",
+        kind: Kind::Number { min: 1, max: 30 },
+    },
+    Field {
+        name: "image",
+        label: "Image of tasks that name none",
+        help: "Nothing is written by it alone: somebody orders the task.",
+        kind: Kind::Image,
+    },
 ];
 
 /// A field with what it says now.
@@ -233,6 +247,10 @@ impl Field {
                 value: value.to_owned(),
                 known: media.to_vec(),
             },
+            Kind::Image => Input::Names {
+                value: value.to_owned(),
+                known: Vec::new(),
+            },
         }
     }
 
@@ -244,7 +262,7 @@ impl Field {
                 .map_or(effective.value.as_str(), |(_, label)| label),
             Kind::YesNo if effective.value == "true" => "yes",
             Kind::YesNo => "no",
-            Kind::Entry | Kind::Media | Kind::Number { .. } => &effective.value,
+            Kind::Entry | Kind::Image | Kind::Media | Kind::Number { .. } => &effective.value,
         };
         let value = if value.is_empty() { "none" } else { value };
         format!("{} ({})", shown(value), shown(&effective.origin))
@@ -252,7 +270,7 @@ impl Field {
 
     fn read(&self, text: &str) -> Result<Value, String> {
         Ok(match self.kind {
-            Kind::Choice(_) | Kind::Entry => Value::from(text),
+            Kind::Choice(_) | Kind::Entry | Kind::Image => Value::from(text),
             Kind::YesNo => Value::from(text == "true"),
             Kind::Number { min, max } => {
                 let number = text.parse::<u16>().ok();
@@ -351,6 +369,7 @@ mod tests {
             let values: Vec<String> = match field.input {
                 Input::Choice(choices) => choices.into_iter().map(|c| c.value).collect(),
                 Input::Number { min, max, .. } => vec![min.to_string(), max.to_string()],
+                Input::Names { known, .. } if known.is_empty() => vec!["lab-debian".to_owned()],
                 Input::Names { known, .. } => known,
             };
             assert!(!values.is_empty(), "{}", field.name);

@@ -28,6 +28,33 @@ async fn settings_come_from_site_group_rule_and_machine_and_say_so() {
     put("/api/v1/policy", r#"{"menu":"never"}"#).await;
     assert_eq!(origin("menu").await, pair("never", "site"));
 
+    assert_eq!(origin("tftp_timeout_s").await, pair("measured", "default"));
+    put("/api/v1/policy", r#"{"menu":"never","tftp_timeout_s":3}"#).await;
+    assert_eq!(origin("tftp_timeout_s").await, pair("3", "site"));
+    for wrong in [
+        r#"{"tftp_timeout_s":0}"#,
+        r#"{"tftp_timeout_s":31}"#,
+        r#"{"image":"../x"}"#,
+        r#"{"media":["../x"]}"#,
+        r#"{"default_entry":"medium:"}"#,
+        r#"{"default_entry":"disk"}"#,
+    ] {
+        let (status, refusal) = put("/api/v1/policy", wrong).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{wrong}: {refusal}");
+    }
+
+    // What was learned of its path is told with the machine and by the dry run.
+    let mac = "52:54:00:00:00:01".parse().unwrap();
+    world
+        .core
+        .sightings
+        .stalled(mac, farrier_server::core::now());
+    let (_, shown) = world.json("GET", &machine, &by, "").await;
+    assert!(shown["small_blocks_until"].is_i64(), "{shown:#}");
+    let explain = "/api/v1/policy/explain?mac=52:54:00:00:00:01";
+    let (_, explained) = world.json("GET", explain, &by, "").await;
+    assert!(explained.to_string().contains("no larger block arrived"));
+
     let (status, _) = patch(r#"{"group":"lab"}"#).await;
     assert_eq!(status, StatusCode::NOT_FOUND, "no such group yet");
     let (status, _) = put("/api/v1/groups/lab", r#"{"menu":"always"}"#).await;

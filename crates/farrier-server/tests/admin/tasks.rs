@@ -132,3 +132,107 @@ async fn an_image_that_a_task_needs_stays() {
     let (status, _) = world.json("GET", "/api/v1/images/frontdesk", &by, "").await;
     assert_eq!(status, StatusCode::NOT_FOUND);
 }
+
+/// The first rule that holds chooses; a person orders, and sees who chose before anything is overwritten.
+#[tokio::test]
+async fn z25_rules_choose_the_image_of_a_task_that_names_none() {
+    let world = world().await;
+    let by = By::Bearer(bearer(Role::Admin));
+    let set = async |rules: &[(&str, &str, &str)]| {
+        let rules: Vec<_> = rules
+            .iter()
+            .map(|(name, when, image)| {
+                serde_json::json!({ "name": name, "when": when, "settings": { "image": image } })
+            })
+            .collect();
+        let body = serde_json::json!({ "rules": rules }).to_string();
+        let path = "/api/v1/policy/rules";
+        let (status, said) = world.json("PUT", path, &by, &body).await;
+        assert_eq!(status, StatusCode::OK, "{said}");
+    };
+    let order = |confirm: &str| {
+        format!(
+            r#"{{"machines":["{}"],"work":{{"kind":"deploy","disk":{{"serial":"S676NX0R"}}}},"confirm":{confirm}}}"#,
+            world.machine
+        )
+    };
+    let plan = async || {
+        let path = "/api/v1/tasks/plan";
+        world.json("POST", path, &by, &order("null")).await
+    };
+
+    let (status, refusal) = plan().await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{refusal}");
+    assert!(
+        refusal["message"]
+            .to_string()
+            .contains("no setting or rule chooses one")
+    );
+
+    let model = "inventory.system.product == 'ThinkCentre M70q Gen 3'";
+    let asset = "inventory.system.chassis_asset == 'IT-0042'";
+    for (when, holds) in [
+        (model, true),
+        ("inventory.memory_bytes >= 8000000000", true),
+        ("machine.macs.exists(m, m.startsWith('52:54:00'))", true),
+        ("machine.name.startsWith('lab-')", true),
+        (asset, false),
+        ("inventory.memory_bytes < 8000000000", false),
+    ] {
+        set(&[
+            ("wanted", when, "frontdesk"),
+            ("rest", "true", "lab-debian"),
+        ])
+        .await;
+        let (status, plan) = plan().await;
+        assert_eq!(status, StatusCode::OK, "{plan}");
+        let (image, rule) = if holds {
+            ("frontdesk version 1", "wanted")
+        } else {
+            ("lab-debian version 2", "rest")
+        };
+        let step = plan["steps"][0].as_str().unwrap();
+        let expected = format!("lab-01: deploy {image}, chosen by rule {rule}");
+        assert_eq!(step, expected, "{when}");
+        assert_eq!(plan["destructive"], true);
+    }
+
+    // The dry run says who chose.
+    let explain = "/api/v1/policy/explain?mac=52:54:00:00:00:01";
+    let (_, explained) = world.json("GET", explain, &by, "").await;
+    let row = serde_json::json!({ "name": "image", "value": "lab-debian", "origin": "rule rest" });
+    let effective = explained["effective"].as_array().unwrap();
+    assert!(effective.contains(&row), "{explained:#}");
+
+    // One that cannot be judged might have chosen another image: none is chosen.
+    set(&[
+        ("unclear", "inventory.nothing > 3", "frontdesk"),
+        ("rest", "true", "lab-debian"),
+    ])
+    .await;
+    let (status, refusal) = plan().await;
+    assert_eq!(status, StatusCode::CONFLICT, "{refusal}");
+    assert!(refusal["message"].to_string().contains("rule unclear"));
+
+    // Between plan and order the rule changes: what was confirmed is not what would be done.
+    set(&[("rest", "true", "lab-debian")]).await;
+    let confirm = plan().await.1["confirm"].to_string();
+    set(&[("rest", "true", "frontdesk")]).await;
+    let (status, refusal) = world
+        .json("POST", "/api/v1/tasks", &by, &order(&confirm))
+        .await;
+    assert_eq!(
+        (status, refusal["code"].as_str()),
+        (StatusCode::CONFLICT, Some("plan_changed"))
+    );
+    let confirm = plan().await.1["confirm"].to_string();
+    let (status, made) = world
+        .json("POST", "/api/v1/tasks", &by, &order(&confirm))
+        .await;
+    assert_eq!(status, StatusCode::CREATED, "{made}");
+    let work = &made["tasks"][0]["work"];
+    assert_eq!(
+        (work["image"].as_str(), &work["version"]),
+        (Some("frontdesk"), &1.into())
+    );
+}

@@ -118,6 +118,13 @@ pub(super) fn show(machine: &MachineDetail) -> String {
         );
         fields.field("next boots", text);
     }
+    if let Some(until) = machine.small_blocks_until {
+        let text = format!(
+            "blocks of 512 bytes, one at a time, until {}: no larger one arrived",
+            time(until)
+        );
+        fields.field("TFTP", text);
+    }
     if let Some(learned) = &machine.learned {
         let text = format!(
             "{}, {}; it worked with its {} firmware since {}",

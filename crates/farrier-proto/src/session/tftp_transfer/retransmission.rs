@@ -13,7 +13,7 @@ pub(super) struct Retransmission {
     left: u32,
     factor: u32,
     gives_up: Instant,
-    /// The interval the client asked for (RFC 2349), which then binds.
+    /// The interval the client asked for (RFC 2349), which then binds; else the operator's, if there is one.
     negotiated: Option<Duration>,
     /// When the window now on its way left, unless part of it had been sent before (Karn).
     measuring_since: Option<Instant>,
@@ -43,12 +43,12 @@ const MAX_PATIENCE: Duration = Duration::from_secs(45);
 
 impl Retransmission {
     /// Until the first ACK, when all that is sent again is what the client asks for again.
-    pub(super) fn awaiting_repeats(now: Instant) -> Self {
+    pub(super) fn awaiting_repeats(now: Instant, timeout_s: Option<u8>) -> Self {
         Self {
             due: None,
             left: 0,
             gives_up: now + REPEATS_PATIENCE,
-            ..Self::opening(now, None)
+            ..Self::opening(now, timeout_s)
         }
     }
 

@@ -257,6 +257,44 @@ fn rfc2349_a_negotiated_timeout_binds() {
 }
 
 #[test]
+fn rfc2349_the_operators_interval_holds_where_none_is_negotiated() {
+    let limits = Limits {
+        timeout_s: Some(2),
+        ..Limits::default()
+    };
+    let blksize = TransferOptions {
+        blksize: Some(512),
+        ..TransferOptions::default()
+    };
+    let mut transfer = TftpTransfer::new(Instant(0), &request(blksize), 5000, limits);
+    assert_eq!(sent(&mut transfer), [OACK]);
+    assert_eq!(transfer.options().timeout, None, "nothing is claimed");
+    ack(&mut transfer, 1000, 0);
+    assert_eq!(sent(&mut transfer), [(1, 1, 512)]);
+    assert_eq!(
+        wait(&mut transfer, 60_000),
+        [3000, 5000, 7000, 9000, 11_000]
+    );
+    // Without any option as well, once it has acknowledged something.
+    let none = request(TransferOptions::default());
+    let mut plain = TftpTransfer::new(Instant(0), &none, 5000, limits);
+    sent(&mut plain);
+    ack(&mut plain, 1000, 1);
+    sent(&mut plain);
+    assert_eq!(wait(&mut plain, 4000), [3000]);
+    // What a client negotiates binds all the same.
+    let own = TransferOptions {
+        timeout: Some(3),
+        ..TransferOptions::default()
+    };
+    let mut asked = TftpTransfer::new(Instant(0), &request(own), 5000, limits);
+    sent(&mut asked);
+    ack(&mut asked, 1000, 0);
+    sent(&mut asked);
+    assert_eq!(wait(&mut asked, 5000), [4000]);
+}
+
+#[test]
 fn r8_state_is_freed_within_a_minute_whatever_was_negotiated() {
     for timeout in [None, Some(1), Some(5), Some(255)] {
         for opened in [false, true] {
