@@ -20,12 +20,15 @@ pub const CALM: Weather = Weather {
     max_delay_ms: 0,
 };
 
+/// Time of arrival, order of sending, addressee, bytes.
+type InFlight<A> = (u64, u64, A, Vec<u8>);
+
 /// Packets under way to addressees of type `A`. Those that arrive together do so in the order of sending.
 #[derive(Debug)]
 pub struct Network<A> {
     weather: Weather,
     random: Random,
-    in_flight: BinaryHeap<Reverse<(u64, u64, A, Vec<u8>)>>,
+    in_flight: BinaryHeap<Reverse<InFlight<A>>>,
     carried: u64,
 }
 
