@@ -264,6 +264,20 @@ mod tests {
         assert!(models.0.is_empty(), "nobody has such a machine any more");
     }
 
+    /// The form holds no names: a type that leaves out what is not set would come back as another or not at all.
+    #[test]
+    fn every_setting_comes_out_as_it_went_in() {
+        let media = ["rescue.iso".to_owned()];
+        for (name, value, settings) in crate::ui::setting_fields::each_choice(&media) {
+            let machine = Machine {
+                settings: crate::service::settings_back(&settings).unwrap(),
+                ..machine(1)
+            };
+            let packed = Models::default().pack(machine.clone());
+            assert_eq!(packed.unpack().as_ref(), Some(&machine), "{name} {value}");
+        }
+    }
+
     #[test]
     fn a_machine_that_no_agent_has_seen_has_no_inventory() {
         let bare = Machine {

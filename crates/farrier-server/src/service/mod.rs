@@ -24,6 +24,8 @@ use std::sync::Arc;
 
 use farrier_db::AuditEntry;
 
+#[cfg(test)]
+pub(crate) use convert::settings_back;
 pub use images::ImageUpload;
 pub use refusal::{CODES, Code, Refusal};
 pub use sign_in::{Door, SignedInSession, first_start};

@@ -350,13 +350,35 @@ fn text_of(value: &Value) -> String {
     }
 }
 
+/// One setting at a time, each with each value that can be chosen, and with the ends of what is a number.
+#[cfg(test)]
+pub(crate) fn each_choice(media: &[String]) -> Vec<(&'static str, String, Settings)> {
+    let fields = FieldView::all(&Settings::default(), &[], "site", media);
+    let values = |field: FieldView| {
+        let values: Vec<String> = match field.input {
+            Input::Choice(choices) => choices.into_iter().map(|c| c.value).collect(),
+            Input::Number { min, max, .. } => vec![min.to_string(), max.to_string()],
+            Input::Names { known, .. } if known.is_empty() => vec!["lab-debian".to_owned()],
+            Input::Names { known, .. } => known,
+        };
+        assert!(!values.is_empty(), "{}", field.name);
+        values.into_iter().map(move |value| (field.name, value))
+    };
+    let all = fields.into_iter().flat_map(values);
+    all.map(|(name, value)| {
+        let form = HashMap::from([(name.to_owned(), value.clone())]);
+        (name, value, read(&form).expect("it can be chosen"))
+    })
+    .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
 
     use farrier_api::admin::Settings;
 
-    use super::{FIELDS, FieldView, Input, Kind, read, summary};
+    use super::{FIELDS, FieldView, Input, Kind, each_choice, read, summary};
 
     fn filled(name: &str, value: &str) -> HashMap<String, String> {
         HashMap::from([(name.to_owned(), value.to_owned())])
@@ -365,26 +387,16 @@ mod tests {
     #[test]
     fn every_choice_is_a_setting_and_comes_back_chosen() {
         let media = ["rescue.iso".to_owned()];
-        for field in FieldView::all(&Settings::default(), &[], "site", &media) {
-            let values: Vec<String> = match field.input {
-                Input::Choice(choices) => choices.into_iter().map(|c| c.value).collect(),
-                Input::Number { min, max, .. } => vec![min.to_string(), max.to_string()],
-                Input::Names { known, .. } if known.is_empty() => vec!["lab-debian".to_owned()],
-                Input::Names { known, .. } => known,
+        for (name, value, settings) in each_choice(&media) {
+            assert_ne!(settings, Settings::default(), "{name} {value}");
+            let again = FieldView::all(&settings, &[], "site", &media);
+            let again = again.into_iter().find(|f| f.name == name).unwrap();
+            let chosen = match again.input {
+                Input::Choice(choices) => choices.into_iter().find(|c| c.chosen).unwrap().value,
+                Input::Number { value, .. } | Input::Names { value, .. } => value,
             };
-            assert!(!values.is_empty(), "{}", field.name);
-            for value in values {
-                let settings = read(&filled(field.name, &value)).unwrap();
-                assert_ne!(settings, Settings::default(), "{} {value}", field.name);
-                let again = FieldView::all(&settings, &[], "site", &media);
-                let again = again.into_iter().find(|f| f.name == field.name).unwrap();
-                let chosen = match again.input {
-                    Input::Choice(choices) => choices.into_iter().find(|c| c.chosen).unwrap().value,
-                    Input::Number { value, .. } | Input::Names { value, .. } => value,
-                };
-                assert_eq!(chosen, value, "{}", field.name);
-                assert!(!summary(&settings).is_empty());
-            }
+            assert_eq!(chosen, value, "{name}");
+            assert!(!summary(&settings).is_empty());
         }
     }
 
