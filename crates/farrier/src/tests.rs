@@ -35,6 +35,7 @@ fn what_people_type_is_understood() {
         "task capture --machine lab-07 --image lab",
         "task deploy --machine a,b --machine c --image lab --version 3 --disk serial=S5,min=200G --then power-off --yes",
         "task repair --machine lab-07 --image lab --wait --yes",
+        "task deploy --machine lab-07 --yes",
         "task list --machine lab-07 --state running",
         "task show 018f4e7a-1111-7222-8333-444455556666",
         "task wait 018f4e7a-1111-7222-8333-444455556666 018f4e7a-1111-7222-8333-444455556667",
@@ -89,7 +90,7 @@ fn what_makes_no_sense_is_refused_before_anything_is_asked() {
         ("machine set lab-07 menu", ValueValidation),
         ("machine frobnicate", ErrorKind::InvalidSubcommand),
         ("task deploy --image lab", MissingRequiredArgument),
-        ("task deploy --machine a", MissingRequiredArgument),
+        ("task capture --machine a", MissingRequiredArgument),
         (
             "task deploy --machine a --image lab --disk sda",
             ValueValidation,
