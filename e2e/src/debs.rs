@@ -150,7 +150,6 @@ impl Debs {
     /// When the package cannot be had, or has no such file.
     pub fn program(&self, package: &str, path: &str) -> Result<PathBuf> {
         let deb = self.fetch(package, Suite::Installed)?;
-        let _lock = self.lab.lock("debs")?;
         let program = self.unpack(&deb)?.join(path);
         if !program.is_file() {
             bail!("{package} has no {path}");
@@ -163,6 +162,8 @@ impl Debs {
     /// # Errors
     /// When the file is damaged.
     pub fn unpack(&self, deb: &Deb) -> Result<PathBuf> {
+        // Tests that want the same package run at the same time.
+        let _lock = self.lab.lock("unpack")?;
         let target = deb.path.with_extension("files");
         if !target.exists() {
             let half = deb.path.with_extension("unpacking");
