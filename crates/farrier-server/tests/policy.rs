@@ -165,17 +165,7 @@ async fn a_wish_is_granted_as_often_as_it_says_and_survives_a_restart() {
     let data = tempfile::tempdir().unwrap();
     let mut site = Site::open(data.path()).await;
     let machine = approved(&site).await;
-    let intent = BootIntent {
-        entry: MenuEntry::Diagnostics,
-        boots_left: 2,
-        expires: now() + Duration::from_secs(600),
-        until: Until::Used,
-        set_at: now(),
-        set_by: "ada".to_owned(),
-        counted: None,
-    };
-    let wish = |machine: &mut farrier_engine::model::Machine| machine.intent = Some(intent.clone());
-    site.core.fleet.change_machine(machine, wish).await.unwrap();
+    wish(&site, machine).await;
     for boot in 0..4 {
         power_on(&site);
         let script = site.script(MAC).await;
@@ -214,6 +204,26 @@ async fn a_machine_whose_agent_never_comes_back_is_stopped_and_named() {
     assert!(site.script(MAC).await.contains("agent.img"));
 }
 
+/// Somebody wishes for diagnostics at its next two boots.
+async fn wish(site: &Site, machine: MachineId) {
+    let intent = BootIntent {
+        entry: MenuEntry::Diagnostics,
+        boots_left: 2,
+        expires: now() + Duration::from_secs(600),
+        until: Until::Used,
+        set_at: now(),
+        set_by: "ada".to_owned(),
+        counted: None,
+    };
+    let wished =
+        |machine: &mut farrier_engine::model::Machine| machine.intent = Some(intent.clone());
+    site.core
+        .fleet
+        .change_machine(machine, wished)
+        .await
+        .unwrap();
+}
+
 /// The machine's firmware asks how to boot.
 fn power_on(site: &Site) {
     site.core.sightings.boot_began(MAC.parse().unwrap(), now());
@@ -225,17 +235,7 @@ async fn a_wish_is_counted_once_in_a_boot_however_often_its_script_is_fetched() 
     let data = tempfile::tempdir().unwrap();
     let site = Site::open(data.path()).await;
     let machine = approved(&site).await;
-    let intent = BootIntent {
-        entry: MenuEntry::Diagnostics,
-        boots_left: 2,
-        expires: now() + Duration::from_secs(600),
-        until: Until::Used,
-        set_at: now(),
-        set_by: "ada".to_owned(),
-        counted: None,
-    };
-    let wish = |machine: &mut farrier_engine::model::Machine| machine.intent = Some(intent.clone());
-    site.core.fleet.change_machine(machine, wish).await.unwrap();
+    wish(&site, machine).await;
     for boot in 0..4 {
         power_on(&site);
         for fetch in 0..3 {

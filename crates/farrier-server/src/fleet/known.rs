@@ -21,6 +21,8 @@ pub(super) struct Known {
     models: Models,
     by_mac: HashMap<MacAddr, Holders>,
     by_uuid: HashMap<Uuid, Holders>,
+    /// Those of groups; no group is here without a machine.
+    by_group: HashMap<ShortName, HashSet<MachineId>>,
     /// Machines that nobody has said are ours.
     unconfirmed: HashSet<MachineId>,
     tasks: HashMap<TaskId, Arc<Task>>,
@@ -70,10 +72,8 @@ impl Known {
     }
 
     pub(super) fn members(&self, group: &ShortName) -> Vec<MachineId> {
-        let all = self.machines.iter();
-        all.filter(|(_, slot)| slot.packed.group().as_ref() == Some(group))
-            .map(|(id, _)| *id)
-            .collect()
+        let members = self.by_group.get(group).into_iter().flatten();
+        members.copied().collect()
     }
 
     pub(super) fn architectures(&self) -> BTreeSet<(Arch, FirmwareKind)> {
@@ -105,6 +105,9 @@ impl Known {
         }
         if let Some(uuid) = machine.uuid {
             hold(&mut self.by_uuid, uuid, id);
+        }
+        if let Some(group) = &machine.group {
+            self.by_group.entry(group.clone()).or_default().insert(id);
         }
         if matches!(
             machine.registration,
@@ -160,6 +163,14 @@ impl Known {
         }
         if let Some(uuid) = old.uuid {
             release(&mut self.by_uuid, &uuid, id);
+        }
+        if let Some(group) = &old.group
+            && let Some(members) = self.by_group.get_mut(group)
+        {
+            members.remove(&id);
+            if members.is_empty() {
+                self.by_group.remove(group);
+            }
         }
     }
 

@@ -9,7 +9,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use farrier_engine::model::{Inventory, MacText, Machine};
-use farrier_engine::policy::ShortName;
 use farrier_proto::MacAddr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -103,11 +102,6 @@ impl Packed {
             marks.put(inventory);
         }
         Some(machine)
-    }
-
-    /// Cheaper than the whole machine, since all of them are asked.
-    pub(super) fn group(&self) -> Option<ShortName> {
-        self.own()?.machine.group
     }
 
     fn own(&self) -> Option<Own> {
@@ -254,7 +248,6 @@ mod tests {
         let packed: Vec<_> = (1..=20).map(|n| models.pack(machine(n))).collect();
         for (n, packed) in (1..).zip(&packed) {
             assert_eq!(packed.unpack().unwrap(), machine(n));
-            assert_eq!(packed.group(), machine(n).group);
         }
         assert_eq!(models.0.len(), 1);
         assert!(packed[0].own.len() < 260, "{} bytes", packed[0].own.len());
