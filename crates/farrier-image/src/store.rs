@@ -1,25 +1,9 @@
 //! Where images live: packs of chunks and signed manifests in an object store, with a journal on the
 //! local disk. `docs/formats/image.md` says what is durable when.
 //!
-//! Reading order: [`Store`] here opens and reads; `put.rs` takes chunks and `commit.rs` publishes and deletes versions;
-//! `writer.rs` is the journal; `catalog.rs` the index; `verify.rs` looks for damage; `prune.rs` frees space;
+//! Reading order: [`Store`] here opens; `read.rs` reads; `put.rs` takes chunks and `commit.rs` publishes and deletes
+//! versions; `writer.rs` is the journal; `catalog.rs` the index; `verify.rs` looks for damage; `prune.rs` frees space;
 //! `medium.rs` does every write; `local.rs` serves captures and deployments in this process.
-
-use std::fmt;
-use std::fs::{self, File};
-use std::ops::Range;
-use std::path::Path as FilePath;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
-use bytes::Bytes;
-use object_store::ObjectStore;
-use object_store::path::Path;
-
-use crate::chunk::{ChunkId, StoredChunk};
-use crate::key::{SigningKey, VerifyingKey};
-use crate::manifest::{ImageName, Manifest, RootHash, SignedManifest};
-use crate::pack::{Location, PackId};
 
 mod catalog;
 mod commit;
@@ -29,15 +13,27 @@ mod medium;
 mod open;
 mod prune;
 mod put;
+mod read;
 mod stats;
-#[cfg(test)]
-mod tests;
 mod verify;
 mod writer;
 
+use std::fmt;
+use std::fs::{self, File};
+use std::path::Path as FilePath;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
 use catalog::Catalog;
 use medium::Medium;
+use object_store::ObjectStore;
+use object_store::path::Path;
 use writer::{Writer, lock};
+
+use crate::chunk::ChunkId;
+use crate::key::{SigningKey, VerifyingKey};
+use crate::manifest::{ImageName, Manifest, RootHash, SignedManifest};
+use crate::pack::Location;
 
 pub use commit::{Committed, DeletePlan};
 pub use error::StoreError;
@@ -215,70 +211,6 @@ impl Store {
         self.catalog().unreadable.clone()
     }
 
-    pub async fn manifest(
-        &self,
-        image: &ImageName,
-        which: Which,
-    ) -> Result<OpenedManifest, StoreError> {
-        let version = self.version(image, which)?.version;
-        self.read_manifest(&manifest_path(image, version)).await
-    }
-
-    /// Bytes of a pack as they are kept: frames at their locations and what lies between. Nothing is
-    /// verified; the reader does that by [`StoredChunk::open`].
-    pub async fn read_pack_range(
-        &self,
-        pack: PackId,
-        range: Range<u64>,
-    ) -> Result<Bytes, StoreError> {
-        let sealed = self.catalog().pack(pack).map(|p| p.sealed);
-        match sealed {
-            None => Err(StoreError::NoObject {
-                object: pack.to_string(),
-            }),
-            Some(true) => {
-                self.inner
-                    .medium
-                    .get_range(&medium::pack_path(pack), range)
-                    .await
-            }
-            Some(false) => match self.read_spool(pack, range.clone()).await {
-                // It was sealed just now.
-                Err(StoreError::NoObject { .. }) => {
-                    self.inner
-                        .medium
-                        .get_range(&medium::pack_path(pack), range)
-                        .await
-                }
-                other => other,
-            },
-        }
-    }
-
-    /// One chunk, proven to be what its name says. A damaged one is never returned: the error names the
-    /// images that need it, and the next capture that has it may send it again.
-    pub async fn chunk(&self, id: ChunkId) -> Result<StoredChunk, StoreError> {
-        let chunk = match self.read_chunk(id).await {
-            // Prune moved it between the look-up and the read.
-            Err(StoreError::NoObject { .. }) => self.read_chunk(id).await?,
-            other => other?,
-        };
-        let proven = chunk.clone();
-        let checked = blocking(move || Ok(proven.open(&mut Vec::new()).is_ok())).await?;
-        self.catalog().set_damaged(&id, !checked);
-        if checked {
-            return Ok(chunk);
-        }
-        Err(StoreError::Corrupt {
-            chunk: id,
-            images: self
-                .images_with(&[id])
-                .await
-                .remove(&id)
-                .unwrap_or_default(),
-        })
-    }
-
     /// Says that a capture runs, until the guard is dropped.
     #[must_use]
     pub fn register_writer(&self) -> WriterGuard {
@@ -299,62 +231,6 @@ impl Store {
             .iter()
             .map(SigningKey::verifying_key);
         own.chain(self.inner.keys.trusted.iter().copied()).collect()
-    }
-
-    /// A manifest by the name of its object, as [`Store::unreadable`] lists them.
-    pub async fn open_object(&self, object: &str) -> Result<OpenedManifest, StoreError> {
-        self.read_manifest(&Path::from(object)).await
-    }
-
-    async fn read_chunk(&self, id: ChunkId) -> Result<StoredChunk, StoreError> {
-        let place = self.catalog().locate(&id).ok_or(StoreError::NoChunk(id))?;
-        let range = place.offset..place.offset + u64::from(place.len);
-        Ok(StoredChunk {
-            id,
-            frame: self.read_pack_range(place.pack, range).await?,
-        })
-    }
-
-    async fn read_spool(&self, pack: PackId, range: Range<u64>) -> Result<Bytes, StoreError> {
-        let path = self.inner.medium.spool_path(pack);
-        blocking(move || {
-            use std::os::unix::fs::FileExt;
-            let file = match File::open(&path) {
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                    return Err(StoreError::NoObject {
-                        object: pack.to_string(),
-                    });
-                }
-                other => other.map_err(StoreError::io("reading its journal"))?,
-            };
-            let len = file
-                .metadata()
-                .map_err(StoreError::io("reading its journal"))?
-                .len();
-            let end = range.end.min(len);
-            let want = usize::try_from(end.saturating_sub(range.start)).unwrap_or(0);
-            let mut bytes = vec![0; want];
-            file.read_exact_at(&mut bytes, range.start)
-                .map_err(StoreError::io("reading its journal"))?;
-            Ok(bytes.into())
-        })
-        .await
-    }
-
-    async fn read_manifest(&self, path: &Path) -> Result<OpenedManifest, StoreError> {
-        let signed = SignedManifest {
-            bytes: self.inner.medium.get(path).await?.into(),
-        };
-        let (trusted, object) = (self.trusted(), path.to_string());
-        blocking(move || match signed.open(&trusted) {
-            Ok((manifest, root)) => Ok(OpenedManifest {
-                manifest,
-                root,
-                signed,
-            }),
-            Err(source) => Err(StoreError::Manifest { object, source }),
-        })
-        .await
     }
 
     fn catalog(&self) -> std::sync::MutexGuard<'_, Catalog> {
@@ -452,3 +328,6 @@ async fn blocking<T: Send + 'static>(
         Err(_) => Err(StoreError::Stopped),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -9,7 +10,7 @@ use object_store::memory::InMemory;
 use tempfile::TempDir;
 
 use super::*;
-use crate::chunk::CHUNK_SIZE;
+use crate::chunk::{CHUNK_SIZE, StoredChunk};
 use crate::manifest::{DiskShape, FORMAT, Run, Table, Volume, VolumeKind};
 
 mod contract;
