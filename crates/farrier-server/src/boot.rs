@@ -112,16 +112,19 @@ impl BootPort {
             return Outcome::Ignore(Reason::Malformed);
         };
         let who = self.core.recognise(&Evidence::of_facts(&facts));
-        let classes = self.core.classes.judge(&facts, who.machine.as_deref());
-        let asked = Asked {
+        let mut asked = Asked {
             port: self,
             request,
             source,
             who,
-            classes,
+            classes: Classes::default(),
             facts,
             now: now(),
         };
+        asked.classes = self
+            .core
+            .classes
+            .judge(&asked.facts, asked.who.machine.as_deref(), || asked.place());
         let own = SocketAddrV4::new(self.address, self.port);
         let packets = &self.core.packets;
         packets.keep(asked.facts.mac, asked.now, source, own, datagram);
@@ -247,7 +250,9 @@ impl Asked<'_> {
         let loads = core.sightings.recent_loads(self.facts.mac, self.now);
         let snapshot = core.snapshot.load();
         let rules = core.rules.load();
-        let judged = rules.judge(Some(&self.facts), self.who.machine.as_deref());
+        let judged = rules.judge(Some(&self.facts), self.who.machine.as_deref(), || {
+            self.place()
+        });
         let decision = decide_dhcp(
             &self.facts,
             service,

@@ -291,7 +291,9 @@ impl<'a> Asked<'a> {
         let loads = core.sightings.recent_loads(facts.mac, now);
         let snapshot = core.snapshot.load();
         let rules = core.rules.load();
-        let judged = rules.judge(Some(facts), self.who.machine.as_deref());
+        let judged = rules.judge(Some(facts), self.who.machine.as_deref(), || {
+            core.place_on6(self.subnet.network)
+        });
         let known = Known {
             rules: &judged,
             boot_began: core.sightings.began(facts.mac),

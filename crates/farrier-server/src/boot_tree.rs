@@ -372,7 +372,7 @@ impl BootTree {
             .mac_of(ip)
             .map_or_else(Vec::new, |mac| core.fleet.candidates(&[mac], None));
         match machines.as_slice() {
-            [machine] => core.policy_of(machine),
+            [machine] => core.policy_at(machine, ip),
             _ => resolve(&core.snapshot.load(), None, &[]).policy,
         }
     }

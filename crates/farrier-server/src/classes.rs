@@ -8,6 +8,7 @@ use farrier_engine::policy::Verdict;
 
 use crate::config::ClassConfig;
 use crate::rules::Rules;
+use crate::whereabouts::Place;
 
 /// The classes of the configuration, ready to be judged.
 #[derive(Debug, Default)]
@@ -28,8 +29,13 @@ impl ClassBook {
 
     /// The classes of who sent a request. Costs nothing where there are none.
     #[must_use]
-    pub fn judge(&self, facts: &BootFacts, machine: Option<&Machine>) -> Classes {
-        let judged = self.rules.judge(Some(facts), machine);
+    pub fn judge(
+        &self,
+        facts: &BootFacts,
+        machine: Option<&Machine>,
+        place: impl FnOnce() -> Place,
+    ) -> Classes {
+        let judged = self.rules.judge(Some(facts), machine, place);
         let holds = judged.iter().enumerate().filter(|(_, judged)| {
             if let Verdict::Failed(why) = &judged.verdict {
                 tracing::debug!(class = %judged.rule.name, why, "a class could not be judged");

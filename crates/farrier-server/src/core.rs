@@ -1,7 +1,7 @@
 //! What every part of the server shares.
 
 use std::borrow::Cow;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -39,6 +39,7 @@ use crate::silences::Silences;
 use crate::strategies::Strategies;
 use crate::timeline::Recorder;
 use crate::transfer::MtftpGroups;
+use crate::whereabouts::Whereabouts;
 
 /// The running server, without its listeners.
 #[derive(Debug)]
@@ -65,6 +66,7 @@ pub struct Core {
     /// What decisions rest on: the site's settings, the catalogue, whether there is an agent.
     pub snapshot: ArcSwap<Snapshot>,
     pub sightings: Sightings,
+    pub whereabouts: Whereabouts,
     pub exchanges: Exchanges,
     /// Places for answers that wait because of a device's habits.
     pub late_answers: Semaphore,
@@ -118,11 +120,11 @@ impl Core {
         self.tell(Change::Site);
     }
 
-    /// Every value of a machine's policy.
+    /// Every value of the policy of a machine that speaks from `address`.
     #[must_use]
-    pub fn policy_of(&self, machine: &Machine) -> Policy {
+    pub fn policy_at(&self, machine: &Machine, address: IpAddr) -> Policy {
         let rules = self.rules.load();
-        let judged = rules.judge(None, Some(machine));
+        let judged = rules.judge(None, Some(machine), || self.place_at(address));
         resolve(&self.snapshot.load(), Some(machine), &judged).policy
     }
 

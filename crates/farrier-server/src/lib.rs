@@ -55,6 +55,7 @@ pub mod tasks;
 pub mod timeline;
 pub mod transfer;
 pub mod vacancy;
+pub mod whereabouts;
 
 pub use run::run;
 pub mod ui;

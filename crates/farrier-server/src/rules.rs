@@ -3,6 +3,8 @@
 //! CEL has no endless loops, but loops in loops over what a machine tells take as long as one likes to wait. So
 //! each pass of a loop costs fuel, and a rule that runs out of it has failed.
 
+mod range;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,6 +16,8 @@ use farrier_engine::facts::{BootFacts, Protocol, Stage};
 use farrier_engine::model::Machine;
 use farrier_engine::policy::{Judged, Rule, ShortName, Verdict};
 use serde_json::json;
+
+use crate::whereabouts::Place;
 
 /// Rules that can be judged.
 #[derive(Debug, Default)]
@@ -54,13 +58,19 @@ impl Rules {
             .filter_map(|compiled| compiled.condition.as_ref().err())
     }
 
-    /// What comes of each rule. `facts` are those of the request, if there is one.
+    /// What comes of each rule. `facts` are those of the request, if there is one. `place` is asked only where there
+    /// are rules.
     #[must_use]
-    pub fn judge(&self, facts: Option<&BootFacts>, machine: Option<&Machine>) -> Vec<Judged<'_>> {
+    pub fn judge(
+        &self,
+        facts: Option<&BootFacts>,
+        machine: Option<&Machine>,
+        place: impl FnOnce() -> Place,
+    ) -> Vec<Judged<'_>> {
         if self.0.is_empty() {
             return Vec::new();
         }
-        let known = Variables::of(facts, machine);
+        let known = Variables::of(facts, machine, place());
         let judged = self.0.iter().map(|compiled| Judged {
             rule: &compiled.rule,
             verdict: match &compiled.condition {
@@ -73,22 +83,28 @@ impl Rules {
 }
 
 /// What a rule can ask for, and how many steps it may still take.
-struct Variables(HashMap<&'static str, Value>);
+struct Variables {
+    values: HashMap<&'static str, Value>,
+    place: Arc<Place>,
+}
 
 impl Variables {
-    fn of(facts: Option<&BootFacts>, machine: Option<&Machine>) -> Self {
+    fn of(facts: Option<&BootFacts>, machine: Option<&Machine>, place: Place) -> Self {
         let values = [
             ("facts", facts_document(facts, machine)),
-            ("machine", machine_document(machine)),
+            ("machine", machine_document(machine, &place)),
             ("inventory", inventory_document(machine)),
         ];
-        Self(values.map(|(name, json)| (name, value(&json))).into())
+        Self {
+            values: values.map(|(name, json)| (name, value(&json))).into(),
+            place: Arc::new(place),
+        }
     }
 
     fn judge(&self, condition: &IdedExpr) -> Verdict {
         let fuel = Arc::new(AtomicU32::new(MAX_STEPS));
         let mut context = Context::default();
-        for (name, value) in &self.0 {
+        for (name, value) in &self.values {
             context.add_variable_from_value(*name, value.clone());
         }
         let burnt = Arc::clone(&fuel);
@@ -99,7 +115,10 @@ impl Variables {
                 Err(_) => Err(ExecutionError::function_error(BURN, TOO_MUCH)),
             }
         };
-        if let Err(error) = context.add_function(BURN, burn) {
+        let place = Arc::clone(&self.place);
+        let in_subnet = move |network: Arc<String>| range::holds(&network, &place);
+        let added = context.add_function(BURN, burn);
+        if let Err(error) = added.and_then(|()| context.add_function(range::NAME, in_subnet)) {
             return Verdict::Failed(error.to_string());
         }
         match Value::resolve(condition, &context) {
@@ -137,8 +156,12 @@ fn compile(rule: &Rule) -> Result<IdedExpr, RuleError> {
         let place = |at: isize| usize::try_from(at).unwrap_or(1).max(1);
         at((place(first.pos.0), place(first.pos.1)), short(&first.msg))
     })?;
-    let mut bound = HashSet::new();
-    meter(&mut condition, &mut bound);
+    let mut seen = Seen::default();
+    meter(&mut condition, &mut seen);
+    if let Some((message, about)) = seen.fault {
+        return Err(at(position(&rule.when, &about), short(&message)));
+    }
+    let bound = seen.bound;
     let used = condition.references();
     let place = |name: &str| position(&rule.when, name);
     for name in sorted(used.variables()) {
@@ -160,18 +183,29 @@ fn compile(rule: &Rule) -> Result<IdedExpr, RuleError> {
     Ok(condition)
 }
 
-/// Makes every pass of every loop pay, and notes what the loops call their items.
-fn meter(node: &mut IdedExpr, bound: &mut HashSet<String>) {
+/// What is noted on the way through an expression.
+#[derive(Default)]
+struct Seen {
+    /// What loops call their items.
+    bound: HashSet<String>,
+    /// The first call that cannot be meant so, and the text that it is about.
+    fault: Option<(String, String)>,
+}
+
+/// Makes every pass of every loop pay, and notes what has to be known besides.
+fn meter(node: &mut IdedExpr, seen: &mut Seen) {
     match &mut node.expr {
         Expr::Call(call) => {
+            seen.fault = seen.fault.take().or_else(|| range::fault(call));
             for inner in call.target.iter_mut().map(AsMut::as_mut) {
-                meter(inner, bound);
+                meter(inner, seen);
             }
-            call.args.iter_mut().for_each(|inner| meter(inner, bound));
+            call.args.iter_mut().for_each(|inner| meter(inner, seen));
         }
         Expr::Comprehension(part) => {
-            bound.extend([part.iter_var.clone(), part.accu_var.clone()]);
-            bound.extend(part.iter_var2.clone());
+            seen.bound
+                .extend([part.iter_var.clone(), part.accu_var.clone()]);
+            seen.bound.extend(part.iter_var2.clone());
             for inner in [
                 &mut part.iter_range,
                 &mut part.accu_init,
@@ -179,7 +213,7 @@ fn meter(node: &mut IdedExpr, bound: &mut HashSet<String>) {
                 &mut part.loop_step,
                 &mut part.result,
             ] {
-                meter(inner, bound);
+                meter(inner, seen);
             }
             let condition = std::mem::take(&mut part.loop_cond);
             part.loop_cond = IdedExpr {
@@ -194,21 +228,21 @@ fn meter(node: &mut IdedExpr, bound: &mut HashSet<String>) {
         Expr::List(list) => list
             .elements
             .iter_mut()
-            .for_each(|inner| meter(inner, bound)),
-        Expr::Map(map) => meter_entries(&mut map.entries, bound),
-        Expr::Select(select) => meter(&mut select.operand, bound),
-        Expr::Struct(record) => meter_entries(&mut record.entries, bound),
+            .for_each(|inner| meter(inner, seen)),
+        Expr::Map(map) => meter_entries(&mut map.entries, seen),
+        Expr::Select(select) => meter(&mut select.operand, seen),
+        Expr::Struct(record) => meter_entries(&mut record.entries, seen),
         Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => {}
     }
 }
 
-fn meter_entries(entries: &mut [IdedEntryExpr], bound: &mut HashSet<String>) {
+fn meter_entries(entries: &mut [IdedEntryExpr], seen: &mut Seen) {
     for entry in entries {
         match &mut entry.expr {
-            EntryExpr::StructField(field) => meter(&mut field.value, bound),
+            EntryExpr::StructField(field) => meter(&mut field.value, seen),
             EntryExpr::MapEntry(entry) => {
-                meter(&mut entry.key, bound);
-                meter(&mut entry.value, bound);
+                meter(&mut entry.key, seen);
+                meter(&mut entry.value, seen);
             }
         }
     }
@@ -248,7 +282,19 @@ fn facts_document(facts: Option<&BootFacts>, machine: Option<&Machine>) -> serde
     })
 }
 
-fn machine_document(machine: Option<&Machine>) -> serde_json::Value {
+/// Where it is not known where the machine is, there is no `subnet`, and no `address` before it has one.
+fn machine_document(machine: Option<&Machine>, place: &Place) -> serde_json::Value {
+    let mut document = identity_document(machine);
+    if place.link.is_some() {
+        document["subnet"] = json!(place.subnet);
+    }
+    if let Some(address) = place.address {
+        document["address"] = json!(address.to_string());
+    }
+    document
+}
+
+fn identity_document(machine: Option<&Machine>) -> serde_json::Value {
     let Some(machine) = machine else {
         return json!({ "known": false, "name": "", "group": "", "registration": "", "macs": [] });
     };
@@ -367,10 +413,11 @@ fn short(text: &str) -> String {
 }
 
 const VARIABLES: [&str; 3] = ["facts", "machine", "inventory"];
-const FUNCTIONS: [&str; 9] = [
+const FUNCTIONS: [&str; 10] = [
     "contains",
     "double",
     "endsWith",
+    range::NAME,
     "int",
     "max",
     "min",

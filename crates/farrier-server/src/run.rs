@@ -48,6 +48,7 @@ use crate::tasks;
 use crate::timeline::Recorder;
 use crate::transfer::{MtftpGroups, MtftpServer, StreamGroups, Streams, TftpServer, Transfers};
 use crate::vacancy::Vacancy;
+use crate::whereabouts::Whereabouts;
 
 /// Runs the server until it is told to stop (SIGINT or SIGTERM).
 pub async fn run(config: Config) -> anyhow::Result<()> {
@@ -131,6 +132,7 @@ pub async fn open(config: Config) -> anyhow::Result<(Arc<Core>, tokio::task::Joi
         menu_codes: MenuCodes::default(),
         site: ArcSwap::from_pointee(site),
         sightings: Sightings::default(),
+        whereabouts: Whereabouts::default(),
         exchanges: Exchanges::default(),
         late_answers: Semaphore::new(LATE_ANSWERS),
         admission: Admission::default(),

@@ -90,8 +90,9 @@ pub async fn render_for(
     };
     let now = now();
     let choice = choice.or_else(|| core.choices.take(facts.mac, now).map(Choice::of));
-    let decision = decided(core, &who, facts, choice, now).await;
+    let decision = decided(core, asker, &who, facts, choice, now).await;
     if let Some(machine) = &who.machine {
+        core.whereabouts.heard(machine.id, asker.ip);
         core.sightings.went_on(facts.mac);
         match decision.action {
             ScriptAction::Agent(_) => core.silences.expect(facts.mac, Awaited::Agent, now),
@@ -135,13 +136,16 @@ pub async fn render_for(
 /// Gathers what the decision rests on, decides, and notes what must not be granted twice.
 async fn decided(
     core: &Core,
+    asker: Asker,
     who: &Recognised,
     facts: &BootFacts,
     choice: Option<Choice<'_>>,
     now: WallTime,
 ) -> Decision<ScriptAction> {
     let rules = core.rules.load_full();
-    let judged = rules.judge(Some(facts), who.machine.as_deref());
+    let judged = rules.judge(Some(facts), who.machine.as_deref(), || {
+        core.place_at(asker.ip)
+    });
     let due = who.due.as_deref();
     let starts = due.map(|task| core.rounds.of(task.id)).unwrap_or_default();
     let deployments = match due.filter(|task| matches!(task.work, Work::Deploy { .. })) {

@@ -2,11 +2,15 @@
 
 mod site;
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use farrier_api::agent::{Disk, Inventory, Order};
-use farrier_engine::model::MachineId;
-use farrier_engine::policy::{BootIntent, MenuEntry, MenuMode, PolicyBook, Rule, Settings, Until};
+use farrier_engine::lease::{Lease, LeaseState};
+use farrier_engine::model::{MachineId, Registration};
+use farrier_engine::policy::{
+    BootIntent, Enrolment, MenuEntry, MenuMode, PolicyBook, Rule, Settings, UnknownMachine, Until,
+};
 use farrier_engine::task::{DiskSelector, State, Work};
 use farrier_engine::timeline::Kind;
 use farrier_server::core::now;
@@ -158,6 +162,85 @@ async fn rules_on_boot_facts_set_the_menu_and_refuse_the_boot() {
     assert!(!script.contains("choose"), "{script}");
     assert!(script.contains("rule of the site refuses"), "{script}");
     site.told(machine, Kind::Refused, "rule of the site").await;
+}
+
+/// By where its packet came from, by where its loader and its agent speak from, and in the dry run.
+#[tokio::test]
+async fn z25_rules_on_subnets_set_what_a_machine_gets() {
+    let data = tempfile::tempdir().unwrap();
+    let networks = "[[subnet]]\nnetwork = \"127.0.0.0/8\"\nname = \"office\"\n\
+                    [[subnet6]]\nnetwork = \"fd00:1:2:3::/64\"\nname = \"office\"\n";
+    let site = Site::configured(data.path(), networks).await;
+    let mut menu = rule("office-menu", "machine.subnet == 'office'");
+    menu.settings.menu = Some(MenuMode::Always);
+    menu.settings.menu_timeout_s = Some(55);
+    let mut elsewhere = rule("elsewhere", "!in_subnet('127.0.0.0/8')");
+    elsewhere.refuse_boot = true;
+    let mut enrolment = rule("let-in", "in_subnet('127.0.0.0/16')");
+    enrolment.settings.enrolment = Some(Enrolment::Automatic);
+    enrolment.settings.unknown_machine = Some(UnknownMachine::Menu);
+    set_rules(&site, vec![menu, elsewhere, enrolment]).await;
+
+    let script = site.script(MAC).await;
+    assert!(script.contains("--timeout 55000"), "{script}");
+    // Its agent is let in by where it speaks from.
+    let agent = site.agent(MAC).await;
+    let machine = site.core.fleet.machine(agent.machine).unwrap();
+    assert_eq!(machine.registration, Registration::Approved);
+    let place = site.core.place_of(&machine);
+    assert_eq!(place.subnet, "office");
+    assert_eq!(place.address, Some([127, 0, 0, 1].into()));
+
+    let at = |ip: &str| site.core.place_at(ip.parse().unwrap()).subnet;
+    assert_eq!(at("fd00:1:2:3::7"), "office");
+    assert_eq!(at("10.0.0.1"), "", "outside of all");
+    let away = site.core.policy_at(&machine, [10, 0, 0, 1].into());
+    assert_eq!(away.menu, MenuMode::OnKey);
+    assert_eq!(away.enrolment, Enrolment::Approve);
+}
+
+/// A DHCP client is on the wire that its packet came from. A lease that it had elsewhere says nothing.
+#[tokio::test]
+async fn z25_a_dhcp_client_is_where_it_asks_from() {
+    let data = tempfile::tempdir().unwrap();
+    let networks = "[[shared_network]]\nname = \"hall\"\n\
+        [[subnet]]\nnetwork = \"10.1.0.0/24\"\nname = \"east\"\npools = [\"10.1.0.10-10.1.0.20\"]\nshared_network = \"hall\"\n\
+        [[subnet]]\nnetwork = \"10.2.0.0/24\"\nname = \"west\"\nshared_network = \"hall\"\n\
+        [[subnet]]\nnetwork = \"10.3.0.0/24\"\n";
+    let site = Site::configured(data.path(), networks).await;
+    let (mac, none) = (MAC.parse().unwrap(), Ipv4Addr::UNSPECIFIED);
+    let on = |link: [u8; 4]| site.core.place_on(link.into(), none, mac);
+    assert_eq!(
+        (on([10, 1, 0, 1]).subnet, on([10, 1, 0, 1]).address),
+        ("east".to_owned(), None)
+    );
+    let lease = Lease {
+        ip: [10, 1, 0, 12].into(),
+        mac,
+        client_id: None,
+        hostname: None,
+        state: LeaseState::Active,
+        starts: now(),
+        ends: now() + Duration::from_secs(600),
+    };
+    site.core.leases.grant(lease, now()).await.unwrap();
+    let held = Some([10, 1, 0, 12].into());
+    assert_eq!(on([10, 1, 0, 1]).address, held);
+    let hall = on([10, 2, 0, 1]);
+    assert_eq!(
+        (hall.subnet.as_str(), hall.address),
+        ("east", held),
+        "one wire"
+    );
+    let moved = on([10, 3, 0, 1]);
+    assert_eq!(
+        (moved.subnet.as_str(), moved.address),
+        ("10.3.0.0/24", None)
+    );
+    let renewing = site
+        .core
+        .place_on([10, 1, 0, 1].into(), [10, 3, 0, 9].into(), mac);
+    assert_eq!(renewing.address, Some([10, 3, 0, 9].into()));
 }
 
 #[tokio::test]

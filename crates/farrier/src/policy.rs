@@ -41,6 +41,9 @@ pub(crate) enum Verb {
         /// Default: what the machine last told, or uefi.
         #[arg(long)]
         firmware: Option<Firmware>,
+        /// As if it spoke from there. Default: where it was last heard, or holds a lease.
+        #[arg(long)]
+        address: Option<String>,
     },
 }
 
@@ -75,6 +78,7 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> anyhow::Result<()> {
             mac,
             machine,
             firmware,
+            address,
         } => {
             let mac = match (mac, machine) {
                 (Some(mac), _) => mac,
@@ -84,9 +88,12 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> anyhow::Result<()> {
                 Firmware::Bios => "bios".to_owned(),
                 Firmware::Uefi => "uefi".to_owned(),
             });
-            let answer = client
-                .ask(&["policy", "explain"], &ExplainQuery { mac, firmware })
-                .await?;
+            let query = ExplainQuery {
+                mac,
+                firmware,
+                address,
+            };
+            let answer = client.ask(&["policy", "explain"], &query).await?;
             session.show(&answer, explained)
         }
     }
@@ -165,6 +172,18 @@ fn steps(found: &[ExplainedRule]) -> String {
     table.to_string()
 }
 
+/// Where it is taken to be: rules may ask for that.
+fn place(explained: &Explained) -> String {
+    let subnet = match explained.subnet.as_str() {
+        "" => "in no configured subnet".to_owned(),
+        name => format!("in the subnet {}", shown(name)),
+    };
+    match &explained.address {
+        Some(address) => format!("It is at {}, {subnet}.\n", shown(address)),
+        None => String::new(),
+    }
+}
+
 fn explained(explained: &Explained) -> String {
     let before = match explained.firmware.as_slice() {
         [] => String::new(),
@@ -172,8 +191,9 @@ fn explained(explained: &Explained) -> String {
     };
     let decision = shown(&explained.decision);
     let rules = steps(&explained.rules);
+    let at = place(explained);
     format!(
-        "{before}{decision}\n\n{rules}\n{}",
+        "{before}{decision}\n{at}\n{rules}\n{}",
         effective(&explained.effective)
     )
 }
@@ -206,6 +226,8 @@ mod tests {
                 options: vec!["routers (3) = 10.0.0.1, from subnet".to_owned()],
                 rules: Vec::new(),
             }],
+            address: Some("10.1.0.7".to_owned()),
+            subnet: "office".to_owned(),
             effective: vec![EffectiveSetting {
                 name: "menu".to_owned(),
                 value: "never".to_owned(),
@@ -219,7 +241,8 @@ mod tests {
              option routers (3) = 10.0.0.1, from subnet\n\
              \nRULE    WHY\n\
              \nThen, when its loader asks:\n\
-             Start from the local disk.\n\n\
+             Start from the local disk.\n\
+             It is at 10.1.0.7, in the subnet office.\n\n\
              RULE                 WHY\n\
              task        no       no task is due\n\
              local disk  applies  name ⟨U+001B⟩[1m\n\

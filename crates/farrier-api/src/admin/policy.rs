@@ -160,6 +160,9 @@ pub struct ExplainQuery {
     /// `bios` or `uefi`; what the machine last told, or `uefi`, when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub firmware: Option<String>,
+    /// As if it spoke from there; where it was last heard, when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
 }
 
 /// What a machine would get if it booted now, and why.
@@ -171,6 +174,12 @@ pub struct Explained {
     /// What its firmware would be answered before that, for each kind it may have.
     #[serde(default)]
     pub firmware: Vec<ExplainedFirmware>,
+    /// Where it is taken to be.
+    #[serde(default)]
+    pub address: Option<String>,
+    /// The configured network that this is in, as rules call it; empty outside of all.
+    #[serde(default)]
+    pub subnet: String,
     pub effective: Vec<EffectiveSetting>,
 }
 

@@ -55,7 +55,7 @@ impl Asked<'_> {
         let snapshot = core.snapshot.load();
         let rules = core.rules.load();
         let machine = self.who.machine.as_deref();
-        let judged = rules.judge(Some(&self.facts), machine);
+        let judged = rules.judge(Some(&self.facts), machine, || self.place());
         // The usual case, without the work of a whole decision.
         if !resolve(&snapshot, machine, &judged).policy.rom_menu {
             return None;

@@ -14,6 +14,7 @@ use farrier_proto::wire::dhcpv4::MessageType;
 use super::{Asked, Outcome};
 use crate::config::{Mode, SubnetConfig};
 use crate::vacancy::{Squatter, Way};
+use crate::whereabouts::Place;
 
 impl Asked<'_> {
     /// An address that nobody uses: one that somebody answers for is set aside, and the next one is tried.
@@ -109,6 +110,9 @@ impl Asked<'_> {
         if let Err(reason) = self.port.core.leases.grant(lease, self.now).await {
             tracing::warn!(%ip, error = %reason, "a lease could not be stored, so it is not acknowledged");
             return Outcome::Ignore(Reason::NotStored);
+        }
+        if let Some(machine) = &self.who.machine {
+            self.port.core.whereabouts.heard(machine.id, ip.into());
         }
         let lend = self.lend(subnet, ip, lease_s);
         self.reply(reply::dhcp::ack(
@@ -238,6 +242,12 @@ impl Asked<'_> {
             .link_selection
             .or(relayed)
             .unwrap_or(self.port.address)
+    }
+
+    /// Where the client is, for rules.
+    pub(super) fn place(&self) -> Place {
+        let core = &self.port.core;
+        core.place_on(self.link(), self.request.ciaddr, self.facts.mac)
     }
 }
 

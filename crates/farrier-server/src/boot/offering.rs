@@ -84,7 +84,7 @@ impl Asked<'_> {
         let core = &self.port.core;
         let machine = self.who.machine.as_deref();
         let rules = core.rules.load();
-        let judged = rules.judge(Some(&self.facts), machine);
+        let judged = rules.judge(Some(&self.facts), machine, || self.place());
         let policy = resolve(&core.snapshot.load(), machine, &judged).policy;
         Given {
             order: order(&self.facts, self.standing()),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use farrier_engine::policy::ShortName;
 use toml::Spanned;
 
 use super::{
@@ -200,6 +201,23 @@ pub(super) fn lease_seconds(
         faults.add(key, written.map(Spanned::span), "is below 60", remedy);
     }
     seconds
+}
+
+/// What rules call a network.
+pub(super) fn short_name(
+    key: &str,
+    written: Option<&Spanned<String>>,
+    faults: &mut Collector<'_>,
+) -> Option<ShortName> {
+    let written = written?;
+    match ShortName::try_from(written.get_ref().clone()) {
+        Ok(name) => Some(name),
+        Err(error) => {
+            let what = format!("is {error}");
+            faults.add(key, Some(written.span()), &what, "Give it a short name.");
+            None
+        }
+    }
 }
 
 /// Gathers faults, so that a person corrects them in one go.

@@ -14,7 +14,7 @@ use farrier_engine::policy::{Rule, Settings, ShortName};
 use farrier_proto::wire::option;
 use toml::{Spanned, Value};
 
-use super::convert::{Collector, lease_seconds};
+use super::convert::{Collector, lease_seconds, short_name};
 use super::options::{Options, Place};
 use super::{ClassConfig, SubnetConfig, convert_holder, file, options};
 use crate::rules::Rules;
@@ -219,6 +219,7 @@ fn subnet(
     let options = shorthands(i, written, own, faults).over(wider);
     Some(SubnetConfig {
         subnet,
+        name: short_name(&key("name"), written.name.as_ref(), faults),
         options,
         reserved,
         probe: written.probe.unwrap_or(true),

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use farrier_engine::address6::Prefix;
 
-use super::convert::{Collector, lease_seconds};
+use super::convert::{Collector, lease_seconds, short_name};
 use super::{Subnet6Config, file};
 
 pub(super) fn subnets(written: &[file::Subnet6], faults: &mut Collector<'_>) -> Vec<Subnet6Config> {
@@ -21,6 +21,7 @@ pub(super) fn subnets(written: &[file::Subnet6], faults: &mut Collector<'_>) -> 
             let at = Some(one.network.span());
             faults.add(&key("network"), at, "is there twice", "Keep one of them.");
         }
+        let name = short_name(&key("name"), one.name.as_ref(), faults);
         let dns = one.dns.iter().enumerate().filter_map(|(n, address)| {
             let key = format!("subnet6[{i}].dns[{n}]");
             faults.parse(&key, address, "Write an IPv6 address.")
@@ -28,6 +29,7 @@ pub(super) fn subnets(written: &[file::Subnet6], faults: &mut Collector<'_>) -> 
         subnets.push(Subnet6Config {
             prefix,
             network,
+            name,
             dns: dns.collect(),
             lease_seconds: lease_seconds(&key("lease_seconds"), one.lease_seconds.as_ref(), faults),
             router_advertisement: one.router_advertisement,

@@ -172,6 +172,8 @@ pub struct SharedNetwork {
 pub struct Subnet {
     /// `10.0.0.0/24`.
     pub network: Spanned<String>,
+    /// What rules call it: `machine.subnet == 'office'`. Networks of one name are one place. Default: the network.
+    pub name: Option<Spanned<String>>,
     /// The `[[shared_network]]` it is on, if it has its wire not for itself.
     pub shared_network: Option<Spanned<String>>,
     /// Ranges to lend from: `10.0.0.100-10.0.0.199`, or single addresses; or tables `{ range = "…", allow = […],
@@ -202,6 +204,8 @@ pub struct Subnet {
 pub struct Subnet6 {
     /// `fd00:1:2:3::/64`; the prefix length is always 64.
     pub network: Spanned<String>,
+    /// What rules call it; it may be the name of a `[[subnet]]`, too. Default: the network.
+    pub name: Option<Spanned<String>>,
     #[serde(default)]
     pub dns: Vec<Spanned<String>>,
     /// How long an address is lent, in seconds. Default 12 hours.

@@ -19,7 +19,7 @@ use std::time::Duration;
 use farrier_engine::address6::Prefix;
 use farrier_engine::lease::{AddressRange, Subnet};
 use farrier_engine::parameter::OptionSet;
-use farrier_engine::policy::Rule;
+use farrier_engine::policy::{Rule, ShortName};
 use farrier_engine::tls::KeyKind;
 use farrier_proto::wire::option;
 
@@ -120,6 +120,8 @@ pub enum Mode {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubnetConfig {
     pub subnet: Subnet,
+    /// What rules call it.
+    pub name: Option<ShortName>,
     /// What holds for every client in it, that of wider layers included.
     pub options: OptionSet,
     /// What holds for the holder of a reserved address besides.
@@ -160,6 +162,8 @@ impl SubnetConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subnet6Config {
     pub prefix: Prefix,
+    /// What rules call it.
+    pub name: Option<ShortName>,
     pub network: Ipv6Addr,
     pub dns: Vec<Ipv6Addr>,
     pub lease_seconds: u32,

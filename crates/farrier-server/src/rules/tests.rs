@@ -9,6 +9,7 @@ use farrier_engine::policy::{Rule, Settings, Verdict};
 use uuid::Uuid;
 
 use super::Rules;
+use crate::whereabouts::Place;
 
 fn rule(when: &str) -> Rule {
     Rule {
@@ -72,9 +73,71 @@ fn machine(disks: usize) -> Machine {
 }
 
 fn judged(when: &str, machine: Option<&Machine>) -> Verdict {
+    judged_at(when, machine, Place::default())
+}
+
+fn judged_at(when: &str, machine: Option<&Machine>, place: Place) -> Verdict {
     let rules = Rules::of(&[rule(when)]);
-    let mut judged = rules.judge(Some(&facts()), machine);
+    let mut judged = rules.judge(Some(&facts()), machine, || place);
     judged.remove(0).verdict
+}
+
+fn office(address: Option<&str>) -> Place {
+    let parsed = address.map(|address| address.parse().unwrap());
+    Place {
+        address: parsed,
+        link: parsed.or_else(|| Some([10, 1, 0, 1].into())),
+        subnet: "office".to_owned(),
+    }
+}
+
+#[test]
+fn z25_rules_see_where_a_machine_is() {
+    let known = machine(0);
+    for (when, address, expected) in [
+        ("machine.subnet == 'office'", Some("10.1.0.7"), true),
+        ("machine.subnet in ['lab', 'hall']", Some("10.1.0.7"), false),
+        ("machine.address == '10.1.0.7'", Some("10.1.0.7"), true),
+        ("in_subnet('10.1.0.0/16')", Some("10.1.0.7"), true),
+        ("in_subnet('10.2.0.0/16')", Some("10.1.0.7"), false),
+        ("in_subnet('10.1.0.0/' + '16')", Some("10.1.0.7"), true),
+        (
+            "['10.2.0.0/16', '10.1.0.0/24'].exists(n, in_subnet(n))",
+            Some("10.1.0.7"),
+            true,
+        ),
+        ("in_subnet('fd00:1::/32')", Some("fd00:1::7"), true),
+        ("in_subnet('10.0.0.0/8')", Some("fd00:1::7"), false),
+        // A DHCPDISCOVER: the wire is known, the address is not.
+        ("in_subnet('10.1.0.0/16')", None, true),
+        ("machine.subnet == 'office'", None, true),
+        ("has(machine.address)", None, false),
+    ] {
+        let expected = if expected {
+            Verdict::Holds
+        } else {
+            Verdict::DoesNot
+        };
+        for machine in [Some(&known), None] {
+            let found = judged_at(when, machine, office(address));
+            assert_eq!(found, expected, "{when} at {address:?}");
+        }
+    }
+    for (when, place, words) in [
+        (
+            "in_subnet('10.1.0.0/16')",
+            Place::default(),
+            "not known where",
+        ),
+        ("machine.subnet == 'office'", Place::default(), "subnet"),
+        ("machine.address == '10.1.0.7'", office(None), "address"),
+        ("in_subnet(machine.name)", office(None), "not a network"),
+    ] {
+        let Verdict::Failed(why) = judged_at(when, Some(&known), place) else {
+            panic!("{when}")
+        };
+        assert!(why.contains(words), "{when}: {why}");
+    }
 }
 
 #[test]
@@ -149,6 +212,22 @@ fn a_rule_that_does_not_compile_is_refused_with_its_place() {
         ("machine.known && open('x')", 1, 18, "no function open"),
         ("farrier_burn(true)", 1, 1, "no function farrier_burn"),
         ("", 1, 1, ""),
+        (
+            "machine.known &&\n in_subnet('10.1.0.1/16')",
+            2,
+            13,
+            "bits set behind",
+        ),
+        ("in_subnet('office')", 1, 12, "is not a network such as"),
+        ("!in_subnet(\"10.1.0.0/40\")", 1, 13, "at most 32 bits"),
+        ("true || in_subnet(10)", 1, 9, "takes a text"),
+        ("in_subnet()", 1, 1, "takes a network"),
+        (
+            "machine.address.in_subnet('10.1.0.0/16')",
+            1,
+            17,
+            "takes a network",
+        ),
     ] {
         let rules = Rules::of(&[rule("true"), rule(when)]);
         let faults: Vec<_> = rules.faults().collect();
@@ -160,7 +239,7 @@ fn a_rule_that_does_not_compile_is_refused_with_its_place() {
             faults[0]
         );
         assert!(faults[0].message.contains(words), "{when}: {}", faults[0]);
-        let verdicts = rules.judge(None, None);
+        let verdicts = rules.judge(None, None, Place::default);
         assert_eq!(verdicts[0].verdict, Verdict::Holds);
         assert!(matches!(verdicts[1].verdict, Verdict::Failed(_)), "{when}");
     }

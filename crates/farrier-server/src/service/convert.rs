@@ -224,7 +224,7 @@ pub(crate) fn machine_summary(core: &Core, machine: &Machine) -> api::MachineSum
 
 pub(crate) fn machine_detail(core: &Core, machine: &Machine) -> api::MachineDetail {
     let rules = core.rules.load();
-    let judged = rules.judge(None, Some(machine));
+    let judged = rules.judge(None, Some(machine), || core.place_of(machine));
     api::MachineDetail {
         summary: machine_summary(core, machine),
         group: machine.group.as_ref().map(ToString::to_string),

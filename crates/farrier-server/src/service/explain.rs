@@ -1,5 +1,7 @@
 //! The dry run: what a machine would get if it booted now, stage by stage, by the functions that decide in earnest.
 
+use std::net::IpAddr;
+
 use farrier_api::admin::{
     EffectiveSetting, ExplainQuery, Explained, ExplainedFirmware, ExplainedRule,
 };
@@ -25,6 +27,7 @@ use crate::auth::Action;
 use crate::config::Mode;
 use crate::core::now;
 use crate::sightings::SMALL_BLOCK;
+use crate::whereabouts::Place;
 
 impl Desk {
     /// What a client with this address would get if it were switched on now.
@@ -45,6 +48,7 @@ impl Desk {
             Some(machine) => self.core.deployments(machine.id).await?,
             None => Vec::new(),
         };
+        let place = self.place(query.address.as_deref(), mac, machine)?;
         let asked = Asked {
             desk: self,
             mac,
@@ -52,6 +56,7 @@ impl Desk {
             due: due.as_deref(),
             deployments: &deployments,
             conflict,
+            place,
         };
         let kinds = asked.kinds(wanted);
         let script = asked.script(kinds.first())?;
@@ -60,6 +65,27 @@ impl Desk {
             firmware: firmware?,
             ..script
         })
+    }
+
+    /// Where it is to be taken to be, else where it was last heard or holds a lease.
+    fn place(
+        &self,
+        wanted: Option<&str>,
+        mac: MacAddr,
+        machine: Option<&Machine>,
+    ) -> Result<Place, Refusal> {
+        let core = &self.core;
+        if let Some(text) = wanted {
+            let address: IpAddr = text
+                .parse()
+                .map_err(|_| Refusal::bad("`address` is not an IP address"))?;
+            return Ok(core.place_at(address));
+        }
+        if let Some(machine) = machine {
+            return Ok(core.place_of(machine));
+        }
+        let held = core.leases.with_book(|book| book.address_of(now(), mac));
+        Ok(held.map_or_else(Place::default, |held| core.place_at(held.into())))
     }
 }
 
@@ -71,6 +97,7 @@ struct Asked<'a> {
     due: Option<&'a Task>,
     deployments: &'a [farrier_engine::WallTime],
     conflict: bool,
+    place: Place,
 }
 
 /// How firmware may ask.
@@ -119,7 +146,7 @@ impl Asked<'_> {
         let lends = core.config.interfaces.iter().any(|i| i.mode == Mode::Dhcp);
         let service = if lends { Service::Dhcp } else { Service::Proxy };
         let rules = core.rules.load();
-        let judged = rules.judge(Some(&facts), self.machine);
+        let judged = rules.judge(Some(&facts), self.machine, || self.place.clone());
         let loads = core.sightings.recent_loads(self.mac, now());
         let known = Known {
             rules: &judged,
@@ -163,7 +190,9 @@ impl Asked<'_> {
         let Some(ip) = core.leases.with_book(held) else {
             return Vec::new();
         };
-        let classes = core.classes.judge(facts, self.machine);
+        let classes = core
+            .classes
+            .judge(facts, self.machine, || self.place.clone());
         let Some(subnet) = core.leases.subnet_of(ip) else {
             return Vec::new();
         };
@@ -199,7 +228,7 @@ impl Asked<'_> {
         ];
         let facts = BootFacts::from_http(said).map_err(|e| Refusal::bad(e.to_string()))?;
         let rules = core.rules.load();
-        let judged = rules.judge(Some(&facts), self.machine);
+        let judged = rules.judge(Some(&facts), self.machine, || self.place.clone());
         let starts = self.due.map(|task| core.rounds.of(task.id));
         let starts = starts.unwrap_or_default();
         let known = Known {
@@ -224,6 +253,8 @@ impl Asked<'_> {
             decision: action_words(&decision.action),
             rules: steps(decision.explanation),
             firmware: Vec::new(),
+            address: self.place.address.map(|address| address.to_string()),
+            subnet: self.place.subnet.clone(),
             effective,
         })
     }

@@ -290,7 +290,7 @@ impl Desk {
         let name = convert::machine_name(machine);
         let core = &self.core;
         let rules = core.rules.load();
-        let judged = rules.judge(None, Some(machine));
+        let judged = rules.judge(None, Some(machine), || core.place_of(machine));
         let resolved = resolve(&core.snapshot.load(), Some(machine), &judged);
         let origin = resolved.origins.image;
         let decided = |judged: &&Judged<'_>| Origin::Rule(judged.rule.name.clone()) == origin;

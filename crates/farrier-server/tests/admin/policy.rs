@@ -134,6 +134,49 @@ async fn the_dry_run_shows_each_kind_of_firmware_until_one_is_known() {
     assert!(kinds[0]["rules"].as_array().unwrap().len() > 3);
 }
 
+/// Nobody need carry the machine into the office to see what it would get there.
+#[tokio::test]
+async fn z25_the_dry_run_takes_a_machine_to_be_where_it_is_told() {
+    let world = world().await;
+    let by = By::Bearer(bearer(Role::Admin));
+    let rules = r#"{"rules":[{"name":"office","when":"in_subnet('10.1.0.0/16')","settings":{"menu":"never"}}]}"#;
+    let (status, said) = world.json("PUT", "/api/v1/policy/rules", &by, rules).await;
+    assert!(status.is_success(), "{said}");
+    let explain = async |more: &str| {
+        let path = format!("/api/v1/policy/explain?mac=52:54:00:00:00:01{more}");
+        world.json("GET", &path, &by, "").await
+    };
+    let menu = |found: &serde_json::Value| {
+        let rows = found["effective"].as_array().unwrap().iter();
+        let row = rows.clone().find(|row| row["name"] == "menu").unwrap();
+        row["origin"].as_str().unwrap().to_owned()
+    };
+    let (_, found) = explain("&address=10.1.0.7").await;
+    assert_eq!(
+        (menu(&found).as_str(), &found["address"]),
+        ("rule office", &"10.1.0.7".into())
+    );
+    let (_, found) = explain("&address=10.2.0.7").await;
+    assert_eq!(menu(&found), "default");
+    let (_, found) = explain("").await;
+    assert_eq!(menu(&found), "default");
+    assert!(
+        found["rules"]
+            .to_string()
+            .contains("not known where the machine is"),
+        "{found}"
+    );
+    let (status, refusal) = explain("&address=office").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{refusal}");
+
+    let wrong = rules.replace("10.1.0.0/16", "10.1.0.1/16");
+    let (status, refusal) = world.json("PUT", "/api/v1/policy/rules", &by, &wrong).await;
+    assert!(status.is_client_error());
+    let words =
+        "rule office, line 1, column 12: \\\"10.1.0.1/16\\\" has bits set behind its prefix";
+    assert!(refusal.to_string().contains(words), "{refusal}");
+}
+
 #[tokio::test]
 async fn a_wish_is_bounded_and_can_be_taken_back() {
     let world = world().await;

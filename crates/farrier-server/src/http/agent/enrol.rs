@@ -1,10 +1,11 @@
 //! Letting an agent in: a one-time token of a boot script, and the policy's or a person's consent.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use farrier_api::agent::{EnrolAnswer, EnrolRequest};
 use farrier_db::{AgentSession, KeyFingerprint, Redeemed, TokenHash};
@@ -19,9 +20,11 @@ use crate::ca::AgentCertificate;
 use crate::core::now;
 use crate::hex::hex;
 use crate::http::failure::Failure;
+use crate::http::serve::Peer;
 
 pub(super) async fn enrol(
     State(plane): State<Arc<Plane>>,
+    Extension(peer): Extension<Peer>,
     Json(request): Json<EnrolRequest>,
 ) -> Result<Json<EnrolAnswer>, Failure> {
     let Authorised { machine, first } = authorised(&plane, &request).await?;
@@ -48,7 +51,7 @@ pub(super) async fn enrol(
         ))
         .retry());
     }
-    let machine = admit(&plane, machine).await?;
+    let machine = admit(&plane, machine, peer.addr.ip()).await?;
     for mac in &machine.macs {
         plane.core.silences.came(*mac);
     }
@@ -162,8 +165,12 @@ fn certificate(
 }
 
 /// Registers or parks a machine that nobody has approved, as the policy says.
-async fn admit(plane: &Plane, machine: Arc<Machine>) -> Result<Arc<Machine>, Failure> {
-    let enrolment = plane.core.policy_of(&machine).enrolment;
+async fn admit(
+    plane: &Plane,
+    machine: Arc<Machine>,
+    address: IpAddr,
+) -> Result<Arc<Machine>, Failure> {
+    let enrolment = plane.core.policy_at(&machine, address).enrolment;
     let next = match (machine.registration, enrolment) {
         (Registration::Seen | Registration::Pending, Enrolment::Automatic) => {
             Registration::Approved

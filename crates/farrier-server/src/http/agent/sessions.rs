@@ -53,6 +53,7 @@ impl FromRequestParts<Arc<Plane>> for Session {
             return Err(refused("This machine is not approved."));
         }
         plane.sessions.heard(key, now()).await;
+        plane.core.whereabouts.heard(machine.id, peer.addr.ip());
         Ok(Self { machine, key })
     }
 }

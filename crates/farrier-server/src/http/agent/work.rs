@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use farrier_api::agent as wire;
-use farrier_engine::model::TaskId;
+use farrier_engine::model::{Machine, TaskId};
 use farrier_engine::policy::Judged;
 use farrier_engine::task::{
     Bottleneck, DiskSelector, Event, Outcome, Progress, Refused, State as TaskState, Task, Then,
@@ -102,7 +102,10 @@ fn guarded(plane: &Plane, task: &Task) -> Result<(), String> {
     }
     let rules = plane.core.rules.load_full();
     let machine = plane.core.fleet.machine(task.machine);
-    let judged = rules.judge(None, machine.as_deref());
+    let judged = rules.judge(None, machine.as_deref(), || {
+        let place = |machine: &Arc<Machine>| plane.core.place_of(machine);
+        machine.as_ref().map(place).unwrap_or_default()
+    });
     match judged.iter().find_map(Judged::refuses_tasks) {
         Some(why) => Err(format!("Nothing was written. {why}")),
         None => Ok(()),

@@ -137,6 +137,8 @@ impl ExplainedPage {
             decision: shown(&found.decision),
             rules: rules(found.rules),
             firmware: found.firmware.into_iter().map(firmware).collect(),
+            address: found.address,
+            subnet: shown(&found.subnet),
             effective: found.effective,
         });
         Self {
