@@ -1,21 +1,21 @@
 //! The agent's side of the agent plane: one method per route, no retries. Whoever calls knows what waiting means.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures::stream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
+use super::agent_error::{AgentClientError, chain, transport};
+use super::frames::{ChangedStream, ChunkStream, Frames, with_frames};
 use super::pin::{CaPin, Identity, client_config};
 use crate::agent::{
-    ChangedChunk, EnrolAnswer, EnrolRequest, HeldChunk, Inventory, LogLines, Order, ProgressAnswer,
-    ProgressReport, ResultReport, frames_in_pieces, read_changed, read_frame, write_held,
+    EnrolAnswer, EnrolRequest, HeldChunk, Inventory, LogLines, Order, ProgressAnswer,
+    ProgressReport, ResultReport, write_held,
 };
 use crate::error::ErrorBody;
 
@@ -69,56 +69,6 @@ impl Default for Patience {
         Self {
             answer: Duration::from_secs(60),
             commit: Duration::from_secs(600),
-        }
-    }
-}
-
-/// Why a call failed.
-#[derive(Debug, thiserror::Error)]
-pub enum AgentClientError {
-    #[error("cannot prepare TLS")]
-    Prepare {
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The other side is not who it must be. Trying again does not help, unless it changes.
-    #[error("{server} is not the server this machine was told to trust: {cause}")]
-    Untrusted {
-        server: ServerAddress,
-        cause: String,
-    },
-    #[error("cannot reach the server {server}: {cause}")]
-    Unreachable {
-        server: ServerAddress,
-        cause: String,
-    },
-    /// The server answered, with a refusal.
-    #[error("the server said no ({status}): {message}")]
-    Refused {
-        status: u16,
-        code: String,
-        message: String,
-    },
-    #[error("the server's answer makes no sense: {cause}")]
-    Nonsense { cause: String },
-}
-
-impl AgentClientError {
-    /// Whether the same call may work later without anybody doing anything to this machine.
-    #[must_use]
-    pub fn may_retry(&self) -> bool {
-        match self {
-            Self::Unreachable { .. } => true,
-            Self::Refused { status, .. } => matches!(status, 408 | 429 | 500..=599),
-            Self::Prepare { .. } | Self::Untrusted { .. } | Self::Nonsense { .. } => false,
-        }
-    }
-
-    /// The HTTP status of a refusal.
-    #[must_use]
-    pub fn status(&self) -> Option<u16> {
-        match self {
-            Self::Refused { status, .. } => Some(*status),
-            _ => None,
         }
     }
 }
@@ -330,78 +280,6 @@ impl AgentClient {
     }
 }
 
-/// Chunks as they come.
-#[derive(Debug)]
-pub struct ChunkStream(Frames);
-
-impl ChunkStream {
-    /// The next chunk; none at the end of the answer.
-    pub async fn next(&mut self) -> Result<Option<([u8; 32], Bytes)>, AgentClientError> {
-        self.0.next(read_frame).await
-    }
-}
-
-/// What differs of chunks, as it comes.
-#[derive(Debug)]
-pub struct ChangedStream(Frames);
-
-impl ChangedStream {
-    /// The next chunk or patch; none at the end of the answer.
-    pub async fn next(&mut self) -> Result<Option<ChangedChunk>, AgentClientError> {
-        self.0.next(read_changed).await
-    }
-}
-
-/// An answer that is taken apart while it comes.
-#[derive(Debug)]
-struct Frames {
-    response: reqwest::Response,
-    buffer: BytesMut,
-    max: usize,
-    server: ServerAddress,
-}
-
-impl Frames {
-    async fn next<T, E: fmt::Display>(
-        &mut self,
-        read: impl Fn(&mut BytesMut, usize) -> Result<Option<T>, E>,
-    ) -> Result<Option<T>, AgentClientError> {
-        loop {
-            let frame = read(&mut self.buffer, self.max);
-            let frame = frame.map_err(|error| AgentClientError::Nonsense {
-                cause: error.to_string(),
-            })?;
-            if frame.is_some() {
-                return Ok(frame);
-            }
-            match self.response.chunk().await {
-                Ok(Some(bytes)) => self.buffer.extend_from_slice(&bytes),
-                Ok(None) if self.buffer.is_empty() => return Ok(None),
-                Ok(None) => {
-                    let cause = "the answer ended inside a chunk".to_owned();
-                    return Err(AgentClientError::Unreachable {
-                        server: self.server,
-                        cause,
-                    });
-                }
-                Err(error) => return Err(transport(self.server, &error)),
-            }
-        }
-    }
-}
-
-/// Gives `request` a body of frames that says how long it is.
-pub(super) fn with_frames(
-    request: reqwest::RequestBuilder,
-    chunks: &[([u8; 32], Bytes)],
-) -> reqwest::RequestBuilder {
-    let (pieces, len) = frames_in_pieces(chunks);
-    let pieces = stream::iter(pieces.into_iter().map(Ok::<_, Infallible>));
-    request
-        .header(reqwest::header::CONTENT_LENGTH, len)
-        .body(reqwest::Body::wrap_stream(pieces))
-}
-
 async fn json<T: DeserializeOwned>(response: reqwest::Response) -> Result<T, AgentClientError> {
     let body = whole(response, MAX_ANSWER).await?;
     serde_json::from_slice(&body).map_err(|error| AgentClientError::Nonsense {
@@ -425,46 +303,6 @@ async fn whole(mut response: reqwest::Response, max: usize) -> Result<Bytes, Age
             }
         }
     }
-}
-
-/// Tells a server that is not ours from one that is away.
-fn transport(server: ServerAddress, error: &reqwest::Error) -> AgentClientError {
-    let cause = chain(error);
-    let mut source = std::error::Error::source(error);
-    while let Some(inner) = source {
-        if let Some(cause) = inner.downcast_ref().and_then(distrust) {
-            return AgentClientError::Untrusted { server, cause };
-        }
-        // The source of an I/O error skips the error it wraps, so that one is looked at by itself.
-        let wrapped = inner
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref);
-        source = wrapped
-            .map(|wrapped| wrapped as &(dyn std::error::Error + 'static))
-            .or_else(|| inner.source());
-    }
-    AgentClientError::Unreachable { server, cause }
-}
-
-/// Why the other side is not who it must be, if that is what the error says.
-fn distrust(error: &rustls::Error) -> Option<String> {
-    match error {
-        rustls::Error::InvalidCertificate(reason) => Some(reason.to_string()),
-        rustls::Error::PeerIncompatible(_)
-        | rustls::Error::AlertReceived(rustls::AlertDescription::ProtocolVersion) => {
-            Some("it does not speak TLS 1.3".to_owned())
-        }
-        _ => None,
-    }
-}
-
-/// The innermost reason says most; the outer ones repeat the URL.
-fn chain(error: &reqwest::Error) -> String {
-    let mut innermost: &dyn std::error::Error = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
 }
 
 #[cfg(test)]

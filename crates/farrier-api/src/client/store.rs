@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::admin::{AdminClient, AdminClientError, whole};
-use super::agent::with_frames;
+use super::frames::with_frames;
 use crate::agent::read_frame;
 
 impl AdminClient {
