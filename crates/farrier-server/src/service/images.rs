@@ -11,7 +11,8 @@ use farrier_image::manifest::{ImageName, MAX_PLAIN, Manifest, Table, VolumeKind}
 use farrier_image::store::{PrunePlan, Scope, VersionSummary, Which};
 
 use super::plan::{Draft, require};
-use super::tasks::{Content, parse_image};
+use super::task_plan::Content;
+use super::tasks::parse_image;
 use super::{Code, Desk, Refusal};
 use crate::auth::Action;
 use crate::core::now;

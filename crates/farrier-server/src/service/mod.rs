@@ -6,10 +6,12 @@
 
 mod access;
 mod convert;
+mod doctor;
 pub mod doctor_boot;
 mod explain;
 mod groups;
 mod images;
+mod leases;
 mod machines;
 pub mod plan;
 mod policy;
@@ -17,6 +19,7 @@ mod refusal;
 mod server;
 pub mod sign_in;
 mod stories;
+mod task_plan;
 mod tasks;
 mod wake;
 

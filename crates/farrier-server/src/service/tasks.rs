@@ -1,25 +1,23 @@
 //! Work for machines: plan, create, cancel, repeat, look.
 
-use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use farrier_api::admin::{
     NewTasks, Page, Plan, TaskQuery, TaskState, TaskSummary, TaskWork, TasksCreated,
 };
-use farrier_engine::model::{Disk, Machine, MachineId, Registration, TaskId};
-use farrier_engine::policy::{Judged, Origin, Verdict, resolve};
-use farrier_engine::task::{self, DiskSelector, Progress, State, Task, Work};
+use farrier_engine::model::{MachineId, TaskId};
+use farrier_engine::task::{self, Progress, State, Task, Work};
 use farrier_engine::timeline::Kind;
 use farrier_image::manifest::ImageName;
 use uuid::Uuid;
 
 use super::convert::{self, Like};
-use super::plan::{Draft, require};
+use super::plan::require;
+use super::task_plan::Prepared;
 use super::{Code, Desk, Refusal, limit};
 use crate::auth::Action;
 use crate::core::{new_id, now};
-use crate::ui::text::bytes;
 
 impl Desk {
     /// Tasks, the newest first. Those that run are shown as they are in memory, progress included.
@@ -212,248 +210,6 @@ impl Desk {
             None => convert::task_summary(&self.core, stored),
         }
     }
-
-    async fn prepare(&self, new: &NewTasks) -> Result<Prepared, Refusal> {
-        let ids: BTreeSet<Uuid> = new.machines.iter().copied().collect();
-        if ids.is_empty() || ids.len() > MAX_MACHINES {
-            return Err(Refusal::bad(format!("name 1 to {MAX_MACHINES} machines")));
-        }
-        let wanted = convert::work_back(new.work.clone());
-        let mut draft = Draft {
-            summary: String::new(),
-            steps: Vec::new(),
-            warnings: Vec::new(),
-            destructive: matches!(wanted, Work::Deploy { .. } | Work::Repair { .. }),
-            touches: vec![format!("{wanted:?} {:?} {ids:?}", new.then)],
-        };
-        let mut settled: HashMap<String, (Work, Option<Content>)> = HashMap::new();
-        let mut orders = Vec::with_capacity(ids.len());
-        for id in ids {
-            let machine = self
-                .core
-                .fleet
-                .machine(MachineId(id))
-                .ok_or_else(|| Refusal::missing("machine", id))?;
-            let chosen = self.image_for(&wanted, &machine)?;
-            let work = chosen.as_ref().map_or(&wanted, |chosen| &chosen.work);
-            let key = format!("{work:?}");
-            if !settled.contains_key(&key) {
-                settled.insert(key.clone(), self.settle(work.clone()).await?);
-            }
-            let Some((work, image)) = settled.get(&key) else {
-                continue;
-            };
-            if let Some(chosen) = chosen {
-                let name = convert::machine_name(&machine);
-                let what = describe(work);
-                let origin = chosen.origin;
-                draft
-                    .steps
-                    .push(format!("{name}: {what}, chosen by {origin}"));
-            }
-            self.plan_one(&mut draft, &machine, work, image.as_ref());
-            draft.touches.push(format!("{work:?}"));
-            orders.push((machine.id, work.clone()));
-        }
-        let what = match &settled.values().collect::<Vec<_>>()[..] {
-            [(work, _)] => capital(&describe(work)),
-            _ => format!(
-                "{} that the policy chooses",
-                capital(&describe(&wanted)).trim_end()
-            ),
-        };
-        draft.summary = match orders.len() {
-            1 => format!("{what}."),
-            many => format!("{what} on {many} machines."),
-        };
-        Ok(Prepared {
-            plan: draft.finish(),
-            orders,
-        })
-    }
-
-    /// The work with the image that the machine's policy chooses, if `wanted` names none. A rule that might choose
-    /// another one and cannot be judged chooses none: nothing is overwritten on a guess.
-    fn image_for(&self, wanted: &Work, machine: &Machine) -> Result<Option<Chosen>, Refusal> {
-        let (Work::Deploy { image, version, .. } | Work::Repair { image, version, .. }) = wanted
-        else {
-            return Ok(None);
-        };
-        if !image.is_empty() {
-            return Ok(None);
-        }
-        if version.is_some() {
-            return Err(Refusal::bad(
-                "a version is of a certain image: name the image, too",
-            ));
-        }
-        let name = convert::machine_name(machine);
-        let core = &self.core;
-        let rules = core.rules.load();
-        let judged = rules.judge(None, Some(machine), || core.place_of(machine));
-        let resolved = resolve(&core.snapshot.load(), Some(machine), &judged);
-        let origin = resolved.origins.image;
-        let decided = |judged: &&Judged<'_>| Origin::Rule(judged.rule.name.clone()) == origin;
-        let before = judged.iter().take_while(|judged| !decided(judged));
-        let unclear = |judged: &&Judged<'_>| {
-            judged.rule.settings.image.is_some() && matches!(judged.verdict, Verdict::Failed(_))
-        };
-        if origin != Origin::Machine
-            && let Some(judged) = before.clone().find(unclear)
-        {
-            let rule = &judged.rule.name;
-            let message = format!("{name}: the rule {rule} chooses an image and cannot be judged");
-            return Err(Refusal::new(Code::NotPossible, message).hint(
-                "`farrier policy explain` says why; an inventory may help, or name the image",
-            ));
-        }
-        let Some(image) = resolved.policy.image else {
-            let message = format!("{name}: no image is named, and no setting or rule chooses one");
-            return Err(Refusal::bad(message)
-                .hint("name one, or let `image` of a rule, a group or the site choose"));
-        };
-        let work = match wanted.clone() {
-            Work::Deploy { version, disk, .. } => Work::Deploy {
-                image,
-                version,
-                disk,
-            },
-            Work::Repair { version, disk, .. } => Work::Repair {
-                image,
-                version,
-                disk,
-            },
-            other => other,
-        };
-        Ok(Some(Chosen { work, origin }))
-    }
-
-    /// Pins "the newest" to the version that is newest now, so that what was confirmed is what is done.
-    async fn settle(&self, work: Work) -> Result<(Work, Option<Content>), Refusal> {
-        let (name, wanted) = match &work {
-            Work::Inventory => return Ok((work, None)),
-            Work::Capture { image, .. } => {
-                parse_image(image)?;
-                return Ok((work, None));
-            }
-            Work::Deploy { image, version, .. } | Work::Repair { image, version, .. } => {
-                (parse_image(image)?, *version)
-            }
-        };
-        let content = self.content(&name, wanted).await?;
-        let work = match work {
-            Work::Deploy { image, disk, .. } => Work::Deploy {
-                image,
-                version: Some(content.version),
-                disk,
-            },
-            Work::Repair { image, disk, .. } => Work::Repair {
-                image,
-                version: Some(content.version),
-                disk,
-            },
-            other => other,
-        };
-        Ok((work, Some(content)))
-    }
-
-    fn plan_one(&self, draft: &mut Draft, machine: &Machine, work: &Work, image: Option<&Content>) {
-        let name = convert::machine_name(machine);
-        match machine.registration {
-            Registration::Approved => {}
-            Registration::Disabled => draft.warnings.push(format!(
-                "{name} is disabled: enable it, or nothing happens."
-            )),
-            Registration::Seen | Registration::Pending => {
-                draft
-                    .warnings
-                    .push(format!("{name} is not approved: approve it, or it waits."));
-            }
-        }
-        let queue = self.core.fleet.queue(machine.id).len();
-        if queue > 0 {
-            draft.warnings.push(format!(
-                "{name} has {queue} unfinished task(s): this one comes after."
-            ));
-        }
-        let (verb, selector) = match work {
-            Work::Inventory => {
-                draft
-                    .steps
-                    .push(format!("{name}: read its hardware, change nothing"));
-                return;
-            }
-            Work::Capture { disk, .. } => ("read", disk),
-            Work::Deploy { disk, .. } => ("OVERWRITE", disk),
-            Work::Repair { disk, .. } => ("bring back to the image", disk),
-        };
-        let Some(inventory) = &machine.inventory else {
-            draft.warnings.push(format!("{name} has no inventory yet: its agent decides which disk fits, and stops if that is not exactly one."));
-            draft
-                .steps
-                .push(format!("{name}: {verb} the disk that fits"));
-            return;
-        };
-        match &matching(&inventory.disks, selector)[..] {
-            [disk] => {
-                draft.steps.push(format!("{name}: {verb} {}", disk_words(disk)));
-                if image.is_some_and(|i| i.disk_bytes > disk.size_bytes) {
-                    draft.warnings.push(format!("{name}: the image may not fit on {}.", disk_words(disk)));
-                }
-            }
-            [] => draft.warnings.push(format!("{name}: no disk fits the choice; the agent will stop before it writes.")),
-            many => draft.warnings.push(format!(
-                "{name}: {} disks fit the choice; name one by its serial number, or the agent will stop before it writes.",
-                many.len()
-            )),
-        }
-    }
-}
-
-struct Prepared {
-    plan: Plan,
-    orders: Vec<(MachineId, Work)>,
-}
-
-/// Work whose image the policy chose, and who of it did.
-struct Chosen {
-    work: Work,
-    origin: Origin,
-}
-
-/// What of an image a plan needs.
-pub(super) struct Content {
-    pub(super) version: u32,
-    pub(super) disk_bytes: u64,
-}
-
-/// The disks of an inventory that a selector means; the agent, which sees what is mounted, has the last word.
-fn matching<'a>(disks: &'a [Disk], s: &DiskSelector) -> Vec<&'a Disk> {
-    let same = |wanted: &Option<String>, has: &str| wanted.as_deref().is_none_or(|w| w == has);
-    let fits = |d: &&Disk| {
-        same(&s.serial, &d.serial)
-            && same(&s.wwn, &d.wwn)
-            && same(&s.bus, &d.bus)
-            && s.min_bytes.is_none_or(|min| d.size_bytes >= min)
-            && s.max_bytes.is_none_or(|max| d.size_bytes <= max)
-            && s.model.as_deref().is_none_or(|m| d.model.contains(m))
-            && (s.allow_removable || !d.removable)
-    };
-    disks.iter().filter(fits).collect()
-}
-
-fn disk_words(disk: &Disk) -> String {
-    let model = if disk.model.is_empty() {
-        "disk"
-    } else {
-        &disk.model
-    };
-    let serial = if disk.serial.is_empty() {
-        String::new()
-    } else {
-        format!(", serial {}", disk.serial)
-    };
-    format!("{model} ({}{serial})", bytes(disk.size_bytes))
 }
 
 /// "deploy lab-win11 version 3", for sentences.
@@ -475,13 +231,6 @@ pub(super) fn describe(work: &Work) -> String {
 #[must_use]
 pub fn describe_work(work: &TaskWork) -> String {
     describe(&convert::work_back(work.clone()))
-}
-
-fn capital(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| {
-        first.to_uppercase().chain(chars).collect()
-    })
 }
 
 pub(super) fn parse_image(text: &str) -> Result<ImageName, Refusal> {
@@ -509,8 +258,3 @@ pub const STATES: [TaskState; 7] = [
 const ATTEMPTS: u32 = 3;
 /// A task ordered on Friday may wait for the machine until the Friday after.
 const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
-/// One request is one school; more is more than one request.
-const MAX_MACHINES: usize = 1000;
-
-#[cfg(test)]
-mod tests;

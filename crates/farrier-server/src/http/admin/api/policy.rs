@@ -1,0 +1,58 @@
+//! Settings, rules and groups.
+
+use axum::Json;
+use axum::http::StatusCode;
+use farrier_api::admin as words;
+use farrier_api::admin::{ExplainQuery, Settings};
+
+use super::{Answer, Asked, Body, Named};
+use crate::service::{Desk, Refusal};
+
+pub(in crate::http::admin) async fn policy(desk: Desk) -> Answer<words::SitePolicy> {
+    desk.policy().await.map(Json)
+}
+
+pub(in crate::http::admin) async fn set_policy(
+    desk: Desk,
+    Body(settings): Body<Settings>,
+) -> Answer<words::SitePolicy> {
+    desk.set_policy(settings).await.map(Json)
+}
+
+pub(in crate::http::admin) async fn explain(
+    desk: Desk,
+    Asked(query): Asked<ExplainQuery>,
+) -> Answer<words::Explained> {
+    desk.explain(&query).await.map(Json)
+}
+
+pub(in crate::http::admin) async fn rules(desk: Desk) -> Answer<Vec<words::Rule>> {
+    desk.rules().await.map(Json)
+}
+
+pub(in crate::http::admin) async fn set_rules(
+    desk: Desk,
+    Body(rules): Body<words::Rules>,
+) -> Answer<Vec<words::Rule>> {
+    desk.set_rules(rules).await.map(Json)
+}
+
+pub(in crate::http::admin) async fn groups(desk: Desk) -> Answer<Vec<words::Group>> {
+    desk.groups().await.map(Json)
+}
+
+pub(in crate::http::admin) async fn set_group(
+    desk: Desk,
+    Named(name): Named<String>,
+    Body(settings): Body<Settings>,
+) -> Answer<words::Group> {
+    desk.set_group(&name, settings).await.map(Json)
+}
+
+pub(in crate::http::admin) async fn delete_group(
+    desk: Desk,
+    Named(name): Named<String>,
+) -> Result<StatusCode, Refusal> {
+    desk.delete_group(&name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,127 @@
+//! Settings, rules and wishes.
+
+use farrier_api::admin as api;
+use farrier_engine::medium::MediumName;
+use farrier_engine::{policy, strategy};
+
+use super::Like;
+use super::machines::firmware_name;
+use crate::service::Refusal;
+use crate::service::tasks::parse_image;
+
+pub(crate) fn settings(s: &policy::Settings) -> api::Settings {
+    api::Settings {
+        menu: s.menu.map(Like::like),
+        menu_timeout_s: s.menu_timeout_s,
+        default_entry: s.default_entry.map(entry),
+        menu_code: s.menu_code,
+        unknown_machine: s.unknown_machine.map(Like::like),
+        enrolment: s.enrolment.map(Like::like),
+        first_loader: s.first_loader.map(Like::like),
+        ipxe_variant: s.ipxe_variant.map(Like::like),
+        tftp_blksize: s.tftp_blksize,
+        tftp_windowsize: s.tftp_windowsize,
+        secure_boot: s.secure_boot,
+        strategy: s.strategy.map(Like::like),
+        rom_menu: s.rom_menu,
+        media: s
+            .media
+            .as_ref()
+            .map(|names| names.iter().map(ToString::to_string).collect()),
+        image: s.image.clone(),
+        tftp_timeout_s: s.tftp_timeout_s,
+        boot_tls: s.boot_tls.map(Like::like),
+    }
+}
+
+pub(crate) fn entry(entry: policy::MenuEntry) -> api::MenuEntry {
+    api::MenuEntry(entry.to_string())
+}
+
+pub(crate) fn entry_back(entry: &api::MenuEntry) -> Result<policy::MenuEntry, Refusal> {
+    entry
+        .0
+        .parse()
+        .map_err(|e| Refusal::bad(format!("{:?}: {e}", entry.0)))
+}
+
+fn media_back(names: &[String]) -> Result<Vec<MediumName>, Refusal> {
+    if names.len() > MAX_MEDIA {
+        return Err(Refusal::bad(format!(
+            "`media` names at most {MAX_MEDIA} images"
+        )));
+    }
+    let name = |text: &String| {
+        MediumName::new(text).map_err(|e| Refusal::bad(format!("`media`: {text:?}: {e}")))
+    };
+    names.iter().map(name).collect()
+}
+
+/// What a menu has room for.
+const MAX_MEDIA: usize = 16;
+
+pub(crate) fn settings_back(s: &api::Settings) -> Result<policy::Settings, Refusal> {
+    if s.tftp_timeout_s.is_some_and(|s| !(1..=30).contains(&s)) {
+        return Err(Refusal::bad("`tftp_timeout_s` is 1 to 30 seconds"));
+    }
+    s.image.as_deref().map(parse_image).transpose()?;
+    Ok(policy::Settings {
+        menu: s.menu.map(Like::like),
+        menu_timeout_s: s.menu_timeout_s,
+        default_entry: s.default_entry.as_ref().map(entry_back).transpose()?,
+        menu_code: s.menu_code,
+        unknown_machine: s.unknown_machine.map(Like::like),
+        enrolment: s.enrolment.map(Like::like),
+        first_loader: s.first_loader.map(Like::like),
+        ipxe_variant: s.ipxe_variant.map(Like::like),
+        tftp_blksize: s.tftp_blksize,
+        tftp_windowsize: s.tftp_windowsize,
+        secure_boot: s.secure_boot,
+        strategy: s.strategy.map(Like::like),
+        rom_menu: s.rom_menu,
+        boot_tls: s.boot_tls.map(Like::like),
+        media: s.media.as_deref().map(media_back).transpose()?,
+        image: s.image.clone(),
+        tftp_timeout_s: s.tftp_timeout_s,
+    })
+}
+
+pub(crate) fn rule(r: &policy::Rule) -> api::Rule {
+    api::Rule {
+        name: r.name.to_string(),
+        when: r.when.clone(),
+        settings: settings(&r.settings),
+        refuse_boot: r.refuse_boot,
+        refuse_tasks: r.refuse_tasks,
+    }
+}
+
+pub(crate) fn rule_back(r: &api::Rule) -> Result<policy::Rule, Refusal> {
+    let name = r.name.clone().try_into();
+    Ok(policy::Rule {
+        name: name.map_err(|e: policy::ShortNameError| Refusal::bad(e.to_string()))?,
+        when: r.when.clone(),
+        settings: settings_back(&r.settings)?,
+        refuse_boot: r.refuse_boot,
+        refuse_tasks: r.refuse_tasks,
+    })
+}
+
+pub(super) fn intent(i: &policy::BootIntent) -> api::Intent {
+    api::Intent {
+        entry: entry(i.entry),
+        boots_left: i.boots_left,
+        expires: i.expires.0,
+        until: i.until.like(),
+        set_by: i.set_by.clone(),
+    }
+}
+
+pub(super) fn learned(l: strategy::Learned) -> api::LearnedStrategy {
+    api::LearnedStrategy {
+        strategy: l.strategy.to_string(),
+        what: l.strategy.clause().to_owned(),
+        firmware: l.firmware.map(|kind| firmware_name(kind).to_owned()),
+        since: l.since.0,
+    }
+}
