@@ -10,7 +10,7 @@ use crate::chunk::{ChunkId, is_zero};
 use crate::patch::{Changed, Held};
 use crate::retry::persist;
 use crate::tally::Busy;
-use crate::transport::{ChunkSource, TransportError};
+use crate::transport::TransportError;
 
 /// Ids per call of the source: some 25 MiB as stored, a good part of a pack.
 const FETCH_BATCH: usize = 256;
