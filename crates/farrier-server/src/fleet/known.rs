@@ -56,7 +56,7 @@ impl Known {
     }
 
     pub(super) fn machine(&self, id: MachineId) -> Option<Arc<Machine>> {
-        self.machines.get(&id)?.machine().map(Arc::new)
+        self.machines.get(&id).map(|slot| Arc::new(slot.machine()))
     }
 
     pub(super) fn candidates(&self, macs: &[MacAddr], uuid: Option<Uuid>) -> Vec<Arc<Machine>> {
@@ -208,10 +208,11 @@ impl Known {
 }
 
 impl Slot {
-    fn machine(&self) -> Option<Machine> {
-        let mut machine = self.packed.unpack()?;
-        machine.last_seen = self.last_seen;
-        Some(machine)
+    fn machine(&self) -> Machine {
+        Machine {
+            last_seen: self.last_seen,
+            ..self.packed.unpack()
+        }
     }
 }
 

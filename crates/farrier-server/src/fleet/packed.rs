@@ -14,10 +14,15 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 #[derive(Debug)]
-pub(super) struct Packed {
-    /// [`Own`] in the form of `postcard`. Never leaves this process.
-    own: Box<[u8]>,
-    model: Option<Arc<Inventory>>,
+pub(super) enum Packed {
+    Dense {
+        /// [`Own`] in the form of `postcard`. Never leaves this process.
+        own: Box<[u8]>,
+        model: Option<Arc<Inventory>>,
+    },
+    /// One that does not come out of the form as it went in: larger, but there. A machine that cannot be read would be
+    /// taken for one that nobody knows.
+    Whole(Box<Machine>),
 }
 
 /// Inventories without what tells machines of one model apart.
@@ -25,7 +30,7 @@ pub(super) struct Packed {
 pub(super) struct Models(HashSet<Arc<Inventory>>);
 
 /// What is one machine's alone.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, PartialEq, Deserialize, Serialize)]
 struct Own {
     /// Without its inventory and its addresses, which are texts in documents.
     machine: Machine,
@@ -34,7 +39,7 @@ struct Own {
 }
 
 /// What an inventory has that no other machine's has.
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Default, PartialEq, Deserialize, Serialize)]
 struct Marks {
     serial: String,
     uuid: Option<Uuid>,
@@ -46,26 +51,26 @@ struct Marks {
 }
 
 impl Models {
-    pub(super) fn pack(&mut self, mut machine: Machine) -> Packed {
-        let (marks, model) = match machine.inventory.take() {
-            Some(mut inventory) => {
-                let marks = Marks::take(&mut inventory);
-                (Some(marks), Some(self.one_of(inventory)))
+    pub(super) fn pack(&mut self, machine: Machine) -> Packed {
+        self.pack_as(machine, postcard::to_allocvec)
+    }
+
+    fn pack_as(
+        &mut self,
+        machine: Machine,
+        form: impl Fn(&Own) -> postcard::Result<Vec<u8>>,
+    ) -> Packed {
+        let (own, model) = Own::of(machine);
+        let bytes = form(&own).ok();
+        match bytes.filter(|bytes| postcard::from_bytes(bytes).is_ok_and(|read: Own| read == own)) {
+            Some(bytes) => Packed::Dense {
+                own: bytes.into_boxed_slice(),
+                model: model.map(|model| self.one_of(model)),
+            },
+            None => {
+                tracing::warn!(machine = %own.machine.id, "a machine cannot be packed and takes more memory");
+                Packed::Whole(Box::new(own.with(model)))
             }
-            None => (None, None),
-        };
-        let macs = std::mem::take(&mut machine.macs);
-        let own = Own {
-            machine,
-            macs: macs.into_iter().map(|mac| mac.0).collect(),
-            marks,
-        };
-        // To write numbers, texts and lists into memory does not fail. Were a type to refuse, the machine would be
-        // asked for in vain, with an error in the log each time.
-        let own = postcard::to_allocvec(&own).unwrap_or_default();
-        Packed {
-            own: own.into_boxed_slice(),
-            model,
         }
     }
 
@@ -80,7 +85,9 @@ impl Models {
 
     /// The last machine of a model takes it along.
     pub(super) fn forget(&mut self, packed: Packed) {
-        if let Some(model) = packed.model
+        if let Packed::Dense {
+            model: Some(model), ..
+        } = packed
             && Arc::strong_count(&model) == 2
         {
             self.0.remove(&model);
@@ -89,25 +96,39 @@ impl Models {
 }
 
 impl Packed {
-    /// None never happens: it was written by this process.
-    pub(super) fn unpack(&self) -> Option<Machine> {
-        let Own {
-            mut machine,
-            macs,
-            marks,
-        } = self.own()?;
-        machine.macs = macs.into_iter().map(MacAddr).collect();
-        machine.inventory = self.model.as_deref().cloned();
-        if let (Some(inventory), Some(marks)) = (&mut machine.inventory, marks) {
-            marks.put(inventory);
+    pub(super) fn unpack(&self) -> Machine {
+        match self {
+            Self::Whole(machine) => (**machine).clone(),
+            Self::Dense { own, model } => {
+                let own: Own = postcard::from_bytes(own).expect("it was read when it was packed");
+                own.with(model.as_deref().cloned())
+            }
         }
-        Some(machine)
+    }
+}
+
+impl Own {
+    /// Takes a machine apart into what is its own and what its model has.
+    fn of(mut machine: Machine) -> (Self, Option<Inventory>) {
+        let mut model = machine.inventory.take();
+        let macs = std::mem::take(&mut machine.macs);
+        let own = Self {
+            marks: model.as_mut().map(Marks::take),
+            macs: macs.into_iter().map(|mac| mac.0).collect(),
+            machine,
+        };
+        (own, model)
     }
 
-    fn own(&self) -> Option<Own> {
-        let own = postcard::from_bytes(&self.own);
-        own.inspect_err(|error| tracing::error!(%error, "a machine in memory cannot be read"))
-            .ok()
+    /// The machine again.
+    fn with(self, model: Option<Inventory>) -> Machine {
+        let mut machine = self.machine;
+        machine.macs = self.macs.into_iter().map(MacAddr).collect();
+        machine.inventory = model;
+        if let (Some(inventory), Some(marks)) = (&mut machine.inventory, self.marks) {
+            marks.put(inventory);
+        }
+        machine
     }
 }
 
@@ -169,7 +190,7 @@ mod tests {
     use farrier_proto::MacAddr;
     use uuid::Uuid;
 
-    use super::Models;
+    use super::{Models, Own, Packed};
 
     fn machine(n: u8) -> Machine {
         let inventory = Inventory {
@@ -247,10 +268,13 @@ mod tests {
         let mut models = Models::default();
         let packed: Vec<_> = (1..=20).map(|n| models.pack(machine(n))).collect();
         for (n, packed) in (1..).zip(&packed) {
-            assert_eq!(packed.unpack().unwrap(), machine(n));
+            assert_eq!(packed.unpack(), machine(n));
         }
         assert_eq!(models.0.len(), 1);
-        assert!(packed[0].own.len() < 260, "{} bytes", packed[0].own.len());
+        let Packed::Dense { own, .. } = &packed[0] else {
+            panic!("{:?}", packed[0])
+        };
+        assert!(own.len() < 260, "{} bytes", own.len());
         for packed in packed {
             models.forget(packed);
         }
@@ -267,7 +291,8 @@ mod tests {
                 ..machine(1)
             };
             let packed = Models::default().pack(machine.clone());
-            assert_eq!(packed.unpack().as_ref(), Some(&machine), "{name} {value}");
+            assert!(matches!(packed, Packed::Dense { .. }), "{name} {value}");
+            assert_eq!(packed.unpack(), machine, "{name} {value}");
         }
     }
 
@@ -278,6 +303,25 @@ mod tests {
             ..machine(1)
         };
         let packed = Models::default().pack(bare.clone());
-        assert_eq!(packed.unpack().unwrap(), bare);
+        assert_eq!(packed.unpack(), bare);
+    }
+
+    /// As a type would that writes more than it reads, or the other way round.
+    #[test]
+    fn a_machine_that_the_form_does_not_hold_is_kept_whole() {
+        type Form = fn(&Own) -> postcard::Result<Vec<u8>>;
+        let mut models = Models::default();
+        let forms: [Form; 3] = [
+            |_| Err(postcard::Error::SerializeBufferFull),
+            |_| Ok(Vec::new()),
+            |_| postcard::to_allocvec(&Own::of(machine(2)).0),
+        ];
+        for form in forms {
+            let packed = models.pack_as(machine(1), form);
+            assert!(matches!(packed, Packed::Whole(_)), "{packed:?}");
+            assert_eq!(packed.unpack(), machine(1));
+            models.forget(packed);
+        }
+        assert!(models.0.is_empty());
     }
 }
