@@ -5,6 +5,7 @@
 //! [`AGENT_HOURS`].
 
 mod boot;
+pub(crate) mod chain;
 
 use std::fmt;
 use std::fs;
@@ -28,7 +29,7 @@ use rustls::{RootCertStore, ServerConfig};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-pub use boot::BootTls;
+pub use boot::{BootTls, read_certificate};
 
 use crate::hex::hex;
 

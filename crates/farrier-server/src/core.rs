@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
@@ -19,7 +19,7 @@ use tokio::sync::{Semaphore, broadcast};
 use uuid::Uuid;
 
 use crate::admission::Admission;
-use crate::ca::Ca;
+use crate::ca::{BootTls, Ca};
 use crate::choices::Choices;
 use crate::classes::ClassBook;
 use crate::config::{Config, Subnet6Config};
@@ -48,6 +48,8 @@ pub struct Core {
     pub db: Db,
     pub store: Store,
     pub ca: Ca,
+    /// HTTPS of the boot plane, from when its listeners are there.
+    pub boot_tls: OnceLock<BootTls>,
     pub fleet: Fleet,
     pub leases: Leases,
     pub loaders: Loaders,

@@ -2,7 +2,7 @@
 
 mod listeners;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -34,8 +34,8 @@ use crate::sightings::Sightings;
 use crate::silences::Silences;
 use crate::strategies::Strategies;
 use crate::timeline::Recorder;
-use crate::whereabouts::Whereabouts;
 use crate::transfer::MtftpGroups;
+use crate::whereabouts::Whereabouts;
 
 /// Runs the server until it is told to stop (SIGINT or SIGTERM).
 pub async fn run(config: Config) -> anyhow::Result<()> {
@@ -134,6 +134,7 @@ pub async fn open(config: Config) -> anyhow::Result<(Arc<Core>, tokio::task::Joi
         db,
         store,
         ca,
+        boot_tls: OnceLock::new(),
         fleet,
         leases,
         loaders,

@@ -4,14 +4,17 @@
 //! elliptic curves, would not do: with RSA the whole chain is, below an authority of its own.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use farrier_engine::tls::KeyKind;
 use rcgen::{
     DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, PKCS_RSA_SHA256, RsaKeySize, SanType,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, version};
 use time::Duration;
 use x509_parser::public_key::PublicKey;
@@ -22,8 +25,20 @@ use super::{Ca, CaError, SERVER_DAYS, leaf_params, make, open_key, open_root};
 #[derive(Clone, Debug)]
 pub struct BootTls {
     pub config: Arc<ServerConfig>,
-    /// Of the server's certificate.
-    pub key: KeyKind,
+    held: Arc<Held>,
+}
+
+/// The certificate in use. Somebody's own may be renewed while connections come in.
+#[derive(Debug)]
+struct Held {
+    certified: ArcSwap<CertifiedKey>,
+    refused: Mutex<Option<String>>,
+}
+
+impl ResolvesServerCert for Held {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.certified.load_full())
+    }
 }
 
 impl Ca {
@@ -33,40 +48,81 @@ impl Ca {
             KeyKind::Rsa => rsa_leaf(&self.folder, names)?,
             KeyKind::P256 | KeyKind::Other => self.server_leaf(names)?,
         };
-        let config = server_config(chain, private).map_err(make)?;
-        Ok(BootTls { config, key })
+        Ok(BootTls::with(certified(chain, private).map_err(make)?))
     }
 }
 
 impl BootTls {
-    /// With somebody's own certificate; the error is a clause for people.
-    pub fn from_files(chain: &Path, key: &Path) -> Result<(Self, CertificateDer<'static>), String> {
-        let file = |path: &Path, e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
-        let certificates = CertificateDer::pem_file_iter(chain)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|e| file(chain, &e))?;
-        let Some(leaf) = certificates.first().cloned() else {
-            return Err(file(chain, &"it holds no certificate"));
-        };
-        let private = PrivateKeyDer::from_pem_file(key).map_err(|e| file(key, &e))?;
-        let config = server_config(certificates, private)
-            .map_err(|e| format!("{} and {}: {e}", chain.display(), key.display()))?;
-        let key = key_kind(&leaf);
-        Ok((Self { config, key }, leaf))
+    /// TLS 1.2 and 1.3: no firmware of today needs less, and what does gets plain HTTP.
+    #[must_use]
+    pub fn with(certified: CertifiedKey) -> Self {
+        let held = Arc::new(Held {
+            certified: ArcSwap::from_pointee(certified),
+            refused: Mutex::default(),
+        });
+        let versions = [&version::TLS13, &version::TLS12];
+        let mut config = ServerConfig::builder_with_protocol_versions(&versions)
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(&held) as Arc<dyn ResolvesServerCert>);
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Self {
+            config: Arc::new(config),
+            held,
+        }
+    }
+
+    /// Of the server's certificate.
+    #[must_use]
+    pub fn key(&self) -> KeyKind {
+        self.chain().first().map_or(KeyKind::Other, key_kind)
+    }
+
+    /// What clients are shown, the server's own first.
+    #[must_use]
+    pub fn chain(&self) -> Vec<CertificateDer<'static>> {
+        self.held.certified.load().cert.clone()
+    }
+
+    /// Every connection from now on gets this one.
+    pub fn renew(&self, certified: CertifiedKey) {
+        self.held.certified.store(Arc::new(certified));
+        self.set_refused(None);
+    }
+
+    /// Why a newer certificate is not in use, as [`Self::set_refused`] had it.
+    #[must_use]
+    pub fn refused(&self) -> Option<String> {
+        let refused = self.held.refused.lock();
+        refused.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn set_refused(&self, why: Option<String>) {
+        let refused = self.held.refused.lock();
+        *refused.unwrap_or_else(PoisonError::into_inner) = why;
     }
 }
 
-/// TLS 1.2 and 1.3: no firmware of today needs less, and what does gets plain HTTP.
-fn server_config(
+/// Somebody's own certificate; the error is a clause for people.
+pub fn read_certificate(chain: &Path, key: &Path) -> Result<CertifiedKey, String> {
+    let file = |path: &Path, e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+    let certificates = CertificateDer::pem_file_iter(chain)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|e| file(chain, &e))?;
+    if certificates.is_empty() {
+        return Err(file(chain, &"it holds no certificate"));
+    }
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|e| file(key, &e))?;
+    certified(certificates, private)
+        .map_err(|e| format!("{} and {}: {e}", chain.display(), key.display()))
+}
+
+/// Refuses a key that is not the certificate's.
+fn certified(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
-) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let versions = [&version::TLS13, &version::TLS12];
-    let mut config = ServerConfig::builder_with_protocol_versions(&versions)
-        .with_no_client_auth()
-        .with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+) -> Result<CertifiedKey, rustls::Error> {
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    CertifiedKey::from_der(chain, key, &provider)
 }
 
 /// The keys stay, since to make one takes a second; the leaf is made anew at each start.

@@ -43,12 +43,12 @@ pub fn router(boot: BootHttp) -> Router {
 /// Tells of machines with which HTTPS did not come about, and lets nobody try who would get nothing.
 #[must_use]
 pub fn watch(tree: &Arc<BootTree>, tls: &BootTls) -> Watch {
-    let (admitting, key) = (Arc::clone(tree), tls.key);
+    let (admitting, tls) = (Arc::clone(tree), tls.clone());
     let tree = Arc::clone(tree);
     Watch {
         admits: Arc::new(move |ip| admitting.may_ask(ip)),
         failed: Arc::new(move |peer, sent, ended| {
-            if let Some(trouble) = Trouble::of(sent, ended, key) {
+            if let Some(trouble) = Trouble::of(sent, ended, tls.key()) {
                 tree.https_failed(asker(peer), trouble);
             }
         }),

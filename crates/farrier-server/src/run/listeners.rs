@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::announce6;
 use crate::bind::{self, BOOT_SERVER_PORT, Bound, DHCP_PORT, Link};
+use crate::bind_tls::{self, Brought};
 use crate::boot::BootPort;
 use crate::boot_tree::BootTree;
 use crate::boot6::{Boot6Port, Declined};
@@ -47,6 +48,12 @@ pub(super) fn start(
         None => own_boot_tls(core, &addresses)?,
         brought => brought,
     };
+    if let Some(tls) = &boot_tls {
+        let _ = core.boot_tls.set(tls.clone());
+        if let Some(brought) = Brought::of(&core.config, &addresses) {
+            tasks.spawn(brought.watch(tls.clone(), bind_tls::EVERY, stop.clone()));
+        }
+    }
     let agent_tls = core.ca.agent_tls(&ca::names(addresses, &[]))?;
     for link in bound.links {
         let Link {
