@@ -11,12 +11,14 @@
 //! - [`golden`]: a Debian disk that boots on both firmwares, made without mounting anything.
 //! - [`damage`]: breaking a disk on purpose.
 //! - [`matrix`]: every firmware against the real server, row by row.
+//! - [`capture`]: what went over the LAN.
 //! - [`server`], [`clients`]: foreign programs that run on a host of the LAN; [`mtftp`]: a scripted old boot ROM;
 //!   [`site`]: Farrier itself.
 //!
 //! Whatever is started is ended when its value is dropped, by process id and namespace name.
 #![forbid(unsafe_code)]
 
+pub mod capture;
 pub mod clients;
 pub mod command;
 pub mod damage;
@@ -33,6 +35,7 @@ pub mod report;
 pub mod server;
 pub mod site;
 
+pub use capture::Capture;
 pub use debs::{Debs, Suite};
 pub use lab::Lab;
 pub use net::{Host, Lan};

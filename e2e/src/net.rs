@@ -188,7 +188,10 @@ impl Lan {
         let folder = file.parent().context("a recording needs a folder")?;
         let mut tcpdump = self.switch_command("tcpdump");
         tcpdump
-            .args(["-i", "br0", "-U", "-s", "0", "-Z", "root", "-w"])
+            // A kernel and its RAM disk cross the switch in a second: room for 32 MiB that were not written yet.
+            .args([
+                "-i", "br0", "-U", "-s", "0", "-B", "32768", "-Z", "root", "-w",
+            ])
             .arg(file);
         let program = Program::start("tcpdump", tcpdump, folder)?;
         program.wait_for("listening on", std::time::Duration::from_secs(10))?;

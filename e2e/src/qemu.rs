@@ -224,7 +224,8 @@ impl Machine {
             ""
         };
         let first = if self.network { ",bootindex=0" } else { "" };
-        format!("{},netdev=n0,mac={}{rom}{first}", self.card, self.mac)
+        let (card, mac) = (&self.card, &self.mac);
+        format!("{card},id={CARD},netdev=n0,mac={mac}{rom}{first}")
     }
 
     fn disk_devices(&self) -> Vec<String> {
@@ -260,6 +261,9 @@ impl Machine {
         words
     }
 }
+
+/// What the emulator calls the network card.
+const CARD: &str = "card";
 
 fn strings(words: &[&str]) -> Vec<String> {
     words.iter().map(|&word| word.to_owned()).collect()

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use farrier_e2e::{Firmware, Lab, Lan, Machine, Mode, Site, Vm};
+use farrier_e2e::{Firmware, Lab, Lan, Machine, Mode, Site, Vm, clients};
 use serde_json::json;
 
 const BOOT: Duration = Duration::from_secs(150);
@@ -74,26 +74,17 @@ fn t12_a_machine_waits_for_approval_and_is_let_in_or_turned_away() {
     assert!(machine["inventory"].is_null(), "{machine:#}");
 }
 
-/// Z11, Z13, Z14: real iPXE shows the menu on the machine's screen, and a key at the machine decides.
+/// F5, F6, F7, Z11, Z13, Z14: real iPXE shows the menu on the machine's screen, a key at the machine decides, and a
+/// task that is due comes before the menu.
 #[test]
 fn z13_the_menu_shows_on_the_screen_and_keys_choose() {
-    let always = json!({ "enrolment": "automatic", "menu": "always", "menu_timeout_s": 60 });
+    let always = json!({
+        "enrolment": "automatic", "unknown_machine": "menu", "menu": "always", "menu_timeout_s": 60,
+    });
     let run = run("screen-menu", &always);
     let machine = Machine::new("menu", Firmware::Bios, 73);
-    run.site
-        .post("machines", &json!({ "macs": [machine.mac()] }))
-        .unwrap();
-    let mut vm = run.start(&machine);
-    for shown in [
-        "Farrier: 52:54:00:77:00:49",
-        "Start from the local disk",
-        "Register this machine",
-        "Test the memory",
-    ] {
-        vm.wait_for(shown, BOOT).unwrap();
-    }
-    vm.press("r").unwrap();
-    vm.wait_for("farrier-agent: inventory sent", BOOT).unwrap();
+    let mut vm = f7_one_key_registers(&run, &machine);
+    f6_a_task_comes_before_the_menu(&run, &machine, &mut vm);
     vm.power_off().unwrap();
 
     let on_key = json!({ "enrolment": "automatic", "menu": "on_key", "menu_timeout_s": 60 });
@@ -101,7 +92,7 @@ fn z13_the_menu_shows_on_the_screen_and_keys_choose() {
     let mut vm = run.start(&machine);
     vm.wait_for("press m for the boot menu", BOOT).unwrap();
     vm.press("m").unwrap();
-    vm.wait_for("Register this machine", BOOT).unwrap();
+    vm.wait_for(AGAIN, BOOT).unwrap();
     vm.press("down").unwrap();
     vm.press("ret").unwrap();
     vm.wait_for("farrier-agent: ready", BOOT).unwrap();
@@ -111,11 +102,7 @@ fn z13_the_menu_shows_on_the_screen_and_keys_choose() {
     let mut vm = run.start(&machine);
     vm.wait_for("press m for the boot menu", BOOT).unwrap();
     std::thread::sleep(Duration::from_secs(8));
-    assert!(
-        !vm.console().contains("Register this machine"),
-        "{}",
-        vm.tail()
-    );
+    assert!(!vm.console().contains("Test the memory"), "{}", vm.tail());
     vm.power_off().unwrap();
 
     run.site.put("policy", &always).unwrap();
@@ -157,3 +144,106 @@ fn z13_the_menu_shows_on_the_screen_and_keys_choose() {
         vm.wait_for(shown, BOOT).unwrap();
     }
 }
+
+/// What the menu says of registering to a machine that is registered.
+const AGAIN: &str = "Start the agent and take the inventory";
+
+/// A machine that nobody knows gets the menu that offers to register it, and one key does that.
+fn f7_one_key_registers(run: &Run, machine: &Machine) -> Vm {
+    let mut vm = run.start(machine);
+    for shown in [
+        "Farrier: 52:54:00:77:00:49, not registered",
+        "Start from the local disk",
+        "Register this machine",
+        "Test the memory",
+    ] {
+        vm.wait_for(shown, BOOT).unwrap();
+    }
+    let known = run.site.machine(machine.mac()).unwrap();
+    assert_eq!(known["registration"], "seen", "{known:#}");
+    assert!(known["inventory"].is_null(), "{known:#}");
+    vm.press("r").unwrap();
+    vm.wait_for("farrier-agent: inventory sent", BOOT).unwrap();
+    let known = run.site.machine(machine.mac()).unwrap();
+    assert_eq!(known["registration"], "approved", "{known:#}");
+    assert_eq!(known["inventory"]["system"]["manufacturer"], "Farrier Lab");
+    vm
+}
+
+/// Without a task the registered machine gets its own menu; with one, the agent starts though a menu is always shown.
+fn f6_a_task_comes_before_the_menu(run: &Run, machine: &Machine, vm: &mut Vm) {
+    run.site
+        .farrier(&["machine", "rename", machine.mac(), "desk-7"])
+        .unwrap();
+    let work = json!({ "kind": "inventory" });
+    // The agent waits for work, does this at once and restarts the machine.
+    let task = run.site.order(machine.mac(), &work, "reboot").unwrap();
+    run.site.wait_done(&task, BOOT).unwrap();
+    vm.wait_for("Farrier: desk-7", BOOT).unwrap();
+    vm.wait_for(AGAIN, BOOT).unwrap();
+
+    let task = run.site.order(machine.mac(), &work, "reboot").unwrap();
+    vm.reset().unwrap();
+    let first = vm.wait_for_any(&["Farrier: desk-7", "farrier-agent: ready"], BOOT);
+    assert_eq!(first.unwrap(), 1, "the menu came first: {}", vm.tail());
+    run.site.wait_done(&task, BOOT).unwrap();
+    vm.wait_for("Farrier: desk-7", BOOT).unwrap();
+}
+
+/// F5, R14: two machines ask the same URL and get different menus, each by its own settings; one goes on to the
+/// network and then to its disk as its flag says, and nobody presses a key.
+#[test]
+fn f5_r14_each_machine_has_its_own_menu_and_goes_its_way_without_a_key() {
+    let policy = json!({ "enrolment": "automatic", "unknown_machine": "menu", "menu": "always" });
+    let run = run("screen-own-menu", &policy);
+    let machine = Machine::new("own", Firmware::Bios, 74);
+    let set = |settings: &[&str]| {
+        let words = [&["machine", "set", machine.mac()], settings].concat();
+        run.site.farrier(&words).unwrap();
+    };
+    run.site
+        .farrier(&["machine", "add", machine.mac(), "--name", "lab-9"])
+        .unwrap();
+    set(&["default-entry=register", "menu-timeout-s=2"]);
+
+    // The URL is the same for all: iPXE fills in who asks.
+    let ask = |path: &str| {
+        let url = format!("http://10.77.0.1:8067/{path}");
+        clients::curl(run.site.host(), &["--fail"], &url).unwrap()
+    };
+    let first = ask("boot/first.ipxe");
+    assert_eq!(first.matches("boot/script?").count(), 1, "{first}");
+    assert!(
+        first.contains("boot/script?mac=${netX/mac:hexhyp}&"),
+        "{first}"
+    );
+    let script = |mac: &str| ask(&format!("boot/script?mac={mac}&platform=pcbios"));
+    let unknown = script("52:54:00:77:00:4b");
+    for (menu, words) in [
+        (&unknown, "menu Farrier: 52:54:00:77:00:4b, not registered"),
+        (&unknown, "Register this machine"),
+        (&unknown, "choose --default local_disk"),
+        (&script(machine.mac()), "menu Farrier: lab-9"),
+        (&script(machine.mac()), AGAIN),
+        (
+            &script(machine.mac()),
+            "choose --default register --timeout 2000",
+        ),
+    ] {
+        assert!(menu.contains(words), "{words} in {menu}");
+    }
+
+    let mut vm = run.start(&machine);
+    vm.wait_for("Farrier: lab-9", BOOT).unwrap();
+    vm.wait_for("farrier-agent: inventory sent", BOOT).unwrap();
+
+    set(&["default-entry=local-disk", "menu=never"]);
+    vm.reset().unwrap();
+    let words = "It was told to start its local disk";
+    run.site.wait_for(machine.mac(), words, BOOT).unwrap();
+    let none = vm.wait_for_any(&["farrier-agent: ready", "Farrier: lab-9"], SILENT);
+    assert!(none.is_err(), "neither menu nor agent: {}", vm.tail());
+}
+
+/// Longer than a BIOS takes to find nothing on its disks.
+const SILENT: Duration = Duration::from_secs(20);

@@ -160,6 +160,7 @@ pub enum Order {
 #[serde(rename_all = "snake_case")]
 pub enum Leave {
     LocalBoot,
+    NetworkBoot,
     PowerOff,
     Reboot,
 }

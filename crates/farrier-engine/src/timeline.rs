@@ -67,6 +67,8 @@ pub struct Transfer<'a> {
     pub by: &'static str,
     pub name: &'a str,
     pub bytes: u64,
+    /// Of the whole file, where it is known: boot programs and the agent were checked against it when they were read.
+    pub sha256: Option<&'a str>,
     pub took: Duration,
     pub end: TransferEnd,
     /// What the client said when it gave up.
@@ -247,6 +249,7 @@ impl Entry {
             by,
             name,
             bytes,
+            sha256,
             took,
             end,
             said,
@@ -264,6 +267,11 @@ impl Entry {
             entry = entry
                 .with("bytes", bytes)
                 .with("milliseconds", took.as_millis());
+        }
+        if end == TransferEnd::Done
+            && let Some(sha256) = sha256
+        {
+            entry = entry.with("sha256", sha256);
         }
         match said {
             Some(said) => entry.with("client said", said),

@@ -75,6 +75,8 @@ pub struct Served {
     pub content: Bytes,
     /// For the timeline.
     pub name: String,
+    /// Known of files that were checked against it when they were read: boot programs and the agent.
+    pub sha256: Option<String>,
     /// A boot program: it counts for the loop detector.
     pub loader: bool,
     /// Firmware with Secure Boot refuses it.
@@ -313,6 +315,7 @@ impl BootTree {
         Ok(Served {
             content,
             name: format!("{file} {}", loader.version),
+            sha256: Some(loader.sha256.clone()),
             loader: loader.kind != LoaderKind::Part,
             unsigned: loader.firmware == FirmwareKind::Uefi && loader.signer.is_none(),
             content_type,
@@ -325,14 +328,15 @@ impl BootTree {
         if agent.tag != tag {
             return Err(Missing::NoSuchName);
         }
-        let (content, name) = match file {
-            "vmlinuz" => (agent.vmlinuz.clone(), "the agent's kernel"),
-            "agent.img" => (agent.initrd.clone(), "the agent"),
+        let (content, name, record) = match file {
+            "vmlinuz" => (&agent.vmlinuz, "the agent's kernel", &agent.image.vmlinuz),
+            "agent.img" => (&agent.initrd, "the agent", &agent.image.initrd),
             _ => return Err(Missing::NoSuchName),
         };
         Ok(Served {
-            content,
+            content: content.clone(),
             name: name.to_owned(),
+            sha256: Some(record.sha256.clone()),
             loader: false,
             unsigned: false,
             content_type: "application/octet-stream",

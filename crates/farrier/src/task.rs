@@ -119,6 +119,7 @@ pub(crate) struct Way {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum After {
     LocalBoot,
+    NetworkBoot,
     PowerOff,
     Reboot,
 }
@@ -325,6 +326,7 @@ fn show(task: &TaskSummary) -> String {
         "afterwards",
         match task.then {
             Then::LocalBoot => "start from the local disk",
+            Then::NetworkBoot => "restart from the network",
             Then::PowerOff => "power off",
             Then::Reboot => "restart",
         },
@@ -392,6 +394,7 @@ impl After {
     fn word(self) -> Then {
         match self {
             Self::LocalBoot => Then::LocalBoot,
+            Self::NetworkBoot => Then::NetworkBoot,
             Self::PowerOff => Then::PowerOff,
             Self::Reboot => Then::Reboot,
         }

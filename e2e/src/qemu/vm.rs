@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use super::{console::plain, sockets::Sockets};
+use super::{CARD, console::plain, sockets::Sockets};
 use crate::{command::last_lines, lab::patience};
 
 const POLL: Duration = Duration::from_millis(100);
@@ -151,6 +151,17 @@ impl Vm {
     pub fn screenshot(&self, file: &Path) -> Result<()> {
         self.control("screendump", &json!({ "filename": file }))
             .map(drop)
+    }
+
+    /// From its next start on the machine asks its disks before the network, as somebody sets in the firmware.
+    ///
+    /// # Errors
+    /// When the emulator does not answer.
+    pub fn put_network_last(&self) -> Result<()> {
+        let last = json!({
+            "path": format!("/machine/peripheral/{CARD}"), "property": "bootindex", "value": 9,
+        });
+        self.control("qom-set", &last).map(drop)
     }
 
     /// Lets the cable of the network card be plugged or not.

@@ -2,6 +2,7 @@
 //! device paths in them (section 10). Firmware and whoever had this machine before wrote them, so they are
 //! read with care.
 
+use farrier_proto::MacAddr;
 use uuid::Uuid;
 
 use super::EfiSystemPartition;
@@ -29,6 +30,15 @@ struct Node {
     kind: u8,
     subkind: u8,
     data: Vec<u8>,
+}
+
+/// How firmware starts from the network, in the order of preference where its own says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NetworkWay {
+    Pxe4,
+    Http4,
+    Pxe6,
+    Http6,
 }
 
 /// The bytes are not a boot entry.
@@ -127,6 +137,27 @@ impl BootOption {
         Some(Uuid::from_bytes_le(
             drive.data.get(20..36)?.try_into().ok()?,
         ))
+    }
+
+    /// How it starts from the network, if it does so by the card with this address.
+    #[must_use]
+    pub fn network(&self, card: MacAddr) -> Option<NetworkWay> {
+        const MAC: u8 = 11;
+        const IPV4: u8 = 12;
+        const IPV6: u8 = 13;
+        const URI: u8 = 24;
+        let has = |kind| {
+            let node = |node: &&Node| (node.kind, node.subkind) == (MESSAGING, kind);
+            self.nodes.iter().find(node)
+        };
+        // Section 10.3.4.11: the address in a field of 32 bytes, then the kind of network.
+        let of_card = has(MAC)?.data.get(..6)? == card.0;
+        of_card.then_some(match (has(URI), has(IPV4), has(IPV6)) {
+            (None, _, None) => NetworkWay::Pxe4,
+            (Some(_), Some(_), _) => NetworkWay::Http4,
+            (None, _, Some(_)) => NetworkWay::Pxe6,
+            (Some(_), None, _) => NetworkWay::Http6,
+        })
     }
 
     /// Whether it is a whole disk as the firmware itself found it: the path ends at a SATA, SCSI, NVMe, USB

@@ -7,6 +7,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use farrier_proto::MacAddr;
+
 use super::EfiSystemPartition;
 use super::boot_entry::BootOption;
 
@@ -26,6 +28,8 @@ pub struct BootVariables {
 pub enum EfiError {
     #[error("it has no entry for a disk")]
     NoDisk,
+    #[error("it has no entry for the network card {0}")]
+    NoCard(MacAddr),
     #[error("all 65536 boot entries are taken")]
     Full,
     #[error("{variable} cannot be written: {source}")]
@@ -57,6 +61,33 @@ impl BootVariables {
         };
         self.write("BootNext", &number.to_le_bytes())?;
         Ok(entry.description)
+    }
+
+    /// Sets `BootNext` to an entry of the network card: the one that started this boot, else the first in the
+    /// firmware's own order, else the one that most servers answer. Returns its description.
+    pub fn start_next_from_network(&mut self, card: MacAddr) -> Result<String, EfiError> {
+        let entries = self.entries();
+        let numbers = |variable| {
+            let value = self.read(variable).unwrap_or_default();
+            let numbers = value.as_chunks::<2>().0.iter();
+            numbers.map(|n| u16::from_le_bytes(*n)).collect::<Vec<_>>()
+        };
+        let mut others: Vec<_> = entries
+            .iter()
+            .filter_map(|(number, entry)| Some((entry.network(card)?, *number)))
+            .collect();
+        others.sort_unstable();
+        let number = numbers("BootCurrent")
+            .into_iter()
+            .chain(numbers("BootOrder"))
+            .chain(others.into_iter().map(|(_, number)| number))
+            .find(|number| {
+                let entry = entries.get(number).filter(|entry| entry.is_bootable());
+                entry.is_some_and(|entry| entry.network(card).is_some())
+            })
+            .ok_or(EfiError::NoCard(card))?;
+        self.write("BootNext", &number.to_le_bytes())?;
+        Ok(entries[&number].description.clone())
     }
 
     /// All boot entries that can be read, by number.
@@ -160,105 +191,4 @@ fn entry_of(
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use tempfile::TempDir;
-    use uuid::Uuid;
-
-    use super::super::EfiSystemPartition;
-    use super::{BootOption, BootVariables, EfiError, GLOBAL};
-
-    fn partition(guid: u128) -> EfiSystemPartition {
-        EfiSystemPartition {
-            number: 1,
-            first_sector: 2048,
-            sectors: 1000,
-            guid: Uuid::from_u128(guid),
-        }
-    }
-
-    fn put(folder: &TempDir, variable: &str, value: &[u8]) {
-        let content = [&[7, 0, 0, 0], value].concat();
-        fs::write(folder.path().join(format!("{variable}-{GLOBAL}")), content).unwrap();
-    }
-
-    fn value(folder: &TempDir, variable: &str) -> Option<Vec<u8>> {
-        fs::read(folder.path().join(format!("{variable}-{GLOBAL}")))
-            .ok()
-            .map(|content| content[4..].to_vec())
-    }
-
-    fn network() -> Vec<u8> {
-        let mut bytes = vec![1, 0, 0, 0, 41, 0, b'P', 0, 0, 0];
-        bytes.extend_from_slice(&[3, 11, 37, 0]);
-        bytes.extend_from_slice(&[0; 33]);
-        bytes.extend_from_slice(&[0x7f, 0xff, 4, 0]);
-        bytes
-    }
-
-    #[test]
-    fn t11_an_existing_entry_of_the_disk_is_next() {
-        let folder = tempfile::tempdir().unwrap();
-        put(&folder, "Boot0001", &network());
-        put(
-            &folder,
-            "Boot000A",
-            &BootOption::fallback_loader(&partition(5)).encode(),
-        );
-        put(&folder, "BootOrder", &[1, 0, 10, 0]);
-        let said = BootVariables::open(folder.path())
-            .start_next_from_disk(Some(partition(5)))
-            .unwrap();
-        assert_eq!(said, "Local disk (Farrier)");
-        assert_eq!(value(&folder, "BootNext"), Some(vec![10, 0]));
-        assert_eq!(value(&folder, "BootOrder"), Some(vec![1, 0, 10, 0]));
-    }
-
-    #[test]
-    fn t11_a_new_disk_gets_an_entry_behind_the_network() {
-        let folder = tempfile::tempdir().unwrap();
-        put(&folder, "Boot0000", &network());
-        put(&folder, "BootOrder", &[0, 0]);
-        BootVariables::open(folder.path())
-            .start_next_from_disk(Some(partition(9)))
-            .unwrap();
-        let made = BootOption::decode(&value(&folder, "Boot0001").unwrap()).unwrap();
-        assert_eq!(made.partition(), Some(Uuid::from_u128(9)));
-        assert_eq!(value(&folder, "BootOrder"), Some(vec![0, 0, 1, 0]));
-        assert_eq!(value(&folder, "BootNext"), Some(vec![1, 0]));
-    }
-
-    #[test]
-    fn without_a_disk_of_ours_the_firmwares_order_decides() {
-        let folder = tempfile::tempdir().unwrap();
-        put(&folder, "Boot0000", &network());
-        put(
-            &folder,
-            "Boot0002",
-            &BootOption::fallback_loader(&partition(2)).encode(),
-        );
-        put(
-            &folder,
-            "Boot0003",
-            &BootOption::fallback_loader(&partition(3)).encode(),
-        );
-        put(&folder, "BootOrder", &[0, 0, 3, 0, 2, 0]);
-        BootVariables::open(folder.path())
-            .start_next_from_disk(None)
-            .unwrap();
-        assert_eq!(value(&folder, "BootNext"), Some(vec![3, 0]));
-    }
-
-    #[test]
-    fn a_machine_without_disk_entries_is_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        put(&folder, "Boot0000", &network());
-        put(&folder, "BootOrder", &[0, 0]);
-        let error = BootVariables::open(folder.path())
-            .start_next_from_disk(None)
-            .unwrap_err();
-        assert!(matches!(error, EfiError::NoDisk));
-        assert_eq!(value(&folder, "BootNext"), None);
-    }
-}
+mod tests;

@@ -88,7 +88,13 @@ pub async fn run(agent: &Agent) -> Result<Way, Dismissed> {
                 agent.screen.say("waiting for work");
                 idle = true;
             }
-            Order::Leave { how } => return Ok(Way { how, start_from }),
+            Order::Leave { how } => {
+                return Ok(Way {
+                    how,
+                    start_from,
+                    card: agent.mac,
+                });
+            }
             Order::Run { task, fence, work } => {
                 idle = false;
                 // A lower fence is an answer from the past: that task belongs to somebody else by now.

@@ -103,6 +103,8 @@ impl TaskState {
 pub enum Then {
     #[default]
     LocalBoot,
+    /// Restart, once from the network: UEFI is told, a BIOS follows its own order.
+    NetworkBoot,
     PowerOff,
     Reboot,
 }

@@ -83,6 +83,7 @@ fn an_agent(arguments: &[Argument]) -> Result<String, NotRepresentable> {
 fn a_menu(title: &str, on_key: bool) -> Result<String, NotRepresentable> {
     Page::Menu(MenuScript {
         title: &Text::new(title)?,
+        registered: false,
         default: MenuEntry::LocalDisk,
         timeout: Duration::from_secs(10),
         on_key,
@@ -225,6 +226,7 @@ fn r3_media_are_entries_and_memdisk_takes_the_image_for_its_ram_disk() {
     }];
     let menu = Page::Menu(MenuScript {
         title: &Text::new("pc-17").unwrap(),
+        registered: false,
         default: MenuEntry::Medium(name),
         timeout: Duration::from_secs(10),
         on_key: false,

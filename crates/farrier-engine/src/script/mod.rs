@@ -48,6 +48,8 @@ pub struct AgentScript<'a> {
 pub struct MenuScript<'a> {
     /// The machine's name or address.
     pub title: &'a Text,
+    /// Somebody registered it; else the menu offers just that.
+    pub registered: bool,
     pub default: MenuEntry,
     pub timeout: Duration,
     /// Shown only if a key is pressed within three seconds.

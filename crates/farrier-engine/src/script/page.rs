@@ -123,6 +123,9 @@ pub const ITEMS: [Item; 4] = [
     },
 ];
 
+/// What registering comes to where that was done before.
+const REGISTER_AGAIN: &str = "Start the agent and take the inventory";
+
 /// One line of one machine's menu.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Line {
@@ -137,7 +140,10 @@ impl MenuScript<'_> {
         let fixed = ITEMS.iter().map(|item| Line {
             entry: item.entry,
             key: Some(item.key),
-            title: Text::readable(item.title),
+            title: Text::readable(match item.entry {
+                MenuEntry::Register if self.registered => REGISTER_AGAIN,
+                _ => item.title,
+            }),
         });
         let digits = ('1'..='9').map(Some).chain(std::iter::repeat(None));
         let media = self.media.iter().zip(digits).map(|(medium, key)| Line {

@@ -43,6 +43,7 @@ fn an_agent(arguments: &[Argument]) -> Result<String, NotRepresentable> {
 fn a_menu(title: &str, script: &Url) -> Result<String, NotRepresentable> {
     Page::Menu(MenuScript {
         title: &Text::new(title)?,
+        registered: false,
         default: MenuEntry::LocalDisk,
         timeout: Duration::from_secs(10),
         on_key: false,

@@ -107,6 +107,7 @@ fn the_question_for_a_code() {
 fn a_menu(title: &Text, default: MenuEntry, on_key: bool) -> String {
     menu(&MenuScript {
         title,
+        registered: true,
         default,
         timeout: Duration::from_secs(10),
         on_key,
@@ -128,9 +129,11 @@ fn rescue() -> MediumName {
 fn the_menu() {
     let title = Text::new("pc-17").unwrap();
     let always = a_menu(&title, MenuEntry::LocalDisk, false);
+    assert!(!always.contains("Register this machine"), "{always}");
     for line in [
         "menu Farrier: pc-17",
         "item --key l local_disk Start from the local disk",
+        "item --key r register Start the agent and take the inventory",
         "item --key 1 medium:rescue-1.iso Start rescue-1.iso (CD, 30 MB)",
         "choose --default local_disk --timeout 10000 chosen || goto local_disk",
         "goto ${chosen}",

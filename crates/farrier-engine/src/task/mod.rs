@@ -95,6 +95,8 @@ pub enum State {
 #[serde(rename_all = "snake_case")]
 pub enum Then {
     LocalBoot,
+    /// Around again by way of the network, whatever the firmware's own order says.
+    NetworkBoot,
     PowerOff,
     Reboot,
 }

@@ -32,6 +32,7 @@ fn entries_are_whole_sentences() {
         by: "TFTP",
         name: "snponly.efi",
         bytes: 10,
+        sha256: Some("5feceb66"),
         took: Duration::from_millis(3),
         end,
         said: None,

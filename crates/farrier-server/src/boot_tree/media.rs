@@ -61,6 +61,7 @@ impl BootTree {
         Ok(Served {
             content,
             name: format!("the image {name}"),
+            sha256: None,
             loader: false,
             unsigned: false,
             content_type: content_type(name),
@@ -112,6 +113,7 @@ impl BootTree {
         Ok(Served {
             content: Bytes::from(script),
             name: format!("the script for the image {image}"),
+            sha256: None,
             loader: false,
             unsigned: false,
             content_type: "text/plain",

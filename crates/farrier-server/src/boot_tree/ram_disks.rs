@@ -41,6 +41,7 @@ impl BootTree {
         Ok(Served {
             content,
             name: format!("a RAM disk with {} and {}", shim.file_name, grub.file_name),
+            sha256: None,
             loader: true,
             unsigned: false,
             content_type: "application/vnd.efi-img",

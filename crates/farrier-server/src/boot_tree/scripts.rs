@@ -233,6 +233,7 @@ fn text(name: &str, content: String) -> Served {
     Served {
         content: Bytes::from(content),
         name: name.to_owned(),
+        sha256: None,
         loader: false,
         unsigned: false,
         content_type: "text/plain",

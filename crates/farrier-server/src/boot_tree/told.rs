@@ -21,8 +21,16 @@ impl BootTree {
             return;
         }
         self.record(asker, |machine| {
-            let ended = ended("TFTP", name, 0, Duration::ZERO, TransferEnd::NotFound, None);
-            Entry::transfer(machine, now(), &ended)
+            let lacking = Transfer {
+                by: "TFTP",
+                name,
+                bytes: 0,
+                sha256: None,
+                took: Duration::ZERO,
+                end: TransferEnd::NotFound,
+                said: None,
+            };
+            Entry::transfer(machine, now(), &lacking)
         });
     }
 
@@ -64,11 +72,16 @@ impl BootTree {
             self.loaded(asker, served);
         }
         self.record(asker, |machine| {
-            Entry::transfer(
-                machine,
-                now(),
-                &ended(by, &served.name, bytes, took, end, said),
-            )
+            let transfer = Transfer {
+                by,
+                name: &served.name,
+                bytes,
+                sha256: served.sha256.as_deref(),
+                took,
+                end,
+                said,
+            };
+            Entry::transfer(machine, now(), &transfer)
         });
     }
 
@@ -155,21 +168,3 @@ fn tell_of_refusal(core: &Core, mac: MacAddr, name: &str) {
 
 /// A loader says its first word within a second or two; emulated ones need ten.
 const SILENCE: Duration = Duration::from_secs(20);
-
-fn ended<'a>(
-    by: &'static str,
-    name: &'a str,
-    bytes: u64,
-    took: Duration,
-    end: TransferEnd,
-    said: Option<&'a str>,
-) -> Transfer<'a> {
-    Transfer {
-        by,
-        name,
-        bytes,
-        took,
-        end,
-        said,
-    }
-}

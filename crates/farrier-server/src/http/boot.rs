@@ -277,6 +277,7 @@ fn record(tree: &BootTree, asker: Asker, served: &Served, response: &Response) {
         },
         name: &served.name,
         bytes: served.content.len() as u64,
+        sha256: served.sha256.as_deref(),
         took: std::time::Duration::ZERO,
         end: TransferEnd::Done,
         said: None,

@@ -62,10 +62,18 @@ impl Page<'_> {
                 let name = machine
                     .and_then(|machine| machine.name.as_ref())
                     .map(ToString::to_string);
-                title = Text::new(&name.unwrap_or_else(|| self.facts.mac.to_string()))?;
+                let name = name.unwrap_or_else(|| self.facts.mac.to_string());
+                let registered =
+                    machine.is_some_and(|machine| machine.registration != Registration::Seen);
+                title = Text::new(&if registered {
+                    name
+                } else {
+                    format!("{name}, not registered")
+                })?;
                 method = self.local_disk(local_disk);
                 script::Page::Menu(MenuScript {
                     title: &title,
+                    registered,
                     default: *default,
                     timeout: *timeout,
                     on_key: *on_key,

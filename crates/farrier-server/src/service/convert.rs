@@ -39,7 +39,7 @@ same! {
     model::Registration, api::Registration { Seen, Pending, Approved, Disabled }
     model::Role, api::Role { Viewer, Operator, Admin }
     task::State, api::TaskState { Queued, Running, Lost, Done, Failed, Cancelled, Expired }
-    task::Then, api::Then { LocalBoot, PowerOff, Reboot }
+    task::Then, api::Then { LocalBoot, NetworkBoot, PowerOff, Reboot }
     task::Bottleneck, agent::Bottleneck { Cpu, Disk, Network }
     policy::MenuMode, api::MenuMode { Never, Always, OnKey }
     policy::UnknownMachine, api::UnknownMachine { Ignore, Menu, Register }

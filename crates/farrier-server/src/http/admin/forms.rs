@@ -310,6 +310,7 @@ impl OrderForm {
 
     fn then(&self) -> Then {
         match self.then.as_str() {
+            "network_boot" => Then::NetworkBoot,
             "power_off" => Then::PowerOff,
             "reboot" => Then::Reboot,
             _ => Then::LocalBoot,

@@ -217,12 +217,14 @@ async fn leave(plane: &Plane, session: &Session) -> Result<wire::Order, Failure>
         .first()
         .filter(|task| task.ended.is_some_and(|at| now().since(at) < JUST_NOW));
     let how = match just_ended.map(|task| task.then) {
+        Some(Then::NetworkBoot) => wire::Leave::NetworkBoot,
         Some(Then::PowerOff) => wire::Leave::PowerOff,
         Some(Then::Reboot) => wire::Leave::Reboot,
         Some(Then::LocalBoot) | None => wire::Leave::LocalBoot,
     };
     let text = match how {
         wire::Leave::LocalBoot => "The agent leaves: the local disk starts next.",
+        wire::Leave::NetworkBoot => "The agent leaves: the machine restarts from the network.",
         wire::Leave::PowerOff => "The agent leaves: the machine is switched off.",
         wire::Leave::Reboot => "The agent leaves: the machine restarts.",
     };
