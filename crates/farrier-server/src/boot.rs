@@ -259,7 +259,7 @@ impl Asked<'_> {
             &Known {
                 rules: &judged,
                 boot_began: core.sightings.began(self.facts.mac),
-                wants_signature: core.sightings.wants_signature(self.facts.mac),
+                wants_signature: core.sightings.wants_signature(self.facts.mac, self.now),
                 ..self.who.known(&loads)
             },
             &snapshot,

@@ -1,48 +1,50 @@
 //! What somebody picked in the menu of a ROM, until the loader that came of it asks for its script.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use farrier_engine::WallTime;
 use farrier_engine::policy::MenuEntry;
 use farrier_proto::MacAddr;
 
+use crate::notes::Notes;
+
 /// Picked entries by hardware address; bounded, and each for a short while.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Choices {
-    picked: Mutex<HashMap<MacAddr, (Option<MenuEntry>, WallTime)>>,
+    picked: Mutex<Notes<MacAddr, Option<MenuEntry>>>,
+}
+
+impl Default for Choices {
+    fn default() -> Self {
+        Self {
+            picked: Mutex::new(Notes::new(MAX, FRESH)),
+        }
+    }
 }
 
 impl Choices {
     /// An entry was picked, or what the policy says.
     pub fn pick(&self, mac: MacAddr, entry: Option<MenuEntry>, now: WallTime) {
-        let mut picked = self.picked.lock().unwrap_or_else(PoisonError::into_inner);
-        if picked.len() >= MAX {
-            picked.retain(|_, (_, at)| is_fresh(*at, now));
-        }
-        if picked.len() < MAX || picked.contains_key(&mac) {
-            picked.insert(mac, (entry, now));
-        }
+        self.picked().put(mac, entry, now);
     }
 
     /// Whether something was picked, so that the next loader must not be asked again.
     #[must_use]
     pub fn is_made(&self, mac: MacAddr, now: WallTime) -> bool {
-        let picked = self.picked.lock().unwrap_or_else(PoisonError::into_inner);
-        picked.get(&mac).is_some_and(|(_, at)| is_fresh(*at, now))
+        self.picked().fresh(&mac, now).is_some()
     }
 
     /// What was picked, for one script.
     pub fn take(&self, mac: MacAddr, now: WallTime) -> Option<MenuEntry> {
-        let mut picked = self.picked.lock().unwrap_or_else(PoisonError::into_inner);
-        let (entry, at) = picked.remove(&mac)?;
-        entry.filter(|_| is_fresh(at, now))
+        let mut picked = self.picked();
+        let is_fresh = picked.fresh(&mac, now).is_some();
+        picked.remove(&mac).filter(|_| is_fresh)?.what
     }
-}
 
-fn is_fresh(at: WallTime, now: WallTime) -> bool {
-    now >= at && now.since(at) < FRESH
+    fn picked(&self) -> MutexGuard<'_, Notes<MacAddr, Option<MenuEntry>>> {
+        self.picked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// From the menu of the ROM to the script: a loader by slow TFTP, and its own DHCP.
@@ -74,6 +76,6 @@ mod tests {
             let [.., a, b, c] = n.to_be_bytes();
             choices.pick(MacAddr([2, 0, 0, a, b, c]), None, WallTime(1));
         }
-        assert_eq!(choices.picked.lock().unwrap().len(), MAX);
+        assert_eq!(choices.picked().all().count(), MAX);
     }
 }

@@ -36,6 +36,7 @@ pub mod loaders;
 pub mod media;
 pub mod menu_codes;
 mod neighbours;
+pub mod notes;
 pub mod outside;
 pub mod packet_log;
 mod plane_thread;

@@ -5,7 +5,7 @@
 //! timeline when it gets one.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use farrier_engine::WallTime;
@@ -14,29 +14,45 @@ use farrier_engine::model::{Arch, FirmwareKind};
 use farrier_engine::timeline::Entry;
 use farrier_proto::MacAddr;
 
-/// Stories of hardware addresses that are no machine yet, and loader downloads of all.
+use crate::notes::Notes;
+
+/// Stories of hardware addresses that are no machine yet, and what firmware and loaders of all did of late.
 #[derive(Debug, Default)]
 pub struct Sightings {
     inner: Mutex<Inner>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     stories: HashMap<MacAddr, Vec<Entry>>,
     /// Oldest first; the order in which stories are forgotten.
     order: VecDeque<MacAddr>,
-    loads: HashMap<MacAddr, VecDeque<WallTime>>,
+    loads: Notes<MacAddr, VecDeque<WallTime>>,
     /// Who was sent an unsigned UEFI loader and has not been heard of since.
-    unheard: HashMap<MacAddr, WallTime>,
-    /// Who did not run one, and when.
-    refusing: HashMap<MacAddr, WallTime>,
-    /// Who got nothing of a transfer with large blocks or a window, and when.
-    stalled: HashMap<MacAddr, WallTime>,
-    /// What firmware last said of itself by DHCP, and when.
-    kinds: HashMap<MacAddr, Said>,
-    /// When firmware last asked how to boot.
-    boots: HashMap<MacAddr, WallTime>,
-    swept: Option<WallTime>,
+    unheard: Notes<MacAddr, ()>,
+    /// Who did not run one.
+    refusing: Notes<MacAddr, ()>,
+    /// Who got nothing of a transfer with large blocks or a window.
+    stalled: Notes<MacAddr, ()>,
+    /// What firmware last said of itself by DHCP.
+    kinds: Notes<MacAddr, Said>,
+    /// Who asked how to boot.
+    boots: Notes<MacAddr, ()>,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self {
+            stories: HashMap::new(),
+            order: VecDeque::new(),
+            loads: Notes::new(MAX_BOOTING, LOADS_KEPT),
+            unheard: Notes::new(MAX_STRANGERS, LOADS_KEPT),
+            refusing: Notes::new(MAX_STRANGERS, REFUSAL_KEPT),
+            stalled: Notes::new(MAX_STRANGERS, STALL_KEPT),
+            kinds: Notes::new(MAX_BOOTING, LOADS_KEPT),
+            boots: Notes::new(MAX_BOOTING, LOADS_KEPT),
+        }
+    }
 }
 
 /// What firmware says of itself only by DHCP.
@@ -45,7 +61,6 @@ struct Said {
     arch: Option<Arch>,
     firmware: Option<FirmwareKind>,
     max_blksize: Option<u16>,
-    at: WallTime,
 }
 
 /// The largest blocks and windows of TFTP that reach a device; none where nothing is known.
@@ -58,7 +73,7 @@ pub struct Takes {
 impl Sightings {
     /// Keeps what a stranger did; the entry's machine is not looked at.
     pub fn note(&self, mac: MacAddr, entry: Entry) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner();
         if !inner.stories.contains_key(&mac) {
             if inner.order.len() >= MAX_STRANGERS
                 && let Some(oldest) = inner.order.pop_front()
@@ -75,7 +90,7 @@ impl Sightings {
 
     /// Takes what is known of a stranger that is one no longer.
     pub fn take(&self, mac: MacAddr) -> Vec<Entry> {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner();
         inner.order.retain(|other| *other != mac);
         inner.stories.remove(&mac).unwrap_or_default()
     }
@@ -83,7 +98,7 @@ impl Sightings {
     /// Addresses seen of late that are no machine, with the last thing each did.
     #[must_use]
     pub fn strangers(&self) -> Vec<(MacAddr, Entry)> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = self.inner();
         let newest_first = inner.order.iter().rev();
         newest_first
             .filter_map(|mac| Some((*mac, inner.stories.get(mac)?.last()?.clone())))
@@ -95,52 +110,38 @@ impl Sightings {
         if facts.arch.is_none() && facts.firmware.is_none() {
             return;
         }
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = !inner.kinds.contains_key(&mac);
-        if is_new && inner.kinds.len() >= MAX_STRANGERS {
-            inner.sweep_kinds(now);
-        }
-        if !is_new || inner.kinds.len() < MAX_STRANGERS {
-            let said = Said {
-                arch: facts.arch,
-                firmware: facts.firmware,
-                max_blksize: facts.max_blksize(),
-                at: now,
-            };
-            inner.kinds.insert(mac, said);
-        }
+        let said = Said {
+            arch: facts.arch,
+            firmware: facts.firmware,
+            max_blksize: facts.max_blksize(),
+        };
+        self.inner().kinds.put(mac, said, now);
     }
 
     /// Firmware or a loader asks how to boot: what follows is one boot, until the next time.
     pub fn boot_began(&self, mac: MacAddr, now: WallTime) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if inner.boots.len() >= MAX_STRANGERS && !inner.boots.contains_key(&mac) {
-            inner.boots.retain(|_, at| now.since(*at) < LOADS_KEPT);
-        }
-        if inner.boots.len() < MAX_STRANGERS || inner.boots.contains_key(&mac) {
-            inner.boots.insert(mac, now);
-        }
+        self.inner().boots.put(mac, (), now);
     }
 
     /// When that was.
     #[must_use]
     pub fn began(&self, mac: MacAddr) -> Option<WallTime> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.boots.get(&mac).copied()
+        self.inner().boots.get(&mac).map(|boot| boot.at)
     }
 
     /// What firmware of this address last said of itself.
     #[must_use]
     pub fn kind(&self, mac: MacAddr) -> Option<(Option<Arch>, Option<FirmwareKind>)> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.kinds.get(&mac).map(|said| (said.arch, said.firmware))
+        let inner = self.inner();
+        let said = &inner.kinds.get(&mac)?.what;
+        Some((said.arch, said.firmware))
     }
 
     /// Every kind of firmware that has asked to boot.
     #[must_use]
     pub fn kinds(&self) -> BTreeSet<(Arch, FirmwareKind)> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let said = inner.kinds.values();
+        let inner = self.inner();
+        let said = inner.kinds.all().map(|(_, note)| &note.what);
         said.filter_map(|said| Some((said.arch?, said.firmware?)))
             .collect()
     }
@@ -148,16 +149,16 @@ impl Sightings {
     /// What this address takes by TFTP: by what its firmware is, and by what did not arrive.
     #[must_use]
     pub fn takes(&self, mac: MacAddr, now: WallTime) -> Takes {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let stalled = inner.stalled.get(&mac);
-        if stalled.is_some_and(|at| now.since(*at) < STALL_KEPT) {
+        let inner = self.inner();
+        if inner.stalled.fresh(&mac, now).is_some() {
             return Takes {
                 max_blksize: Some(SMALL_BLOCK),
                 max_windowsize: Some(1),
             };
         }
+        let said = inner.kinds.get(&mac);
         Takes {
-            max_blksize: inner.kinds.get(&mac).and_then(|said| said.max_blksize),
+            max_blksize: said.and_then(|said| said.what.max_blksize),
             max_windowsize: None,
         }
     }
@@ -165,44 +166,31 @@ impl Sightings {
     /// Until when it gets small blocks because of that.
     #[must_use]
     pub fn small_blocks_until(&self, mac: MacAddr, now: WallTime) -> Option<WallTime> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let stalled = *inner.stalled.get(&mac)?;
-        (now.since(stalled) < STALL_KEPT).then(|| stalled + STALL_KEPT)
+        let inner = self.inner();
+        inner.stalled.fresh(&mac, now)?;
+        inner.stalled.get(&mac).map(|stall| stall.at + STALL_KEPT)
     }
 
     /// Not one block of a transfer arrived there.
     pub fn stalled(&self, mac: MacAddr, now: WallTime) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if inner.stalled.len() >= MAX_STRANGERS && !inner.stalled.contains_key(&mac) {
-            inner.stalled.retain(|_, at| now.since(*at) < STALL_KEPT);
-        }
-        if inner.stalled.len() < MAX_STRANGERS {
-            inner.stalled.insert(mac, now);
-        }
+        self.inner().stalled.put(mac, (), now);
     }
 
     /// A loader went out whole to this address.
     pub fn loaded(&self, mac: MacAddr, now: WallTime) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if inner.loads.len() >= MAX_STRANGERS {
-            inner.loads.retain(|_, times| {
-                times
-                    .back()
-                    .is_some_and(|last| now.since(*last) < LOADS_KEPT)
-            });
-        }
-        let times = inner.loads.entry(mac).or_default();
-        times.push_back(now);
-        if times.len() > MAX_LOADS {
-            times.pop_front();
-        }
+        self.inner().loads.update(mac, now, |times| {
+            times.push_back(now);
+            if times.len() > MAX_LOADS {
+                times.pop_front();
+            }
+        });
     }
 
     /// When loaders went out to this address of late, oldest first: what the loop detector looks at.
     #[must_use]
     pub fn recent_loads(&self, mac: MacAddr, now: WallTime) -> Vec<WallTime> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let times = inner.loads.get(&mac).into_iter().flatten();
+        let inner = self.inner();
+        let times = inner.loads.fresh(&mac, now).into_iter().flatten();
         times
             .copied()
             .filter(|at| now.since(*at) < LOADS_KEPT)
@@ -211,68 +199,40 @@ impl Sightings {
 
     /// An unsigned loader for UEFI went out whole. Firmware with Secure Boot refuses it without a word to us.
     pub fn sent_unsigned(&self, mac: MacAddr, now: WallTime) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if inner.unheard.len() >= MAX_STRANGERS {
-            inner.unheard.retain(|_, at| now.since(*at) < LOADS_KEPT);
-        }
-        if inner.unheard.len() < MAX_STRANGERS {
-            inner.unheard.insert(mac, now);
-        }
+        self.inner().unheard.put(mac, (), now);
     }
 
     /// Whether nothing was heard since the loader that was sent at `at`; then the next one has to be signed.
     pub fn unheard_since(&self, mac: MacAddr, at: WallTime) -> bool {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if inner.unheard.get(&mac) != Some(&at) {
+        let mut inner = self.inner();
+        if inner.unheard.get(&mac).is_none_or(|sent| sent.at != at) {
             return false;
         }
         inner.unheard.remove(&mac);
-        if inner.refusing.len() >= MAX_STRANGERS {
-            inner
-                .refusing
-                .retain(|_, since| at.since(*since) < REFUSAL_KEPT);
-        }
-        if inner.refusing.len() < MAX_STRANGERS {
-            inner.refusing.insert(mac, at);
-        }
+        inner.refusing.put(mac, (), at);
         true
     }
 
     /// Whether an unsigned loader was not run there.
     #[must_use]
-    pub fn wants_signature(&self, mac: MacAddr) -> bool {
-        self.inner
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .refusing
-            .contains_key(&mac)
+    pub fn wants_signature(&self, mac: MacAddr, now: WallTime) -> bool {
+        self.inner().refusing.fresh(&mac, now).is_some()
     }
 
     /// A loader runs there.
     pub fn loader_runs(&self, mac: MacAddr) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.unheard.remove(&mac);
+        self.inner().unheard.remove(&mac);
     }
 
     /// The machine got past its loader: the next boot starts counting anew.
     pub fn went_on(&self, mac: MacAddr) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner();
         inner.loads.remove(&mac);
         inner.unheard.remove(&mac);
     }
-}
 
-impl Inner {
-    /// A flood must not cost a walk through the table for each of its packets.
-    fn sweep_kinds(&mut self, now: WallTime) {
-        if self
-            .swept
-            .is_some_and(|swept| now.since(swept) < SWEEP_EACH)
-        {
-            return;
-        }
-        self.swept = Some(now);
-        self.kinds.retain(|_, said| now.since(said.at) < LOADS_KEPT);
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -281,9 +241,10 @@ pub const SMALL_BLOCK: u16 = 512;
 /// The cable or the tunnel may be another one tomorrow.
 const STALL_KEPT: Duration = Duration::from_secs(24 * 3600);
 const MAX_STRANGERS: usize = 4096;
+/// More than a storm of ten thousand machines.
+const MAX_BOOTING: usize = 16_384;
 const MAX_STORY: usize = 32;
 const MAX_LOADS: usize = 8;
-const SWEEP_EACH: Duration = Duration::from_secs(1);
 const LOADS_KEPT: Duration = Duration::from_secs(120);
 /// A machine whose Secure Boot was switched off comes back to its usual loader after this, or at a restart.
 const REFUSAL_KEPT: Duration = Duration::from_secs(24 * 3600);
@@ -297,7 +258,9 @@ mod tests {
     use farrier_engine::timeline::{Entry, Kind};
     use farrier_proto::MacAddr;
 
-    use super::{MAX_STORY, MAX_STRANGERS, SMALL_BLOCK, STALL_KEPT, Sightings, Takes};
+    use super::{
+        MAX_STORY, MAX_STRANGERS, REFUSAL_KEPT, SMALL_BLOCK, STALL_KEPT, Sightings, Takes,
+    };
 
     fn mac(n: usize) -> MacAddr {
         let [.., a, b, c] = n.to_be_bytes();
@@ -395,8 +358,13 @@ mod tests {
             !sightings.unheard_since(mac(1), first),
             "a later one is under way"
         );
-        assert!(!sightings.wants_signature(mac(1)));
+        assert!(!sightings.wants_signature(mac(1), second));
         assert!(sightings.unheard_since(mac(1), second));
-        assert!(sightings.wants_signature(mac(1)) && !sightings.wants_signature(mac(2)));
+        assert!(sightings.wants_signature(mac(1), second));
+        assert!(!sightings.wants_signature(mac(2), second));
+        assert!(
+            !sightings.wants_signature(mac(1), second + REFUSAL_KEPT),
+            "it may have been switched off since"
+        );
     }
 }

@@ -3,7 +3,6 @@
 //! Kept by hardware address and bounded. Known machines have a share of their own, so that invented ones cannot
 //! make us forget what was tried with them.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,27 +10,26 @@ use farrier_engine::WallTime;
 use farrier_engine::strategy::{Change, Given, Strategy, Trial};
 use farrier_proto::MacAddr;
 
+use crate::notes::Notes;
+
 #[derive(Debug, Default)]
 pub struct Strategies {
     inner: Mutex<Inner>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
-    known: Table,
-    strangers: Table,
+    known: Notes<MacAddr, Trial>,
+    strangers: Notes<MacAddr, Trial>,
 }
 
-#[derive(Debug, Default)]
-struct Table {
-    kept: HashMap<MacAddr, Kept>,
-    swept: Option<WallTime>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Kept {
-    trial: Trial,
-    at: WallTime,
+impl Default for Inner {
+    fn default() -> Self {
+        Self {
+            known: Notes::new(MAX, KEPT),
+            strangers: Notes::new(MAX, KEPT),
+        }
+    }
 }
 
 impl Strategies {
@@ -46,16 +44,16 @@ impl Strategies {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         // A stranger becomes a machine in the midst of its boot.
         let before = match known {
-            true => inner.known.kept.get(&mac).copied(),
+            true => inner.known.get(&mac),
             false => None,
         };
-        let before = before.or_else(|| inner.strangers.kept.get(&mac).copied());
-        let (trial, change) = given.offer(before.map(|kept| kept.trial), now);
+        let before = before.or_else(|| inner.strangers.get(&mac));
+        let (trial, change) = given.offer(before.map(|note| note.what), now);
         let table = match known {
             true => &mut inner.known,
             false => &mut inner.strangers,
         };
-        table.put(mac, Kept { trial, at: now });
+        table.put(mac, trial, now);
         (trial.strategy, change)
     }
 
@@ -86,58 +84,27 @@ impl Strategies {
     pub fn forget(&self, macs: &[MacAddr]) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         for mac in macs {
-            inner.known.kept.remove(mac);
-            inner.strangers.kept.remove(mac);
+            inner.known.remove(mac);
+            inner.strangers.remove(mac);
         }
     }
 
     fn trial(&self, mac: MacAddr) -> Option<Trial> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let stranger = || inner.strangers.kept.get(&mac);
-        let kept = inner.known.kept.get(&mac).or_else(stranger);
-        kept.map(|kept| kept.trial)
+        let stranger = || inner.strangers.get(&mac);
+        let note = inner.known.get(&mac).or_else(stranger);
+        note.map(|note| note.what)
     }
 
     fn change(&self, mac: MacAddr, change: impl Fn(&mut Trial)) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let Inner { known, strangers } = &mut *inner;
-        let both = [known.kept.get_mut(&mac), strangers.kept.get_mut(&mac)];
-        both.into_iter()
-            .flatten()
-            .for_each(|kept| change(&mut kept.trial));
-    }
-}
-
-impl Table {
-    fn put(&mut self, mac: MacAddr, new: Kept) {
-        if let Some(kept) = self.kept.get_mut(&mac) {
-            *kept = new;
-            return;
-        }
-        if self.kept.len() >= MAX {
-            self.sweep(new.at);
-        }
-        if self.kept.len() < MAX {
-            self.kept.insert(mac, new);
-        }
-    }
-
-    /// A flood must not cost a walk through the table for each of its packets.
-    fn sweep(&mut self, now: WallTime) {
-        if self
-            .swept
-            .is_some_and(|swept| now.since(swept) < SWEEP_EACH)
-        {
-            return;
-        }
-        self.swept = Some(now);
-        self.kept.retain(|_, old| now.since(old.at) < KEPT);
+        inner.known.amend(&mac, &change);
+        inner.strangers.amend(&mac, &change);
     }
 }
 
 /// More than a storm of ten thousand machines.
 const MAX: usize = 16_384;
-const SWEEP_EACH: Duration = Duration::from_secs(5);
 /// Under pressure only those that asked within this are kept.
 const KEPT: Duration = Duration::from_secs(120);
 
@@ -192,11 +159,11 @@ mod tests {
         for n in 2..2 * MAX {
             strategies.offer(mac(n), false, &GIVEN, at(13));
         }
-        let strangers = strategies.inner.lock().unwrap().strangers.kept.len();
+        let strangers = strategies.inner.lock().unwrap().strangers.all().count();
         assert_eq!(strangers, MAX);
         assert_eq!(asks(&strategies, 1, true, &[30]), Strategy::C);
         // Later ones take the places of those that went away.
         strategies.offer(mac(3 * MAX), false, &GIVEN, at(300));
-        assert_eq!(strategies.inner.lock().unwrap().strangers.kept.len(), 1);
+        assert_eq!(strategies.inner.lock().unwrap().strangers.all().count(), 1);
     }
 }

@@ -151,7 +151,7 @@ impl Asked<'_> {
         let known = Known {
             rules: &judged,
             recent_loads: &loads,
-            wants_signature: core.sightings.wants_signature(self.mac),
+            wants_signature: core.sightings.wants_signature(self.mac, now()),
             ..self.known()
         };
         let decision = decide_dhcp(&facts, service, &known, &core.snapshot.load(), now());
