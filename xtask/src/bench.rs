@@ -73,8 +73,8 @@ pub(crate) fn image(options: &Options) -> Result<()> {
     peers::check_installed()?;
     build::programs()?;
     let ours = Ours {
-        image_bench: build::example("farrier-image", "image_bench")?,
-        agent: build::example("farrier-agent", "agent_on_files")?,
+        image_bench: build::shipped_example("farrier-image", "image_bench")?,
+        agent: build::shipped_example("farrier-agent", "agent_on_files")?,
     };
     let folder = build::workspace()?.join("target/bench");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;

@@ -10,6 +10,8 @@ use farrier_e2e::Lab;
 
 /// The target of both programs. Naming it keeps the static switch away from build scripts and macros.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// The profile of `Cargo.toml` for programs that leave this workspace.
+const SHIPPED: &str = "dist";
 
 /// The built programs.
 #[derive(Debug, Clone)]
@@ -23,7 +25,19 @@ pub(crate) struct Programs {
 /// Builds both programs with the release profile, in a target folder of their own so that the static switch does
 /// not rebuild everything else.
 pub(crate) fn programs() -> Result<Programs> {
-    let built = release(&["--package", "farrier", "--package", "farrier-agent"])?;
+    build_programs("release")
+}
+
+/// The same as they are shipped, optimised as a whole: what is measured. Takes several times as long.
+pub(crate) fn shipped_programs() -> Result<Programs> {
+    build_programs(SHIPPED)
+}
+
+fn build_programs(profile: &str) -> Result<Programs> {
+    let built = build(
+        profile,
+        &["--package", "farrier", "--package", "farrier-agent"],
+    )?;
     let programs = Programs {
         farrier: built.join("farrier"),
         agent: built.join("farrier-agent"),
@@ -32,22 +46,29 @@ pub(crate) fn programs() -> Result<Programs> {
     Ok(programs)
 }
 
-/// Builds an example of a package the way the programs are built, whose dependencies are there already.
-pub(crate) fn example(package: &str, name: &str) -> Result<PathBuf> {
-    let built = release(&["--package", package, "--example", name])?;
+/// Builds an example of a package the way the shipped programs are built, whose dependencies are there already.
+pub(crate) fn shipped_example(package: &str, name: &str) -> Result<PathBuf> {
+    let built = build(SHIPPED, &["--package", package, "--example", name])?;
     Ok(built.join("examples").join(name))
 }
 
 /// Builds `what` and returns the folder it is in.
-fn release(what: &[&str]) -> Result<PathBuf> {
+fn build(profile: &str, what: &[&str]) -> Result<PathBuf> {
     let target = target_folder()?.join("static");
-    let build = ["build", "--release", "--locked", "--target", TARGET];
+    let build = [
+        "build",
+        "--profile",
+        profile,
+        "--locked",
+        "--target",
+        TARGET,
+    ];
     cargo(&[&build[..], what].concat(), |cargo| {
         cargo
             .env("CARGO_TARGET_DIR", &target)
             .env("RUSTFLAGS", "-C target-feature=+crt-static");
     })?;
-    Ok(target.join(TARGET).join("release"))
+    Ok(target.join(TARGET).join(profile))
 }
 
 /// Runs cargo in the workspace, with its output shown.

@@ -108,7 +108,7 @@ impl Bench {
     fn new(options: &Options) -> Result<Self> {
         let farrier = match &options.farrier {
             Some(built) => built.clone(),
-            None => build::programs()?.farrier,
+            None => build::shipped_programs()?.farrier,
         };
         let folder = build::workspace()?.join("target/bench-boot");
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
