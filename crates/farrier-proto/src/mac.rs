@@ -27,12 +27,14 @@ impl MacAddr {
     }
 
     fn joined(self, separator: char) -> String {
+        let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or_default();
         let mut text = String::with_capacity(17);
         for (i, byte) in self.0.iter().enumerate() {
             if i > 0 {
                 text.push(separator);
             }
-            text.push_str(&format!("{byte:02x}"));
+            text.push(digit(byte >> 4));
+            text.push(digit(byte & 0xf));
         }
         text
     }

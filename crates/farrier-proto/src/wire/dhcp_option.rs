@@ -1,5 +1,8 @@
 //! DHCP options in wire order (RFC 2132), with long options joined and split by RFC 3396.
 
+use std::fmt;
+use std::ops::Range;
+
 use super::option::{BOOTFILE_NAME, END, OPTION_OVERLOAD, PAD};
 
 /// Options in the order they came or will be sent. Unknown codes are kept verbatim; a code that
@@ -7,8 +10,15 @@ use super::option::{BOOTFILE_NAME, END, OPTION_OVERLOAD, PAD};
 ///
 /// PAD, END and option overload (52) belong to the encoding, not to the content: they are never
 /// found in here.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Options(Vec<(u8, Vec<u8>)>);
+///
+/// All values lie in one piece of memory: a packet has some fifteen, of a few bytes each.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// The values one after the other, in the order of `ends`.
+    values: Vec<u8>,
+    /// Each code, and where its value ends. The next one begins there.
+    ends: Vec<(u8, usize)>,
+}
 
 /// Where reading a run of options ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,10 +35,8 @@ impl Options {
     /// The value of `code`.
     #[must_use]
     pub fn get(&self, code: u8) -> Option<&[u8]> {
-        self.0
-            .iter()
-            .find(|(c, _)| *c == code)
-            .map(|(_, v)| v.as_slice())
+        let at = self.position(code)?;
+        Some(&self.values[self.range(at)])
     }
 
     /// Whether `code` is present, even with an empty value.
@@ -38,36 +46,39 @@ impl Options {
     }
 
     /// Sets `code`, at the end if it is new. PAD, END and option overload are ignored.
-    pub fn set(&mut self, code: u8, value: impl Into<Vec<u8>>) {
+    pub fn set(&mut self, code: u8, value: impl AsRef<[u8]>) {
         if matches!(code, PAD | END | OPTION_OVERLOAD) {
             return;
         }
-        let value = value.into();
-        match self.0.iter_mut().find(|(c, _)| *c == code) {
-            Some((_, v)) => *v = value,
-            None => self.0.push((code, value)),
+        match self.position(code) {
+            Some(at) => self.replace(at, self.range(at), value.as_ref()),
+            None => self.push(code, value.as_ref()),
         }
     }
 
     /// Takes `code` out.
     pub fn remove(&mut self, code: u8) -> Option<Vec<u8>> {
-        let at = self.0.iter().position(|(c, _)| *c == code)?;
-        Some(self.0.remove(at).1)
+        let at = self.position(code)?;
+        let value = self.values[self.range(at)].to_vec();
+        self.replace(at, self.range(at), &[]);
+        self.ends.remove(at);
+        Some(value)
     }
 
     /// All options in order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (u8, &[u8])> {
-        self.0.iter().map(|(c, v)| (*c, v.as_slice()))
+        let all = self.ends.iter().enumerate();
+        all.map(|(at, (code, _))| (*code, &self.values[self.range(at)]))
     }
 
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.ends.len()
     }
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.ends.is_empty()
     }
 
     /// Appends the bytes of all options, without END.
@@ -75,9 +86,9 @@ impl Options {
     /// One PAD follows option 67: several ROMs take its value for a NUL-terminated string and would
     /// ask for the name plus whatever byte comes next, and edk2 writes a NUL over that byte.
     pub(crate) fn encode_into(&self, bytes: &mut Vec<u8>) {
-        for (code, value) in &self.0 {
-            encode_option(*code, value, bytes);
-            if *code == BOOTFILE_NAME {
+        for (code, value) in self.iter() {
+            encode_option(code, value, bytes);
+            if code == BOOTFILE_NAME {
                 bytes.push(PAD);
             }
         }
@@ -86,9 +97,8 @@ impl Options {
     /// How many bytes all options take on the wire, without END.
     #[must_use]
     pub fn encoded_len(&self) -> usize {
-        self.0
-            .iter()
-            .map(|(code, value)| encoded_option_len(*code, value.len()))
+        self.iter()
+            .map(|(code, value)| encoded_option_len(code, value.len()))
             .sum()
     }
 
@@ -128,10 +138,47 @@ impl Options {
 
     /// RFC 3396 section 7: pieces of one option are one value, in the order they come.
     fn join(&mut self, code: u8, piece: &[u8]) {
-        match self.0.iter_mut().find(|(c, _)| *c == code) {
-            Some((_, value)) => value.extend_from_slice(piece),
-            None => self.0.push((code, piece.to_vec())),
+        match self.position(code) {
+            Some(at) => {
+                let end = self.range(at).end;
+                self.replace(at, end..end, piece);
+            }
+            None => self.push(code, piece),
         }
+    }
+
+    fn position(&self, code: u8) -> Option<usize> {
+        self.ends.iter().position(|(other, _)| *other == code)
+    }
+
+    /// Where the value of the option at this place lies.
+    fn range(&self, at: usize) -> Range<usize> {
+        let start = at.checked_sub(1).map_or(0, |before| self.ends[before].1);
+        start..self.ends[at].1
+    }
+
+    fn push(&mut self, code: u8, value: &[u8]) {
+        if self.ends.is_empty() {
+            self.ends.reserve(USUAL_OPTIONS);
+            self.values.reserve(USUAL_BYTES);
+        }
+        self.values.extend_from_slice(value);
+        self.ends.push((code, self.values.len()));
+    }
+
+    /// Puts `bytes` in the place of `range`, which lies in the value of the option at this place.
+    fn replace(&mut self, at: usize, range: Range<usize>, bytes: &[u8]) {
+        let (gone, come) = (range.len(), bytes.len());
+        self.values.splice(range, bytes.iter().copied());
+        for (_, end) in &mut self.ends[at..] {
+            *end = *end - gone + come;
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
     }
 }
 
@@ -162,6 +209,9 @@ fn encoded_option_len(code: u8, length: usize) -> usize {
     2 * pieces + length + usize::from(code == BOOTFILE_NAME)
 }
 
+const USUAL_OPTIONS: usize = 16;
+const USUAL_BYTES: usize = 256;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,6 +228,30 @@ mod tests {
         let expected: Vec<(u8, &[u8])> = vec![(67, b"abc"), (12, b"h")];
         assert_eq!(options.iter().collect::<Vec<_>>(), expected);
         assert_eq!(end, RunEnd::End);
+    }
+
+    #[test]
+    fn a_value_is_set_changed_and_taken_out_without_touching_the_others() {
+        let mut options = Options::default();
+        for (code, value) in [(53, &b"1"[..]), (60, b"PXEClient"), (93, b"00"), (12, b"")] {
+            options.set(code, value);
+        }
+        options.set(60, b"HTTPClient:Arch");
+        options.set(53, b"");
+        options.set(12, b"name");
+        let changed: Vec<(u8, &[u8])> = vec![
+            (53, b""),
+            (60, b"HTTPClient:Arch"),
+            (93, b"00"),
+            (12, b"name"),
+        ];
+        assert_eq!(options.iter().collect::<Vec<_>>(), changed);
+        assert_eq!(options.remove(60), Some(b"HTTPClient:Arch".to_vec()));
+        assert_eq!((options.remove(60), options.get(60)), (None, None));
+        let left: Vec<(u8, &[u8])> = vec![(53, b""), (93, b"00"), (12, b"name")];
+        assert_eq!(options.iter().collect::<Vec<_>>(), left);
+        let others: Options = left.iter().map(|(code, v)| (*code, v.to_vec())).collect();
+        assert_eq!(options, others, "how it came to be does not matter");
     }
 
     #[test]
