@@ -168,7 +168,7 @@ impl Core {
     ) {
         match machine {
             Some(machine) => self.note_entry(entry(machine.id)),
-            None => self.sightings.note(mac, entry(MachineId(Uuid::nil()))),
+            None => self.sightings.note(mac, &entry(MachineId(Uuid::nil()))),
         }
     }
 

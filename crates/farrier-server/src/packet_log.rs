@@ -18,18 +18,26 @@ pub struct PacketLog {
 
 #[derive(Debug, Default)]
 struct Inner {
-    machines: HashMap<MacAddr, VecDeque<Packet>>,
+    machines: HashMap<MacAddr, Tape>,
     /// Oldest first; the order in which machines are forgotten.
     order: VecDeque<MacAddr>,
+    /// Taken by all tapes.
     bytes: usize,
 }
 
-#[derive(Clone, Debug)]
-struct Packet {
+/// The packets of one machine as records of a capture, one after the other: one piece of memory for all of them.
+#[derive(Debug, Default)]
+struct Tape {
+    records: Vec<u8>,
+    count: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Packet<'a> {
     at: WallTime,
     source: SocketAddrV4,
     destination: SocketAddrV4,
-    payload: Box<[u8]>,
+    payload: &'a [u8],
 }
 
 impl PacketLog {
@@ -42,7 +50,7 @@ impl PacketLog {
         destination: SocketAddrV4,
         payload: &[u8],
     ) {
-        let payload = payload[..payload.len().min(MAX_PAYLOAD)].into();
+        let payload = &payload[..payload.len().min(MAX_PAYLOAD)];
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.put(
             mac,
@@ -72,48 +80,79 @@ impl PacketLog {
     /// The packets of these addresses as a capture file, in the order of time; none if nothing is kept.
     #[must_use]
     pub fn pcap(&self, macs: &[MacAddr]) -> Option<Vec<u8>> {
-        let mut packets: Vec<Packet> = {
-            let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-            let kept = macs.iter().filter_map(|mac| inner.machines.get(mac));
-            kept.flatten().cloned().collect()
-        };
-        if packets.is_empty() {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let tapes = macs.iter().filter_map(|mac| inner.machines.get(mac));
+        let mut records: Vec<&[u8]> = tapes.flat_map(Tape::records).collect();
+        if records.is_empty() {
             return None;
         }
-        packets.sort_by_key(|packet| packet.at);
+        records.sort_by_key(|record| (word(record, 0), word(record, 1)));
         let mut file = PCAP_HEADER.to_vec();
-        for packet in &packets {
-            packet.write(&mut file);
+        for record in records {
+            file.extend(record);
         }
         Some(file)
     }
 }
 
 impl Inner {
-    fn put(&mut self, mac: MacAddr, packet: Packet) {
-        if !self.machines.contains_key(&mac) {
+    fn put(&mut self, mac: MacAddr, packet: Packet<'_>) {
+        let tape = self.machines.entry(mac).or_insert_with(|| {
             self.order.push_back(mac);
-        }
-        self.bytes += packet.payload.len();
-        let packets = self.machines.entry(mac).or_default();
-        packets.push_back(packet);
-        if packets.len() > MAX_PACKETS
-            && let Some(oldest) = packets.pop_front()
-        {
-            self.bytes -= oldest.payload.len();
-        }
+            Tape::default()
+        });
+        self.bytes -= tape.records.capacity();
+        tape.put(packet);
+        self.bytes += tape.records.capacity();
         while self.order.len() > MAX_MACHINES || self.bytes > MAX_BYTES {
             let Some(oldest) = self.order.pop_front() else {
                 return;
             };
-            for packet in self.machines.remove(&oldest).unwrap_or_default() {
-                self.bytes -= packet.payload.len();
+            if let Some(tape) = self.machines.remove(&oldest) {
+                self.bytes -= tape.records.capacity();
             }
         }
     }
 }
 
-impl Packet {
+impl Tape {
+    fn put(&mut self, packet: Packet<'_>) {
+        if self.count == 0 {
+            self.records.reserve_exact(USUAL_BYTES);
+        }
+        packet.write(&mut self.records);
+        self.count += 1;
+        if self.count > MAX_PACKETS {
+            let first = self.records().next().map_or(0, <[u8]>::len);
+            self.records.drain(..first);
+            self.count -= 1;
+        }
+    }
+
+    /// Oldest first.
+    fn records(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = &self.records[..];
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let length = usize::try_from(word(rest, 2)).unwrap_or(usize::MAX);
+            let (record, behind) = rest.split_at_checked(RECORD_HEADER + length)?;
+            rest = behind;
+            Some(record)
+        })
+    }
+}
+
+/// One of the four words that a record begins with: seconds, microseconds, length, length.
+fn word(record: &[u8], number: usize) -> u32 {
+    let bytes = record.get(4 * number..4 * number + 4);
+    bytes
+        .and_then(|bytes| bytes.try_into().ok())
+        .map_or(0, u32::from_le_bytes)
+}
+
+impl Packet<'_> {
     /// One record with the IPv4 and UDP headers it would have had (RFC 791, RFC 768; no UDP checksum).
     fn write(&self, file: &mut Vec<u8>) {
         let length = u16::try_from(28 + self.payload.len()).unwrap_or(u16::MAX);
@@ -137,7 +176,7 @@ impl Packet {
         file.extend(self.destination.port().to_be_bytes());
         file.extend((length - 20).to_be_bytes());
         file.extend([0, 0]);
-        file.extend(&self.payload);
+        file.extend(self.payload);
     }
 }
 
@@ -157,6 +196,9 @@ fn checksum(header: &[u8; 20]) -> u16 {
 const PCAP_HEADER: [u8; 24] = [
     0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 101, 0, 0, 0,
 ];
+const RECORD_HEADER: usize = 16;
+/// A question and its answer.
+const USUAL_BYTES: usize = 1000;
 /// A boot has some twenty packets besides its files' blocks.
 const MAX_PACKETS: usize = 96;
 const MAX_MACHINES: usize = 4096;
@@ -170,7 +212,7 @@ mod tests {
     use farrier_engine::WallTime;
     use farrier_proto::MacAddr;
 
-    use super::{MAX_BYTES, MAX_PACKETS, PacketLog, checksum};
+    use super::{MAX_BYTES, MAX_PACKETS, PacketLog, checksum, word};
 
     const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 
@@ -212,12 +254,8 @@ mod tests {
             );
         }
         let inner = log.inner.lock().unwrap();
-        let bytes: usize = inner
-            .machines
-            .values()
-            .flatten()
-            .map(|p| p.payload.len())
-            .sum();
+        let tapes = inner.machines.values();
+        let bytes: usize = tapes.map(|tape| tape.records.capacity()).sum();
         assert_eq!(bytes, inner.bytes);
         assert!(bytes <= MAX_BYTES);
         assert_eq!(inner.order.len(), inner.machines.len());
@@ -230,7 +268,13 @@ mod tests {
             log.keep(MAC, WallTime(n), at(68), at(67), b"x");
         }
         let inner = log.inner.lock().unwrap();
-        assert_eq!(inner.machines[&MAC].len(), MAX_PACKETS);
-        assert_eq!(inner.machines[&MAC].back().unwrap().at, WallTime(199));
+        let tape = &inner.machines[&MAC];
+        assert_eq!(
+            (tape.count, tape.records().count()),
+            (MAX_PACKETS, MAX_PACKETS)
+        );
+        let micros = |record: &[u8]| word(record, 1);
+        assert_eq!(tape.records().next().map(micros), Some(104_000));
+        assert_eq!(tape.records().last().map(micros), Some(199_000));
     }
 }

@@ -4,6 +4,8 @@
 //! it has fetched something from us. What it did until then is kept here, bounded, and moved to its
 //! timeline when it gets one.
 
+mod story;
+
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,6 +17,7 @@ use farrier_engine::timeline::Entry;
 use farrier_proto::MacAddr;
 
 use crate::notes::Notes;
+use story::Story;
 
 /// Stories of hardware addresses that are no machine yet, and what firmware and loaders of all did of late.
 #[derive(Debug, Default)]
@@ -24,7 +27,7 @@ pub struct Sightings {
 
 #[derive(Debug)]
 struct Inner {
-    stories: HashMap<MacAddr, Vec<Entry>>,
+    stories: HashMap<MacAddr, Story>,
     /// Oldest first; the order in which stories are forgotten.
     order: VecDeque<MacAddr>,
     loads: Notes<MacAddr, VecDeque<WallTime>>,
@@ -72,7 +75,7 @@ pub struct Takes {
 
 impl Sightings {
     /// Keeps what a stranger did; the entry's machine is not looked at.
-    pub fn note(&self, mac: MacAddr, entry: Entry) {
+    pub fn note(&self, mac: MacAddr, entry: &Entry) {
         let mut inner = self.inner();
         if !inner.stories.contains_key(&mac) {
             if inner.order.len() >= MAX_STRANGERS
@@ -82,9 +85,9 @@ impl Sightings {
             }
             inner.order.push_back(mac);
         }
-        let story = inner.stories.entry(mac).or_default();
+        let story = inner.stories.entry(mac).or_insert_with(Story::new);
         if story.len() < MAX_STORY {
-            story.push(entry);
+            story.add(entry);
         }
     }
 
@@ -92,7 +95,8 @@ impl Sightings {
     pub fn take(&self, mac: MacAddr) -> Vec<Entry> {
         let mut inner = self.inner();
         inner.order.retain(|other| *other != mac);
-        inner.stories.remove(&mac).unwrap_or_default()
+        let story = inner.stories.remove(&mac);
+        story.map_or_else(Vec::new, |story| story.entries())
     }
 
     /// Addresses seen of late that are no machine, with the last thing each did.
@@ -101,7 +105,7 @@ impl Sightings {
         let inner = self.inner();
         let newest_first = inner.order.iter().rev();
         newest_first
-            .filter_map(|mac| Some((*mac, inner.stories.get(mac)?.last()?.clone())))
+            .filter_map(|mac| Some((*mac, inner.stories.get(mac)?.last()?)))
             .collect()
     }
 
@@ -280,10 +284,11 @@ mod tests {
     fn t10_invented_addresses_push_out_one_another_and_nothing_grows() {
         let sightings = Sightings::default();
         for n in 0..2 * MAX_STRANGERS {
-            sightings.note(mac(n), seen(0));
+            sightings.note(mac(n), &seen(0));
         }
         for n in 0..2 * MAX_STORY {
-            sightings.note(mac(MAX_STRANGERS * 2 - 1), seen(i64::try_from(n).unwrap()));
+            let entry = seen(i64::try_from(n).unwrap());
+            sightings.note(mac(MAX_STRANGERS * 2 - 1), &entry);
         }
         assert_eq!(sightings.strangers().len(), MAX_STRANGERS);
         assert!(sightings.take(mac(0)).is_empty());
