@@ -77,5 +77,5 @@ async fn store(writer: &Writer, batch: Vec<Waiting>) {
 const QUEUE: usize = 1024;
 /// Rows of one statement; each number of rows is a statement of its own in the connection's cache.
 pub(crate) const MAX_ROWS: usize = 64;
-/// Far below what a client waits, and at 4000 leases a second enough for some ten.
-const GATHER: Duration = Duration::from_millis(1);
+/// Far below what a client waits, and at 4000 leases a second enough for some twenty.
+const GATHER: Duration = Duration::from_millis(4);

@@ -3,11 +3,10 @@
 //! A timeline is one long list. Here it is cut into boots, and the last boot is laid beside the last good one,
 //! so that the first line that differs is where to look.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::WallTime;
-use crate::timeline::{Entry, Kind};
+use crate::timeline::{Detail, Entry, Kind};
 
 /// One boot: its entries, oldest first.
 #[derive(Clone, Copy, Debug)]
@@ -120,7 +119,7 @@ fn same(one: &Entry, other: &Entry) -> bool {
 }
 
 fn is_first_packet(entry: &Entry) -> bool {
-    let asks = |(name, value): &(Cow<'static, str>, String)| {
+    let asks = |(name, value): &Detail| {
         name == "message" && (value == "DHCPDISCOVER" || value == "BOOTREQUEST")
     };
     entry.kind == Kind::Seen && entry.details.iter().any(asks)

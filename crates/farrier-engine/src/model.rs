@@ -178,9 +178,10 @@ pub enum Arch {
     X86_64,
 }
 
-impl fmt::Display for Arch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Arch {
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
             Self::Arm32 => "arm32",
             Self::Arm64 => "arm64",
             Self::Ia32 => "ia32",
@@ -190,7 +191,13 @@ impl fmt::Display for Arch {
             Self::S390x => "s390x",
             Self::Sparc64 => "sparc64",
             Self::X86_64 => "x86_64",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Arch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -205,15 +212,22 @@ pub enum FirmwareKind {
     Uefi,
 }
 
-impl fmt::Display for FirmwareKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl FirmwareKind {
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
             Self::Bios => "BIOS",
             Self::OpenFirmware => "Open Firmware",
             Self::S390 => "s390",
             Self::UBoot => "U-Boot",
             Self::Uefi => "UEFI",
-        })
+        }
+    }
+}
+
+impl fmt::Display for FirmwareKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

@@ -22,8 +22,11 @@ pub struct Entry {
     pub kind: Kind,
     pub text: Cow<'static, str>,
     /// Names and values, in the order to show them.
-    pub details: Vec<(Cow<'static, str>, String)>,
+    pub details: Vec<Detail>,
 }
+
+/// A name and its value.
+pub type Detail = (Cow<'static, str>, Cow<'static, str>);
 
 /// What an entry is about; decides its mark on the page and lets people filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -98,14 +101,28 @@ impl Entry {
     pub fn with(mut self, name: &'static str, value: impl fmt::Display) -> Self {
         if self.details.len() < MAX_DETAILS {
             let value = short(Cow::Owned(value.to_string()), MAX_VALUE);
-            self.details.push((Cow::Borrowed(name), value.into_owned()));
+            let value = Cow::Owned(value.into_owned());
+            self.details.push((Cow::Borrowed(name), value));
         }
+        self
+    }
+
+    /// The same with a short word of ours, which costs nothing.
+    #[must_use]
+    fn with_word(mut self, name: &'static str, word: &'static str) -> Self {
+        self.details
+            .push((Cow::Borrowed(name), Cow::Borrowed(word)));
         self
     }
 
     /// A boot packet came in; `message` is its name, such as `DHCPDISCOVER`.
     #[must_use]
-    pub fn packet_seen(machine: MachineId, at: WallTime, message: &str, facts: &BootFacts) -> Self {
+    pub fn packet_seen(
+        machine: MachineId,
+        at: WallTime,
+        message: &'static str,
+        facts: &BootFacts,
+    ) -> Self {
         let who = match &facts.stage {
             Stage::Firmware => "The firmware",
             Stage::Ipxe { .. } => "iPXE",
@@ -119,14 +136,14 @@ impl Entry {
             Protocol::Pxe | Protocol::PlainDhcp if facts.wants_boot() => "asks how to boot",
             Protocol::Pxe | Protocol::PlainDhcp => "asks for an address",
         };
-        let mut entry = Self::new(machine, at, Kind::Seen, format!("{who} {wish}."))
-            .with("message", message)
-            .with("mac", facts.mac);
+        let mut entry = Self::new(machine, at, Kind::Seen, format!("{who} {wish}."));
+        entry.details.reserve(USUAL_DETAILS);
+        entry = entry.with_word("message", message).with("mac", facts.mac);
         if let Some(arch) = facts.arch {
-            entry = entry.with("architecture", arch);
+            entry = entry.with_word("architecture", arch.name());
         }
         if let Some(firmware) = facts.firmware {
-            entry = entry.with("firmware", firmware);
+            entry = entry.with_word("firmware", firmware.name());
         }
         if let Some(class) = &facts.vendor_class {
             entry = entry.with("vendor class", class);
@@ -145,7 +162,12 @@ impl Entry {
 
     /// We answered with a boot file.
     #[must_use]
-    pub fn boot_answered(machine: MachineId, at: WallTime, message: &str, boot: &Boot) -> Self {
+    pub fn boot_answered(
+        machine: MachineId,
+        at: WallTime,
+        message: &'static str,
+        boot: &Boot,
+    ) -> Self {
         let (text, file) = match boot {
             Boot::Loader(file) => ("It was told to fetch a loader by TFTP.", Some(file)),
             Boot::HttpLoader(file) => ("It was told to fetch a loader by HTTP.", Some(file)),
@@ -155,7 +177,7 @@ impl Entry {
             Boot::Script => ("It was told where its script is.", None),
             Boot::HttpsScript => ("It was told where its script is, by HTTPS.", None),
         };
-        let entry = Self::new(machine, at, Kind::Answered, text).with("message", message);
+        let entry = Self::new(machine, at, Kind::Answered, text).with_word("message", message);
         match (file, boot) {
             (Some(file), _) => entry.with("loader", &file.id),
             (None, Boot::Medium(name) | Boot::HttpsMedium(name)) => entry.with("medium", name),
@@ -168,7 +190,7 @@ impl Entry {
     pub fn address_answered(
         machine: MachineId,
         at: WallTime,
-        message: &str,
+        message: &'static str,
         ip: impl Into<IpAddr>,
     ) -> Self {
         let ip = ip.into();
@@ -176,7 +198,7 @@ impl Entry {
             "DHCPOFFER" | "ADVERTISE" => format!("It was offered the address {ip}."),
             _ => format!("It has the address {ip}."),
         };
-        Self::new(machine, at, Kind::Answered, text).with("message", message)
+        Self::new(machine, at, Kind::Answered, text).with_word("message", message)
     }
 
     /// Somebody else uses the address that it would have been offered.
@@ -190,16 +212,22 @@ impl Entry {
 
     /// We stayed silent, said no or gave less than asked.
     #[must_use]
-    pub fn refused(machine: MachineId, at: WallTime, message: &str, reason: Reason) -> Self {
+    pub fn refused(
+        machine: MachineId,
+        at: WallTime,
+        message: &'static str,
+        reason: Reason,
+    ) -> Self {
         Self::new(machine, at, Kind::Refused, reason.sentence())
-            .with("message", message)
-            .with("reason", reason.label())
+            .with_word("message", message)
+            .with_word("reason", reason.label())
     }
 
     /// What was expected did not come.
     #[must_use]
     pub fn silence(machine: MachineId, at: WallTime, awaited: Awaited) -> Self {
-        Self::new(machine, at, Kind::Warning, awaited.sentence()).with("reason", awaited.label())
+        Self::new(machine, at, Kind::Warning, awaited.sentence())
+            .with_word("reason", awaited.label())
     }
 
     /// Offers led to nothing, so another way is tried.
@@ -324,7 +352,7 @@ impl Entry {
         match action {
             ScriptAction::Agent(AgentPurpose::Task(task)) => entry.with("task", task),
             ScriptAction::Medium { medium, .. } => entry.with("medium", medium.name),
-            ScriptAction::Message { reason, .. } => entry.with("reason", reason.label()),
+            ScriptAction::Message { reason, .. } => entry.with_word("reason", reason.label()),
             _ => entry,
         }
     }
@@ -386,6 +414,8 @@ fn short(text: Cow<'_, str>, max: usize) -> Cow<'_, str> {
 const MAX_TEXT: usize = 400;
 const MAX_VALUE: usize = 200;
 const MAX_DETAILS: usize = 24;
+/// Of a packet: one allocation for all of them.
+const USUAL_DETAILS: usize = 6;
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use farrier_engine::catalogue::{Catalogue, Loader, LoaderKind};
 use farrier_engine::facts::{BootFacts, Protocol, Stage};
 use farrier_engine::model::{Arch, FirmwareKind};
 use farrier_engine::policy::{
-    Boot, DhcpAction, IpxeVariant, Known, Service, Settings, Snapshot, decide_dhcp,
+    Boot, DhcpAction, IpxeVariant, Known, Service, Settings, Snapshot, decide_dhcp, dhcp_action,
 };
 use farrier_proto::wire::dhcpv4::{Message, Op};
 use farrier_testkit::capture::{self, Payload};
@@ -112,13 +112,10 @@ fn every_captured_request_is_decided_as_recorded() {
                 path.display(),
                 facts.oddities
             );
-            let decision = decide_dhcp(
-                &facts,
-                Service::Dhcp,
-                &Known::default(),
-                &snapshot,
-                WallTime(0),
-            );
+            let known = Known::default();
+            let decision = decide_dhcp(&facts, Service::Dhcp, &known, &snapshot, WallTime(0));
+            let unexplained = dhcp_action(&facts, Service::Dhcp, &known, &snapshot, WallTime(0));
+            assert_eq!(decision.action, unexplained, "{}", path.display());
             let kind = message
                 .message_type()
                 .map_or_else(|| "BOOTP".to_owned(), |kind| format!("{kind:?}"));

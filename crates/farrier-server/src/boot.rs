@@ -14,7 +14,7 @@ mod record;
 
 use std::future::poll_fn;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -23,7 +23,7 @@ use farrier_engine::facts::{BootFacts, Protocol, Stage};
 use farrier_engine::identity::Evidence;
 use farrier_engine::lease::Classes;
 use farrier_engine::model::FirmwareKind;
-use farrier_engine::policy::{Boot, DhcpAction, Known, Service, decide_dhcp};
+use farrier_engine::policy::{Boot, DhcpAction, Known, Service, dhcp_action};
 use farrier_engine::rom_menu::device_menu;
 use farrier_engine::timeline::Entry;
 use farrier_engine::{Reason, WallTime};
@@ -31,7 +31,7 @@ use farrier_proto::reply::{self, BootFile, BootStyle, ReplyTo};
 use farrier_proto::wire::dhcpv4::{Message, MessageType, Op};
 use farrier_proto::wire::pxe::Mtftp;
 use tokio::net::UdpSocket;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::bind::{BOOT_SERVER_PORT, DHCP_PORT};
 use crate::boot_tree::{self, Urls};
@@ -66,6 +66,7 @@ impl BootPort {
         let port = Arc::new(self);
         let places = Arc::new(Semaphore::new(AT_ONCE));
         let mut buffer = vec![0; MAX_DATAGRAM];
+        let mut spare = None;
         // Asked anew for each packet, it would cost a lock each time.
         let mut stopped = pin!(stop.changed());
         loop {
@@ -85,19 +86,26 @@ impl BootPort {
                 port.core.counters.dropped();
                 continue;
             };
-            let (port, datagram) = (Arc::clone(&port), buffer[..len].to_vec());
-            let mut answering = Box::pin(async move {
-                let _place = place;
-                let outcome = port.handle(&datagram, source).await;
-                port.send(outcome).await;
-            });
+            let answer = Arc::clone(&port).answer(buffer[..len].to_vec(), source, place);
+            let mut answering = reused(spare.take(), answer);
             // Most answers wait for nothing and are sent here, without a task. Each of the others waits for its
             // own lease, so that many share one write to the disk.
             let begun = poll_fn(|context| Poll::Ready(answering.as_mut().poll(context)));
-            if begun.await.is_pending() {
-                tokio::spawn(answering);
+            match begun.await {
+                Poll::Pending => drop(tokio::spawn(answering)),
+                Poll::Ready(()) => spare = Some(answering),
             }
         }
+    }
+
+    async fn answer(
+        self: Arc<Self>,
+        datagram: Vec<u8>,
+        source: SocketAddrV4,
+        _place: OwnedSemaphorePermit,
+    ) {
+        let outcome = self.handle(&datagram, source).await;
+        self.send(outcome).await;
     }
 
     /// What becomes of one datagram.
@@ -155,6 +163,17 @@ impl BootPort {
         if let Err(error) = sent {
             tracing::warn!(%error, to = %to.addr(), "a boot reply could not be sent");
         }
+    }
+}
+
+/// `work` in the memory of a piece of work that is done: kilobytes that would be asked for with every packet.
+fn reused<F: Future>(spare: Option<Pin<Box<F>>>, work: F) -> Pin<Box<F>> {
+    match spare {
+        Some(mut place) => {
+            place.set(work);
+            place
+        }
+        None => Box::pin(work),
     }
 }
 
@@ -228,12 +247,11 @@ impl Asked<'_> {
 
     /// GRUB fetches its files from whoever lent the address, whatever a ProxyDHCP says (`firmware.md` T3). Beside
     /// another server it gets on only with an address of ours, from a pool that the other one leaves alone.
-    fn needs_our_address(&self) -> bool {
-        let core = &self.port.core;
-        let Ok(Boot::Loader(file)) = self.decide(Service::Dhcp) else {
+    fn needs_our_address(&self, decided: &Result<Boot, Reason>) -> bool {
+        let Ok(Boot::Loader(file)) = decided else {
             return false;
         };
-        let catalogue = core.loaders.catalogue();
+        let catalogue = self.port.core.loaders.catalogue();
         catalogue
             .by_id(&file.id)
             .is_some_and(|loader| matches!(loader.kind, LoaderKind::Grub | LoaderKind::Shim))
@@ -253,7 +271,7 @@ impl Asked<'_> {
         let judged = rules.judge(Some(&self.facts), self.who.machine.as_deref(), || {
             self.place()
         });
-        let decision = decide_dhcp(
+        let action = dhcp_action(
             &self.facts,
             service,
             &Known {
@@ -265,7 +283,7 @@ impl Asked<'_> {
             &snapshot,
             self.now,
         );
-        match decision.action {
+        match action {
             DhcpAction::Boot(boot) => Ok(boot),
             DhcpAction::AddressOnly(reason) | DhcpAction::Ignore(reason) => Err(reason),
         }

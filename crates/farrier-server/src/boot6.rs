@@ -12,7 +12,7 @@ use farrier_engine::address6;
 use farrier_engine::facts::{BootFacts, Stage};
 use farrier_engine::identity::Evidence;
 use farrier_engine::model::MachineId;
-use farrier_engine::policy::{Boot, DhcpAction, Known, Service, decide_dhcp};
+use farrier_engine::policy::{Boot, DhcpAction, Known, Service, dhcp_action};
 use farrier_engine::timeline::Entry;
 use farrier_proto::MacAddr;
 use farrier_proto::reply::dhcpv6::{Answer, BootUrl, IaAnswer, Status, reply};
@@ -299,8 +299,8 @@ impl<'a> Asked<'a> {
             boot_began: core.sightings.began(facts.mac),
             ..self.who.known(&loads)
         };
-        let decision = decide_dhcp(facts, Service::Dhcp, &known, &snapshot, now);
-        let boot = match decision.action {
+        let action = dhcp_action(facts, Service::Dhcp, &known, &snapshot, now);
+        let boot = match action {
             DhcpAction::Boot(boot) => boot,
             DhcpAction::AddressOnly(reason) | DhcpAction::Ignore(reason) => return Err(reason),
         };

@@ -1,5 +1,6 @@
 //! What a DHCP, ProxyDHCP or BOOTP request is answered with.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -11,7 +12,7 @@ use super::{
 use crate::catalogue::LoaderFile;
 use crate::facts::{BootFacts, Protocol, Stage};
 use crate::medium::{MediumName, MediumStart};
-use crate::model::Registration;
+use crate::model::{FirmwareKind, Registration};
 use crate::{Reason, WallTime};
 
 /// In which part we were asked.
@@ -115,15 +116,39 @@ pub fn decide_dhcp(
     now: WallTime,
 ) -> Decision<DhcpAction> {
     let mut explanation = Explanation::default();
-    let action = match rules(facts, known, snapshot, now, &mut explanation) {
+    let action = action(facts, service, known, snapshot, now, &mut explanation);
+    Decision {
+        action,
+        explanation,
+    }
+}
+
+/// The same without the explanation, for packets: its sentences cost more than the decision.
+#[must_use]
+pub fn dhcp_action(
+    facts: &BootFacts,
+    service: Service,
+    known: &Known<'_>,
+    snapshot: &Snapshot,
+    now: WallTime,
+) -> DhcpAction {
+    let mut untold = Explanation::untold();
+    action(facts, service, known, snapshot, now, &mut untold)
+}
+
+fn action(
+    facts: &BootFacts,
+    service: Service,
+    known: &Known<'_>,
+    snapshot: &Snapshot,
+    now: WallTime,
+    told: &mut Explanation,
+) -> DhcpAction {
+    match rules(facts, known, snapshot, now, told) {
         Ok(boot) => DhcpAction::Boot(boot),
         Err(Reason::UnknownMachine) => DhcpAction::Ignore(Reason::UnknownMachine),
         Err(reason) if service == Service::Proxy => DhcpAction::Ignore(reason),
         Err(reason) => DhcpAction::AddressOnly(reason),
-    };
-    Decision {
-        action,
-        explanation,
     }
 }
 
@@ -200,29 +225,28 @@ fn rules(
     }
     told.passed(
         "loader loop",
-        format!("{lately} loaders sent within a minute."),
+        format_args!("{lately} loaders sent within a minute."),
     );
 
-    let mut facts = facts.clone();
+    let mut facts = Cow::Borrowed(facts);
     if facts.protocol == Protocol::Bootp && facts.arch.is_none() {
         // RFC 951 has no word for it; what is known of the machine counts.
+        let facts = facts.to_mut();
         facts.arch = known.machine.and_then(|machine| machine.arch);
         facts.firmware = known.machine.and_then(|machine| machine.firmware);
     }
+    let facts = &*facts;
     let (Some(arch), firmware) = (facts.arch, facts.firmware) else {
         told.matched("architecture", Reason::ArchitectureUnknown.sentence());
         return Err(Reason::ArchitectureUnknown);
     };
-    let shown = firmware.map_or_else(
-        || "unknown firmware".to_owned(),
-        |firmware| firmware.to_string(),
-    );
-    told.passed("architecture", format!("{arch}, {shown}."));
+    let shown = firmware.map_or("unknown firmware", FirmwareKind::name);
+    told.passed("architecture", format_args!("{arch}, {shown}."));
 
     if known.wants_signature && !policy.secure_boot {
         policy.secure_boot = true;
         // Signed loaders run without Secure Boot as well, so a wrong guess costs nothing but speed.
-        if snapshot.catalogue.choose(&facts, &policy).is_ok() {
+        if snapshot.catalogue.choose(facts, &policy).is_ok() {
             told.passed(
                 "signature",
                 "It fetched an unsigned loader and did not run it: a signed one is tried.",
@@ -236,26 +260,29 @@ fn rules(
         }
     }
 
-    if let Some(medium) = ram_disk(&facts, known, snapshot, now) {
+    if let Some(medium) = ram_disk(facts, known, snapshot, now) {
         told.matched(
             "medium",
-            format!("The firmware makes a RAM disk of {medium} by itself."),
+            format_args!("The firmware makes a RAM disk of {medium} by itself."),
         );
-        return Ok(Boot::Medium(medium).secured(&facts, &policy, snapshot, told));
+        return Ok(Boot::Medium(medium).secured(facts, &policy, snapshot, told));
     }
 
-    match snapshot.catalogue.choose(&facts, &policy) {
+    match snapshot.catalogue.choose(facts, &policy) {
         Ok(loader) => {
-            told.matched("loader", format!("{} {} fits.", loader.id, loader.version));
+            told.matched(
+                "loader",
+                format_args!("{} {} fits.", loader.id, loader.version),
+            );
             let boot = if facts.protocol == Protocol::Http {
                 Boot::HttpLoader(LoaderFile::over_http(loader))
             } else {
                 Boot::Loader(LoaderFile::from(loader))
             };
-            Ok(boot.secured(&facts, &policy, snapshot, told))
+            Ok(boot.secured(facts, &policy, snapshot, told))
         }
         Err(none) => {
-            told.matched("loader", format!("There is {none}."));
+            told.matched("loader", format_args!("There is {none}."));
             Err(Reason::NoLoader)
         }
     }

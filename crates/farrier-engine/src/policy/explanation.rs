@@ -11,6 +11,9 @@ use super::Judged;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Explanation {
     pub steps: Vec<Step>,
+    /// Nobody reads it: an answer to a packet costs less without its sentences.
+    #[serde(skip)]
+    untold: bool,
 }
 
 /// One rule.
@@ -24,24 +27,32 @@ pub struct Step {
 }
 
 impl Explanation {
-    pub(super) fn passed(&mut self, rule: impl Into<Cow<'static, str>>, why: impl Into<String>) {
-        self.steps.push(Step {
-            rule: rule.into(),
-            matched: false,
-            why: why.into(),
-        });
+    /// One that stays empty.
+    pub(super) fn untold() -> Self {
+        Self {
+            steps: Vec::new(),
+            untold: true,
+        }
     }
 
-    pub(super) fn matched(&mut self, rule: impl Into<Cow<'static, str>>, why: impl Into<String>) {
-        self.steps.push(Step {
-            rule: rule.into(),
-            matched: true,
-            why: why.into(),
-        });
+    pub(super) fn passed(&mut self, rule: impl Into<Cow<'static, str>>, why: impl fmt::Display) {
+        self.tell(rule, false, why);
     }
-}
 
-impl Explanation {
+    pub(super) fn matched(&mut self, rule: impl Into<Cow<'static, str>>, why: impl fmt::Display) {
+        self.tell(rule, true, why);
+    }
+
+    fn tell(&mut self, rule: impl Into<Cow<'static, str>>, matched: bool, why: impl fmt::Display) {
+        if !self.untold {
+            self.steps.push(Step {
+                rule: rule.into(),
+                matched,
+                why: why.to_string(),
+            });
+        }
+    }
+
     /// Tells of every rule, and whether one of them refuses to boot.
     pub(super) fn refused_by_rule(&mut self, rules: &[Judged<'_>]) -> bool {
         for judged in rules {

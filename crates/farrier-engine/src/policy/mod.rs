@@ -21,7 +21,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-pub use dhcp::{Boot, DhcpAction, LOOP_LIMIT, LOOP_WINDOW, Service, decide_dhcp};
+pub use dhcp::{Boot, DhcpAction, LOOP_LIMIT, LOOP_WINDOW, Service, decide_dhcp, dhcp_action};
 pub use entry::MenuEntryError;
 pub use explanation::{Explanation, Step};
 pub use intent::{BootIntent, IntentEnd, Until, is_of_this_boot};

@@ -12,11 +12,11 @@ use crate::config::Mode;
 impl Asked<'_> {
     /// An offer beside another server's: with an address of ours where nothing else leads on.
     pub(super) async fn offer_beside(&self) -> Outcome {
+        let decided = self.decide(Service::Proxy);
         let can_lend = self.standing() == Standing::BesideWithPool;
-        if can_lend && self.needs_our_address() {
+        if can_lend && self.needs_our_address(&decided) {
             return self.offer().await;
         }
-        let decided = self.decide(Service::Proxy);
         if let Err(reason) = decided
             && !self.knows_its_files(Service::Proxy, reason)
         {

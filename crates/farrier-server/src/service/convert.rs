@@ -73,7 +73,7 @@ pub(crate) fn timeline_entry(e: &timeline::Entry) -> api::TimelineEntry {
         details: e
             .details
             .iter()
-            .map(|(name, value)| (name.to_string(), value.clone()))
+            .map(|(name, value)| (name.to_string(), value.to_string()))
             .collect(),
     }
 }

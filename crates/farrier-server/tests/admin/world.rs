@@ -386,7 +386,7 @@ async fn story(core: &Core, machine: MachineId) {
         text: text.to_owned().into(),
         details: details
             .iter()
-            .map(|(a, b)| ((*a).to_owned().into(), (*b).to_owned()))
+            .map(|(a, b)| ((*a).to_owned().into(), (*b).to_owned().into()))
             .collect(),
     };
     let entries = [
