@@ -153,6 +153,52 @@ fn e_t18_deploy_to_sata_on_bios_boots() {
     vm.wait_for(LOGIN, BOOT).unwrap();
 }
 
+/// Z25: a blank machine that nobody has registered or ordered anything for is found by a rule on its network and its
+/// disks, gets its image in the same boot, and not a second time.
+#[test]
+fn e_z25_a_rule_deploys_to_a_new_machine_by_itself_and_once() {
+    let run = run("e-rule");
+    run.import();
+    let rule = json!({
+        "name": "new-pcs",
+        "when": "in_subnet('10.77.0.0/24') && size(inventory.disks) == 1",
+        "settings": { "image": IMAGE, "deploy": "once" },
+    });
+    run.site
+        .put("policy/rules", &json!({ "rules": [rule] }))
+        .unwrap();
+    let disk = run.blank("BLANK", 3 * GIB, Bus::Virtio);
+    let machine = Machine::new("pupil", Firmware::Bios, 28).disk(disk);
+    let mut vm = machine.start(&run.lan, &run.folder).unwrap();
+    run.site
+        .wait_for(machine.mac(), "Started by the rule new-pcs", BOOT)
+        .unwrap_or_else(|e| panic!("{e:#}\n{}", vm.tail()));
+    let tasks = run.site.get("tasks").unwrap();
+    let task = tasks["items"][0]["id"].as_str().unwrap().to_owned();
+    let done = run
+        .site
+        .wait_done(&task, TASK)
+        .unwrap_or_else(|e| panic!("{e:#}\n{}", vm.tail()));
+    assert_eq!(done["created_by"], "rule new-pcs");
+    vm.wait_for("Welcome to GRUB", BOOT).unwrap();
+    vm.power_off().unwrap();
+
+    let mut vm = machine.start(&run.lan, &run.folder).unwrap();
+    vm.wait_for("Welcome to GRUB", BOOT).unwrap();
+    let tasks = run.site.get("tasks").unwrap();
+    assert_eq!(tasks["items"].as_array().unwrap().len(), 1, "{tasks:#}");
+    let told = run.site.timeline(machine.mac()).unwrap();
+    let count = |words: &str| told.iter().filter(|s| s.contains(words)).count();
+    assert_eq!(count("The agent enrolled"), 1, "{told:#?}");
+    assert_eq!(count("Started by the rule"), 1, "{told:#?}");
+    let explained = run
+        .site
+        .farrier(&["policy", "explain", "--mac", machine.mac()])
+        .unwrap();
+    let why = "Nothing is deployed by itself. It was deployed to it: golden version 1.";
+    assert!(explained.contains(why), "{explained}");
+}
+
 /// R2: the server is killed while a disk is being written; the agent waits and goes on.
 #[test]
 fn g_r2_the_server_is_killed_mid_deploy() {

@@ -65,6 +65,7 @@ fn task(round: u32) -> Task {
         max_attempts: 1,
         created: WallTime(0),
         created_by: "crash".into(),
+        by_policy: false,
         expires: WallTime(i64::MAX),
         heard: None,
         progress: Progress::default(),

@@ -36,6 +36,7 @@ use crate::rounds::Rounds;
 use crate::rules::Rules;
 use crate::sightings::Sightings;
 use crate::silences::Silences;
+use crate::standing_orders::StandingOrders;
 use crate::strategies::Strategies;
 use crate::timeline::Recorder;
 use crate::transfer::MtftpGroups;
@@ -69,6 +70,7 @@ pub struct Core {
     pub snapshot: ArcSwap<Snapshot>,
     pub sightings: Sightings,
     pub whereabouts: Whereabouts,
+    pub standing_orders: StandingOrders,
     pub exchanges: Exchanges,
     /// Places for answers that wait because of a device's habits.
     pub late_answers: Semaphore,

@@ -51,6 +51,7 @@ pub mod script;
 pub mod service;
 pub mod sightings;
 pub mod silences;
+pub mod standing_orders;
 pub mod strategies;
 pub mod tasks;
 pub mod timeline;

@@ -32,6 +32,7 @@ use crate::rules::Rules;
 use crate::service::first_start;
 use crate::sightings::Sightings;
 use crate::silences::Silences;
+use crate::standing_orders::StandingOrders;
 use crate::strategies::Strategies;
 use crate::timeline::Recorder;
 use crate::transfer::MtftpGroups;
@@ -120,6 +121,7 @@ pub async fn open(config: Config) -> anyhow::Result<(Arc<Core>, tokio::task::Joi
         site: ArcSwap::from_pointee(site),
         sightings: Sightings::default(),
         whereabouts: Whereabouts::default(),
+        standing_orders: StandingOrders::default(),
         exchanges: Exchanges::default(),
         late_answers: Semaphore::new(LATE_ANSWERS),
         admission: Admission::default(),

@@ -3,15 +3,17 @@
 mod page;
 mod who;
 
+use std::sync::Arc;
+
 use farrier_engine::facts::BootFacts;
-use farrier_engine::model::Machine;
+use farrier_engine::model::{Machine, Registration};
 use farrier_engine::policy::{
     AgentPurpose, Decision, Known, LocalBoot, MenuCode, MenuEntry, ScriptAction, Step,
     decide_script, is_of_this_boot,
 };
 use farrier_engine::script::{self, Language, LocalDisk, Url};
 use farrier_engine::silence::Awaited;
-use farrier_engine::task::Work;
+use farrier_engine::task::{Task, Work};
 use farrier_engine::timeline::{Entry, Kind};
 use farrier_engine::{Reason, WallTime};
 use page::Page;
@@ -84,12 +86,15 @@ pub async fn render_for(
     choice: Option<Choice<'_>>,
     reader: &Reader,
 ) -> String {
-    let who = match known(core, asker, facts).await {
+    let mut who = match known(core, asker, facts).await {
         Ok(who) => who,
         Err(reason) => return turned_away(core, facts, reason, reader.language),
     };
     let now = now();
     let choice = choice.or_else(|| core.choices.take(facts.mac, now).map(Choice::of));
+    if choice.is_none() && who.due.is_none() {
+        who.due = ordered_by_policy(core, asker, facts, &who).await;
+    }
     let decision = decided(core, asker, &who, facts, choice, now).await;
     if let Some(machine) = &who.machine {
         core.whereabouts.heard(machine.id, asker.ip);
@@ -131,6 +136,24 @@ pub async fn render_for(
             page.message(Reason::NotStored).unwrap_or_default()
         }
     }
+}
+
+/// The task that the policy starts by itself, where there is an agent to do it.
+async fn ordered_by_policy(
+    core: &Core,
+    asker: Asker,
+    facts: &BootFacts,
+    who: &Recognised,
+) -> Option<Arc<Task>> {
+    let machine = who.machine.as_ref()?;
+    let arch = facts.arch?;
+    if machine.registration != Registration::Approved
+        || !core.snapshot.load().agents.contains(&arch)
+    {
+        return None;
+    }
+    core.start_standing_order(machine.id, &core.place_at(asker.ip))
+        .await
 }
 
 /// Gathers what the decision rests on, decides, and notes what must not be granted twice.

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use farrier_engine::WallTime;
-use farrier_engine::model::TaskId;
-use farrier_engine::task::{Event, Refused, State, Task, apply};
+use farrier_engine::model::{MachineId, TaskId};
+use farrier_engine::task::{Event, Progress, Refused, State, Task, Then, Work, apply};
 use farrier_engine::timeline::Entry;
 use tokio::sync::watch;
 
-use crate::core::{Core, now};
+use crate::core::{Core, new_id, now};
 use crate::fleet::FleetError;
 use crate::silences;
 
@@ -20,6 +20,30 @@ pub enum TaskError {
     Refused(#[from] Refused),
     #[error(transparent)]
     Fleet(#[from] FleetError),
+}
+
+/// A task that waits for its machine to boot.
+#[must_use]
+pub fn queued(machine: MachineId, work: Work, created_by: String, at: WallTime) -> Task {
+    Task {
+        id: TaskId(new_id()),
+        machine,
+        work,
+        state: State::Queued,
+        fence: 0,
+        attempts: 0,
+        max_attempts: ATTEMPTS,
+        created: at,
+        created_by,
+        by_policy: false,
+        expires: at + LIFETIME,
+        heard: None,
+        progress: Progress::default(),
+        reason: None,
+        ended: None,
+        then: Then::LocalBoot,
+        revision: 0,
+    }
 }
 
 impl Core {
@@ -84,6 +108,10 @@ fn overdue(task: &Task) -> Option<Event> {
     }
 }
 
+/// A machine that fails three times wants a person.
+const ATTEMPTS: u32 = 3;
+/// A task ordered on Friday may wait for the machine until the Friday after.
+const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 /// A used token still tells its key from a stranger while a person takes time to approve.
 const TOKENS_KEPT: Duration = Duration::from_secs(2 * 3600);
 /// Longer than an agent's certificate is valid.

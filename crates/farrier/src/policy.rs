@@ -172,6 +172,12 @@ fn steps(found: &[ExplainedRule]) -> String {
     table.to_string()
 }
 
+/// What is written to its disk without anybody's order.
+fn deployment(explained: &Explained) -> String {
+    let found = explained.deployment.as_ref();
+    found.map_or_else(String::new, |found| format!("{}\n", shown(&found.why)))
+}
+
 /// Where it is taken to be: rules may ask for that.
 fn place(explained: &Explained) -> String {
     let subnet = match explained.subnet.as_str() {
@@ -191,7 +197,7 @@ fn explained(explained: &Explained) -> String {
     };
     let decision = shown(&explained.decision);
     let rules = steps(&explained.rules);
-    let at = place(explained);
+    let at = deployment(explained) + &place(explained);
     format!(
         "{before}{decision}\n{at}\n{rules}\n{}",
         effective(&explained.effective)
@@ -200,7 +206,9 @@ fn explained(explained: &Explained) -> String {
 
 #[cfg(test)]
 mod tests {
-    use farrier_api::admin::{EffectiveSetting, Explained, ExplainedFirmware, ExplainedRule};
+    use farrier_api::admin::{
+        EffectiveSetting, Explained, ExplainedFirmware, ExplainedRule, SelfDeployment,
+    };
 
     #[test]
     fn an_explanation_says_the_decision_then_each_rule_then_the_settings() {
@@ -226,6 +234,10 @@ mod tests {
                 options: vec!["routers (3) = 10.0.0.1, from subnet".to_owned()],
                 rules: Vec::new(),
             }],
+            deployment: Some(SelfDeployment {
+                starts: false,
+                why: "Nothing is deployed.".to_owned(),
+            }),
             address: Some("10.1.0.7".to_owned()),
             subnet: "office".to_owned(),
             effective: vec![EffectiveSetting {
@@ -242,6 +254,7 @@ mod tests {
              \nRULE    WHY\n\
              \nThen, when its loader asks:\n\
              Start from the local disk.\n\
+             Nothing is deployed.\n\
              It is at 10.1.0.7, in the subnet office.\n\n\
              RULE                 WHY\n\
              task        no       no task is due\n\

@@ -48,12 +48,24 @@ pub struct Settings {
     /// Disk images that the menu offers, in this order: at most 16, by name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub media: Option<Vec<String>>,
-    /// The image of tasks that name none. Nothing is written by it alone: somebody orders the task.
+    /// The image of tasks that name none. Nothing is written by it alone: somebody orders the task, or `deploy` does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// Whether that image is deployed to approved machines without anybody's order; wants `image` beside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deploy: Option<AutoDeploy>,
     /// Who is given HTTPS URLs; wants `[boot.tls]` in the configuration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boot_tls: Option<BootTls>,
+}
+
+/// How often the policy deploys an image to a machine by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AutoDeploy {
+    Never,
+    Once,
+    EachVersion,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -174,6 +186,9 @@ pub struct Explained {
     /// What its firmware would be answered before that, for each kind it may have.
     #[serde(default)]
     pub firmware: Vec<ExplainedFirmware>,
+    /// What the policy deploys to it by itself, or why it does not though somebody wants it; none where nobody does.
+    #[serde(default)]
+    pub deployment: Option<SelfDeployment>,
     /// Where it is taken to be.
     #[serde(default)]
     pub address: Option<String>,
@@ -181,6 +196,15 @@ pub struct Explained {
     #[serde(default)]
     pub subnet: String,
     pub effective: Vec<EffectiveSetting>,
+}
+
+/// A deployment that nobody orders.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SelfDeployment {
+    /// Its disk is overwritten at its next boot.
+    pub starts: bool,
+    /// What, by whom and how often; or why not.
+    pub why: String,
 }
 
 /// What one kind of firmware would be answered when it asks for something to boot.

@@ -69,6 +69,7 @@ pub(crate) fn task(n: u128, machine: MachineId) -> Task {
         max_attempts: 3,
         created: NOW,
         created_by: "test".into(),
+        by_policy: false,
         expires: NOW + Duration::from_secs(3600),
         heard: None,
         progress: Progress::default(),

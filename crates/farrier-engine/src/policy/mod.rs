@@ -15,6 +15,9 @@ mod rule;
 #[cfg(test)]
 mod rule_tests;
 mod script;
+mod standing_order;
+#[cfg(test)]
+mod standing_order_tests;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +34,8 @@ pub use script::{
     AGENT_LIMIT, AGENT_WINDOW, AgentPurpose, DEPLOY_LIMIT, DEPLOY_WINDOW, LocalBoot, MenuMedium,
     ScriptAction, decide_script,
 };
+
+pub use standing_order::{AutoDeploy, Held, StandingOrder, standing_order};
 
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +78,8 @@ pub struct Settings {
     pub media: Option<Vec<MediumName>>,
     /// The image of tasks that name none.
     pub image: Option<String>,
+    /// Whether that image is deployed without anybody ordering it. Counts only beside an `image` of the same place.
+    pub deploy: Option<AutoDeploy>,
     /// Who is given HTTPS URLs, where the server has a listener for them.
     pub boot_tls: Option<BootTls>,
 }
@@ -167,6 +174,7 @@ pub struct Policy {
     pub rom_menu: bool,
     pub media: Vec<MediumName>,
     pub image: Option<String>,
+    pub deploy: AutoDeploy,
     pub boot_tls: BootTls,
 }
 
@@ -190,6 +198,7 @@ impl Policy {
         rom_menu: false,
         media: Vec::new(),
         image: None,
+        deploy: AutoDeploy::Never,
         boot_tls: BootTls::Never,
     };
 }

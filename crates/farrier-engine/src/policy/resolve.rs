@@ -51,6 +51,7 @@ pub struct Origins {
     pub rom_menu: Origin,
     pub media: Origin,
     pub image: Origin,
+    pub deploy: Origin,
     pub boot_tls: Origin,
 }
 
@@ -62,7 +63,7 @@ pub struct Resolved {
 }
 
 /// Everybody who may set a value, the nearest first.
-struct Layers<'a>(Vec<(Origin, &'a Settings)>);
+pub(super) struct Layers<'a>(Vec<(Origin, &'a Settings)>);
 
 /// Decides every value: the machine's own, else that of the first rule that holds, else its group's, else the
 /// site's, else [`Policy::DEFAULT`].
@@ -92,6 +93,7 @@ pub fn resolve(snapshot: &Snapshot, machine: Option<&Machine>, rules: &[Judged<'
     let (tftp_timeout_s, tftp_timeout_origin) =
         layers.pick(|s| s.tftp_timeout_s.map(Some), default.tftp_timeout_s);
     let (image, image_origin) = layers.pick(|s| s.image.clone().map(Some), default.image);
+    let (deploy, deploy_origin) = layers.pick(|s| s.deploy, default.deploy);
     let (media, media_origin) = layers.pick(|s| s.media.clone(), default.media);
     let (boot_tls, boot_tls_origin) = layers.pick(|s| s.boot_tls, default.boot_tls);
     // What the machine's agent found is known better than what anybody assumes from afar.
@@ -119,6 +121,7 @@ pub fn resolve(snapshot: &Snapshot, machine: Option<&Machine>, rules: &[Judged<'
             rom_menu,
             media,
             image,
+            deploy,
             tftp_timeout_s,
             boot_tls,
         },
@@ -138,6 +141,7 @@ pub fn resolve(snapshot: &Snapshot, machine: Option<&Machine>, rules: &[Judged<'
             rom_menu: rom_menu_origin,
             media: media_origin,
             image: image_origin,
+            deploy: deploy_origin,
             tftp_timeout_s: tftp_timeout_origin,
             boot_tls: boot_tls_origin,
         },
@@ -145,7 +149,11 @@ pub fn resolve(snapshot: &Snapshot, machine: Option<&Machine>, rules: &[Judged<'
 }
 
 impl<'a> Layers<'a> {
-    fn of(snapshot: &'a Snapshot, machine: Option<&'a Machine>, rules: &[Judged<'a>]) -> Self {
+    pub(super) fn of(
+        snapshot: &'a Snapshot,
+        machine: Option<&'a Machine>,
+        rules: &[Judged<'a>],
+    ) -> Self {
         let mut layers: Vec<_> = machine
             .map(|machine| (Origin::Machine, &machine.settings))
             .into_iter()
@@ -166,10 +174,18 @@ impl<'a> Layers<'a> {
     }
 
     fn pick<T>(&self, of: impl Fn(&Settings) -> Option<T>, default: T) -> (T, Origin) {
-        let set = self
-            .0
-            .iter()
-            .find_map(|(origin, settings)| Some((of(settings)?, origin.clone())));
-        set.unwrap_or((default, Origin::Default))
+        self.first(of).unwrap_or((default, Origin::Default))
+    }
+
+    /// The nearest that is set.
+    pub(super) fn first<T>(&self, of: impl Fn(&Settings) -> Option<T>) -> Option<(T, Origin)> {
+        let mut layers = self.0.iter();
+        layers.find_map(|(origin, settings)| Some((of(settings)?, origin.clone())))
+    }
+
+    /// What this one sets.
+    pub(super) fn of_origin(&self, wanted: &Origin) -> Option<&'a Settings> {
+        let mut layers = self.0.iter();
+        layers.find_map(|(origin, settings)| (origin == wanted).then_some(*settings))
     }
 }

@@ -69,6 +69,7 @@ pub(super) fn task(state: State, expires: WallTime) -> Task {
         max_attempts: 3,
         created: NOW,
         created_by: "anna".into(),
+        by_policy: false,
         expires,
         heard: None,
         progress: Progress::default(),

@@ -25,6 +25,9 @@ pub struct Task {
     pub max_attempts: u32,
     pub created: WallTime,
     pub created_by: String,
+    /// The policy started it by itself; `created_by` says which part of it.
+    #[serde(default)]
+    pub by_policy: bool,
     /// Not started any more after this.
     pub expires: WallTime,
     /// When the agent that holds it was last heard.

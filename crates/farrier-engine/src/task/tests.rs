@@ -16,6 +16,7 @@ fn task(state: State) -> Task {
         max_attempts: 3,
         created: WallTime(0),
         created_by: "anna".into(),
+        by_policy: false,
         expires: WallTime(1000),
         heard: None,
         progress: Progress::default(),

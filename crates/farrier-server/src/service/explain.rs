@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use farrier_api::admin::{
-    EffectiveSetting, ExplainQuery, Explained, ExplainedFirmware, ExplainedRule,
+    EffectiveSetting, ExplainQuery, Explained, ExplainedFirmware, ExplainedRule, SelfDeployment,
 };
 use farrier_engine::facts::BootFacts;
 use farrier_engine::lease::LeaseBook;
@@ -14,7 +14,7 @@ use farrier_engine::policy::{
     resolve,
 };
 use farrier_engine::strategy::{Given, Standing, order};
-use farrier_engine::task::Task;
+use farrier_engine::task::{DiskSelector, Task, Work};
 use farrier_engine::{MacAddr, parameter};
 use farrier_proto::reply::BootStyle;
 use farrier_proto::wire::dhcpv4::{Message, MessageType, Xid};
@@ -27,6 +27,8 @@ use crate::auth::Action;
 use crate::config::Mode;
 use crate::core::now;
 use crate::sightings::SMALL_BLOCK;
+use crate::standing_orders::Outlook;
+use crate::tasks::queued;
 use crate::whereabouts::Place;
 
 impl Desk {
@@ -49,11 +51,16 @@ impl Desk {
             None => Vec::new(),
         };
         let place = self.place(query.address.as_deref(), mac, machine)?;
+        let outlook = match machine {
+            Some(machine) if due.is_none() => self.core.outlook(machine, &place).await?,
+            _ => Outlook::Nothing,
+        };
+        let to_come = machine.and_then(|machine| to_come(machine, &outlook));
         let asked = Asked {
             desk: self,
             mac,
             machine,
-            due: due.as_deref(),
+            due: due.as_deref().or(to_come.as_ref()),
             deployments: &deployments,
             conflict,
             place,
@@ -63,6 +70,7 @@ impl Desk {
         let firmware: Result<_, _> = kinds.iter().map(|kind| asked.firmware(kind)).collect();
         Ok(Explained {
             firmware: firmware?,
+            deployment: deployment(&outlook),
             ..script
         })
     }
@@ -87,6 +95,27 @@ impl Desk {
         let held = core.leases.with_book(|book| book.address_of(now(), mac));
         Ok(held.map_or_else(Place::default, |held| core.place_at(held.into())))
     }
+}
+
+/// The task that the policy would start, as the decision about the script would find it.
+fn to_come(machine: &Machine, outlook: &Outlook) -> Option<Task> {
+    let work = match outlook {
+        Outlook::Deploys { order, version } => Work::Deploy {
+            image: order.image.clone(),
+            version: Some(*version),
+            disk: DiskSelector::default(),
+        },
+        Outlook::TakesInventory => Work::Inventory,
+        Outlook::Nothing | Outlook::Held { .. } => return None,
+    };
+    Some(queued(machine.id, work, "policy".to_owned(), now()))
+}
+
+fn deployment(outlook: &Outlook) -> Option<SelfDeployment> {
+    (*outlook != Outlook::Nothing).then(|| SelfDeployment {
+        starts: matches!(outlook, Outlook::Deploys { .. }),
+        why: outlook.to_string(),
+    })
 }
 
 /// One machine that somebody asks about.
@@ -253,6 +282,7 @@ impl Asked<'_> {
             decision: action_words(&decision.action),
             rules: steps(decision.explanation),
             firmware: Vec::new(),
+            deployment: None,
             address: self.place.address.map(|address| address.to_string()),
             subnet: self.place.subnet.clone(),
             effective,

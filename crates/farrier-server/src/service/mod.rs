@@ -32,6 +32,7 @@ pub(crate) use convert::settings_back;
 pub use images::ImageUpload;
 pub use refusal::{CODES, Code, Refusal};
 pub use sign_in::{Door, SignedInSession, first_start};
+pub(crate) use task_plan::matching;
 pub use tasks::{STATES, describe_work};
 
 use crate::auth::{Action, Principal, authorize};

@@ -1,6 +1,6 @@
 //! The site's settings, and what they come to for one machine.
 
-use farrier_api::admin::{BootTls, EffectiveSetting, Settings, SitePolicy};
+use farrier_api::admin::{AutoDeploy, BootTls, EffectiveSetting, Settings, SitePolicy};
 use farrier_engine::model::Machine;
 use farrier_engine::policy::{Judged, Snapshot, resolve};
 use serde::Serialize;
@@ -38,8 +38,17 @@ impl Desk {
 }
 
 impl Desk {
-    /// Refuses settings that this server cannot keep.
+    /// Refuses settings that this server cannot keep, and such as nobody can mean.
     pub(super) fn can_hold(&self, settings: &Settings) -> Result<(), Refusal> {
+        let deploys = settings
+            .deploy
+            .is_some_and(|deploy| deploy != AutoDeploy::Never);
+        if deploys && settings.image.is_none() {
+            let message = "`deploy` starts deployments by itself, and no `image` is set beside it";
+            return Err(Refusal::bad(message).hint(
+                "name the image in the same place: one that is set elsewhere would be a guess",
+            ));
+        }
         let wants_https = settings.boot_tls.is_some_and(|who| who != BootTls::Never);
         if wants_https && self.core.config.boot_tls.is_none() {
             let message = "`boot_tls` wants HTTPS, and this server has no listener for it";
@@ -91,6 +100,7 @@ pub(super) fn effective(
             &o.tftp_timeout_s,
         ),
         ("image", p.image.clone().unwrap_or_default(), &o.image),
+        ("deploy", word(&p.deploy), &o.deploy),
         (
             "media",
             p.media

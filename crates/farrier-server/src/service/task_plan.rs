@@ -230,7 +230,7 @@ pub(super) struct Content {
 }
 
 /// The disks of an inventory that a selector means; the agent, which sees what is mounted, has the last word.
-fn matching<'a>(disks: &'a [Disk], s: &DiskSelector) -> Vec<&'a Disk> {
+pub(crate) fn matching<'a>(disks: &'a [Disk], s: &DiskSelector) -> Vec<&'a Disk> {
     let same = |wanted: &Option<String>, has: &str| wanted.as_deref().is_none_or(|w| w == has);
     let fits = |d: &&Disk| {
         same(&s.serial, &d.serial)

@@ -1,13 +1,12 @@
 //! Work for machines: plan, create, cancel, repeat, look.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use farrier_api::admin::{
     NewTasks, Page, Plan, TaskQuery, TaskState, TaskSummary, TaskWork, TasksCreated,
 };
 use farrier_engine::model::{MachineId, TaskId};
-use farrier_engine::task::{self, Progress, State, Task, Work};
+use farrier_engine::task::{self, Task, Work};
 use farrier_engine::timeline::Kind;
 use farrier_image::manifest::ImageName;
 use uuid::Uuid;
@@ -17,7 +16,8 @@ use super::plan::require;
 use super::task_plan::Prepared;
 use super::{Code, Desk, Refusal, limit};
 use crate::auth::Action;
-use crate::core::{new_id, now};
+use crate::core::now;
+use crate::tasks::queued;
 
 impl Desk {
     /// Tasks, the newest first. Those that run are shown as they are in memory, progress included.
@@ -83,22 +83,8 @@ impl Desk {
         let mut tasks = Vec::with_capacity(machines.len());
         for (machine, work) in machines {
             let task = Task {
-                id: TaskId(new_id()),
-                machine,
-                work,
-                state: State::Queued,
-                fence: 0,
-                attempts: 0,
-                max_attempts: ATTEMPTS,
-                created: at,
-                created_by: self.who.name.clone(),
-                expires: at + LIFETIME,
-                heard: None,
-                progress: Progress::default(),
-                reason: None,
-                ended: None,
                 then: new.then.like(),
-                revision: 0,
+                ..queued(machine, work, self.who.name.clone(), at)
             };
             let stored = self.core.fleet.add_task(task).await?;
             self.core.note(
@@ -253,8 +239,3 @@ pub const STATES: [TaskState; 7] = [
     TaskState::Cancelled,
     TaskState::Expired,
 ];
-
-/// A machine that fails three times wants a person.
-const ATTEMPTS: u32 = 3;
-/// A task ordered on Friday may wait for the machine until the Friday after.
-const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);

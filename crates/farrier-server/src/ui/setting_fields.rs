@@ -110,6 +110,16 @@ pub const FIELDS: &[Field] = &[
         kind: Kind::Choice(&[("full", "its own"), ("snp_only", "the firmware's")]),
     },
     Field {
+        name: "deploy",
+        label: "Deploy by itself",
+        help: "Overwrites disks of approved machines with the image named here, without anybody's order.",
+        kind: Kind::Choice(&[
+            ("never", "never"),
+            ("once", "once for each machine"),
+            ("each_version", "once in each version"),
+        ]),
+    },
+    Field {
         name: "boot_tls",
         label: "HTTPS",
         help: "Who is given HTTPS URLs; the server's configuration must have a listener for it.",

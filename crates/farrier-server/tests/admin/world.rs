@@ -303,6 +303,7 @@ pub async fn task(core: &Core, machine: Uuid, state: State) -> Uuid {
         max_attempts: 3,
         created: WallTime(now().0 - 60_000),
         created_by: "ada".to_owned(),
+        by_policy: false,
         expires: now() + Duration::from_secs(3600),
         heard: Some(now()),
         progress: Progress {

@@ -207,6 +207,7 @@ impl Site {
             max_attempts: 5,
             created: now(),
             created_by: "ada".to_owned(),
+            by_policy: false,
             expires: now() + Duration::from_secs(3600),
             heard: None,
             progress: farrier_engine::task::Progress::default(),

@@ -281,7 +281,7 @@ docs! {
     GET "/api/v1/loaders" "Boot programs." [] Nothing => List("Loader");
     GET "/api/v1/policy" "The site's settings." [] Nothing => Json("SitePolicy");
     PUT "/api/v1/policy" "Sets the site's settings." [] Json("Settings") => Json("SitePolicy");
-    GET "/api/v1/policy/explain" "What a machine would get now, and why." ["mac", "firmware"] Nothing => Json("Explained");
+    GET "/api/v1/policy/explain" "What a machine would get now, and why." ["mac", "firmware", "address"] Nothing => Json("Explained");
     GET "/api/v1/policy/rules" "The site's rules, in their order." [] Nothing => List("Rule");
     PUT "/api/v1/policy/rules" "Sets all rules; refused with the place of each fault." [] Json("Rules") => List("Rule");
     GET "/api/v1/groups" "Groups of machines." [] Nothing => List("Group");

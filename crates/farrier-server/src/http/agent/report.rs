@@ -32,7 +32,7 @@ pub(super) async fn inventory(
         .map(|nic| nic.mac.0)
         .filter(free)
         .collect();
-    plane
+    let machine = plane
         .core
         .fleet
         .change_machine(session.machine.id, |machine| {
@@ -52,6 +52,9 @@ pub(super) async fn inventory(
         let text = format!("No driver in the agent fits the device {id}.");
         plane.core.note(session.machine.id, Kind::Warning, text);
     }
+    // It asks for work next, and gets in this same boot what rules on its inventory deploy to it.
+    let place = plane.core.place_of(&machine);
+    plane.core.start_standing_order(machine.id, &place).await;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use farrier_api::agent as wire;
-use farrier_engine::model::{Machine, TaskId};
+use farrier_engine::model::TaskId;
 use farrier_engine::policy::Judged;
 use farrier_engine::task::{
     Bottleneck, DiskSelector, Event, Outcome, Progress, Refused, State as TaskState, Task, Then,
@@ -26,6 +26,7 @@ use crate::core::now;
 use crate::fleet::{Change, FleetError};
 use crate::http::failure::Failure;
 use crate::tasks::TaskError;
+use crate::whereabouts::Place;
 
 #[derive(Deserialize)]
 pub(super) struct Wait {
@@ -100,12 +101,17 @@ fn guarded(plane: &Plane, task: &Task) -> Result<(), String> {
     if !matches!(task.work, Work::Deploy { .. } | Work::Repair { .. }) {
         return Ok(());
     }
-    let rules = plane.core.rules.load_full();
-    let machine = plane.core.fleet.machine(task.machine);
-    let judged = rules.judge(None, machine.as_deref(), || {
-        let place = |machine: &Arc<Machine>| plane.core.place_of(machine);
-        machine.as_ref().map(place).unwrap_or_default()
-    });
+    let core = &plane.core;
+    let rules = core.rules.load_full();
+    let machine = core.fleet.machine(task.machine);
+    let place = machine
+        .as_ref()
+        .map_or_else(Place::default, |machine| core.place_of(machine));
+    if let Some(machine) = &machine {
+        core.is_still_wanted(task, machine, &place)
+            .map_err(|why| format!("Nothing was written. {why}"))?;
+    }
+    let judged = rules.judge(None, machine.as_deref(), || place);
     match judged.iter().find_map(Judged::refuses_tasks) {
         Some(why) => Err(format!("Nothing was written. {why}")),
         None => Ok(()),

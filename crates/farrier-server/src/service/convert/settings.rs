@@ -29,6 +29,7 @@ pub(crate) fn settings(s: &policy::Settings) -> api::Settings {
             .as_ref()
             .map(|names| names.iter().map(ToString::to_string).collect()),
         image: s.image.clone(),
+        deploy: s.deploy.map(Like::like),
         tftp_timeout_s: s.tftp_timeout_s,
         boot_tls: s.boot_tls.map(Like::like),
     }
@@ -82,6 +83,7 @@ pub(crate) fn settings_back(s: &api::Settings) -> Result<policy::Settings, Refus
         boot_tls: s.boot_tls.map(Like::like),
         media: s.media.as_deref().map(media_back).transpose()?,
         image: s.image.clone(),
+        deploy: s.deploy.map(Like::like),
         tftp_timeout_s: s.tftp_timeout_s,
     })
 }

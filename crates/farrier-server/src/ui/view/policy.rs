@@ -3,6 +3,7 @@
 use askama::Template;
 use farrier_api::admin::{
     EffectiveSetting, Explained, ExplainedFirmware, ExplainedRule, Group, Intent, Rule,
+    SelfDeployment,
 };
 
 use super::super::Frame;
@@ -137,6 +138,10 @@ impl ExplainedPage {
             decision: shown(&found.decision),
             rules: rules(found.rules),
             firmware: found.firmware.into_iter().map(firmware).collect(),
+            deployment: found.deployment.map(|found| SelfDeployment {
+                why: shown(&found.why),
+                ..found
+            }),
             address: found.address,
             subnet: shown(&found.subnet),
             effective: found.effective,

@@ -1,0 +1,322 @@
+//! Deployments that the policy starts by itself: judged when a machine asks for its script, and again when its agent
+//! has told what it is made of. What is decided is [`farrier_engine::policy::standing_order`]; here it becomes a task.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use farrier_db::{AuditEntry, DbError, TaskQuery};
+use farrier_engine::model::{Machine, MachineId, Registration};
+use farrier_engine::policy::{AutoDeploy, Held, Settings, StandingOrder, standing_order};
+use farrier_engine::task::{DiskSelector, Task, Work};
+use farrier_engine::timeline::{Entry, Kind};
+use farrier_image::manifest::ImageName;
+
+use crate::auth::Action;
+use crate::core::{Core, now};
+use crate::fleet::FleetError;
+use crate::service::matching;
+use crate::tasks::queued;
+use crate::whereabouts::Place;
+
+/// What keeps one order from being carried out twice, and from being told twice.
+#[derive(Debug, Default)]
+pub struct StandingOrders {
+    /// Held from the look at what the machine had to the task that is stored.
+    starting: tokio::sync::Mutex<()>,
+    /// Why nothing was started, as it was told last.
+    told: Mutex<HashMap<MachineId, String>>,
+}
+
+impl StandingOrders {
+    fn is_new(&self, machine: MachineId, why: &str) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.get(&machine).is_some_and(|last| last == why) {
+            return false;
+        }
+        if told.len() >= MAX_TOLD {
+            told.clear();
+        }
+        told.insert(machine, why.to_owned());
+        true
+    }
+}
+
+/// What the policy would do to a machine by itself if it booted now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outlook {
+    Nothing,
+    Deploys {
+        order: StandingOrder,
+        version: u32,
+    },
+    /// Whether something is deployed depends on an inventory: the agent takes one first.
+    TakesInventory,
+    Held {
+        why: String,
+        /// A person has something to do about it.
+        is_news: bool,
+    },
+}
+
+impl fmt::Display for Outlook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("The policy deploys nothing by itself."),
+            Self::Deploys { order, version } => write!(
+                f,
+                "Its disk is overwritten at its next boot: {} version {version} is deployed by itself, {}, as the {} \
+                 says.",
+                order.image,
+                often(order.mode),
+                order.by
+            ),
+            Self::TakesInventory => f.write_str(
+                "Its agent takes an inventory at its next boot; whether something is deployed by itself depends on it.",
+            ),
+            Self::Held { why, .. } => write!(f, "Nothing is deployed by itself. {why}"),
+        }
+    }
+}
+
+impl From<Held> for Outlook {
+    fn from(held: Held) -> Self {
+        Self::Held {
+            is_news: held.is_news(),
+            why: held.to_string(),
+        }
+    }
+}
+
+impl Core {
+    /// What the policy would do to `machine` by itself.
+    pub async fn outlook(&self, machine: &Machine, place: &Place) -> Result<Outlook, DbError> {
+        if !self.has_standing_orders(machine) {
+            return Ok(Outlook::Nothing);
+        }
+        let wanted = self.standing_order(machine, place);
+        let is_unclear = matches!(wanted, Err(Held::Unclear { .. } | Held::Refused(_)));
+        let order = match wanted {
+            Ok(None) => return Ok(Outlook::Nothing),
+            Ok(Some(order)) => Some(order),
+            // What it is made of may make it clear.
+            Err(_) if is_unclear && needs_inventory(machine) => None,
+            Err(held) => return Ok(held.into()),
+        };
+        let tasks = self.every_task(machine.id).await?;
+        let Some(order) = order else {
+            return Ok(inventory_first(&tasks));
+        };
+        let Some(version) = self.newest(&order.image) else {
+            let why = format!(
+                "The {} wants {}, and there is no such image.",
+                order.by, order.image
+            );
+            return Ok(Outlook::Held { why, is_news: true });
+        };
+        if let Err(held) = order.is_open(version, &tasks, now()) {
+            return Ok(held.into());
+        }
+        let Some(inventory) = &machine.inventory else {
+            return Ok(inventory_first(&tasks));
+        };
+        Ok(
+            match matching(&inventory.disks, &DiskSelector::default()).len() {
+                1 => Outlook::Deploys { order, version },
+                disks => Outlook::Held {
+                    why: format!(
+                        "The {} wants {}, and the machine has {disks} disks that could be meant: order it by hand and name \
+                     the disk.",
+                        order.by, order.image
+                    ),
+                    is_news: true,
+                },
+            },
+        )
+    }
+
+    /// Starts what the policy deploys to a machine by itself, if there is something and it may be.
+    pub async fn start_standing_order(&self, id: MachineId, place: &Place) -> Option<Arc<Task>> {
+        let machine = self.fleet.machine(id)?;
+        if !self.has_standing_orders(&machine) {
+            return None;
+        }
+        // Loaders fetch their script more than once, and two agents may report at once.
+        let _one = self.standing_orders.starting.lock().await;
+        let machine = self.fleet.machine(id)?;
+        let queue = self.fleet.queue(id);
+        if queue.iter().any(|task| task.work != Work::Inventory) {
+            return None;
+        }
+        let outlook = match self.outlook(&machine, place).await {
+            Ok(outlook) => outlook,
+            Err(error) => {
+                tracing::warn!(machine = %id, %error, "what a machine had so far cannot be read, so nothing is started by itself");
+                return None;
+            }
+        };
+        let (work, by) = match &outlook {
+            Outlook::Deploys { order, version } => {
+                let work = Work::Deploy {
+                    image: order.image.clone(),
+                    version: Some(*version),
+                    disk: DiskSelector::default(),
+                };
+                (work, order.by.to_string())
+            }
+            Outlook::TakesInventory if queue.is_empty() => (Work::Inventory, "policy".to_owned()),
+            Outlook::Held { why, is_news: true } => {
+                if self.standing_orders.is_new(id, why) {
+                    self.note(id, Kind::Warning, outlook.to_string());
+                }
+                return None;
+            }
+            _ => return None,
+        };
+        match self.add_by_policy(&machine, work, by).await {
+            Ok(task) => Some(task),
+            Err(error) => {
+                tracing::warn!(machine = %id, %error, "a task could not be stored, so it is not started by itself");
+                None
+            }
+        }
+    }
+
+    /// Whether the policy still wants a task that it started: its rules may have changed, and the agent has just told
+    /// what the machine is made of. Once something was written, a disk is no longer what rules ask for.
+    pub fn is_still_wanted(
+        &self,
+        task: &Task,
+        machine: &Machine,
+        place: &Place,
+    ) -> Result<(), String> {
+        let Work::Deploy { image, .. } = &task.work else {
+            return Ok(());
+        };
+        if !task.by_policy || task.attempts > 1 {
+            return Ok(());
+        }
+        match self.standing_order(machine, place) {
+            Ok(Some(order)) if order.image == *image => Ok(()),
+            Ok(_) => Err("The policy does not want it any more.".to_owned()),
+            Err(held) => Err(held.to_string()),
+        }
+    }
+
+    /// Rules are judged as the agent's are, wherever they are asked: what a loader says must not start what the agent
+    /// then stops.
+    fn standing_order(
+        &self,
+        machine: &Machine,
+        place: &Place,
+    ) -> Result<Option<StandingOrder>, Held> {
+        let rules = self.rules.load();
+        let judged = rules.judge(None, Some(machine), || place.clone());
+        standing_order(&self.snapshot.load(), machine, &judged)
+    }
+
+    /// Whether anything could be deployed by itself to this machine; costs nothing where nobody uses it.
+    fn has_standing_orders(&self, machine: &Machine) -> bool {
+        let wants = |settings: &Settings| {
+            settings
+                .deploy
+                .is_some_and(|deploy| deploy != AutoDeploy::Never)
+        };
+        let book = self.book.load();
+        let group = machine.group.as_ref();
+        wants(&machine.settings)
+            || wants(&self.site.load())
+            || book.rules.iter().any(|rule| wants(&rule.settings))
+            || group.is_some_and(|name| book.groups.get(name).is_some_and(wants))
+    }
+
+    fn newest(&self, image: &str) -> Option<u32> {
+        let name: ImageName = image.parse().ok()?;
+        let versions = self.store.versions(&name);
+        versions.iter().map(|known| known.version).max()
+    }
+
+    async fn every_task(&self, machine: MachineId) -> Result<Vec<Task>, DbError> {
+        let query = TaskQuery {
+            machine: Some(machine),
+            state: None,
+        };
+        let mut tasks: Vec<Task> = Vec::new();
+        loop {
+            let before = tasks.last().map(|task| task.id);
+            let page = self.db.tasks(&query, before, PAGE).await?;
+            let is_last = page.len() < PAGE as usize;
+            tasks.extend(page);
+            if is_last {
+                return Ok(tasks);
+            }
+        }
+    }
+
+    async fn add_by_policy(
+        &self,
+        machine: &Machine,
+        work: Work,
+        by: String,
+    ) -> Result<Arc<Task>, FleetError> {
+        let at = now();
+        let what = match &work {
+            Work::Deploy {
+                image,
+                version: Some(version),
+                ..
+            } => format!("deploy {image} version {version}"),
+            _ => "take the inventory, to see what is deployed".to_owned(),
+        };
+        let task = Task {
+            by_policy: true,
+            ..queued(machine.id, work, by.clone(), at)
+        };
+        let stored = self.fleet.add_task(task).await?;
+        let told = format!("Started by the {by}, without anybody's order: {what}.");
+        self.note_entry(Entry::task(machine.id, at, stored.id, &told));
+        tracing::info!(machine = %machine.id, task = %stored.id, by, what, "started by the policy");
+        let entry = AuditEntry {
+            at,
+            who: by,
+            from: None,
+            what: Action::CreateTask.as_str().to_owned(),
+            target: format!("{}: {what}", machine.id),
+            allowed: true,
+        };
+        if let Err(error) = self.db.append_audit(&entry).await {
+            tracing::warn!(%error, "the audit entry could not be stored");
+        }
+        Ok(stored)
+    }
+}
+
+fn needs_inventory(machine: &Machine) -> bool {
+    machine.inventory.is_none() && machine.registration == Registration::Approved
+}
+
+/// One inventory is asked for; if none came of it, a person has to look.
+fn inventory_first(tasks: &[Task]) -> Outlook {
+    let asked = |task: &&Task| task.by_policy && task.work == Work::Inventory;
+    match tasks.iter().find(asked) {
+        None => Outlook::TakesInventory,
+        Some(_) => Outlook::Held {
+            why: "It needs an inventory first, and the one that was asked for has not come: `farrier task inventory` \
+                  asks again."
+                .to_owned(),
+            is_news: true,
+        },
+    }
+}
+
+fn often(mode: AutoDeploy) -> &'static str {
+    match mode {
+        AutoDeploy::Never => "never",
+        AutoDeploy::Once => "once",
+        AutoDeploy::EachVersion => "once in each version",
+    }
+}
+
+const PAGE: u32 = 200;
+/// More machines than one server boots.
+const MAX_TOLD: usize = 1 << 16;
