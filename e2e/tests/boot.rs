@@ -122,3 +122,53 @@ fn d_t2_uefi_http_boot() {
     let told = run.site.timeline(machine.mac()).unwrap();
     assert!(told.iter().any(|s| s.contains("by HTTP")), "{told:#?}");
 }
+
+/// F1, F3, F4: a foreign DHCP server gives options 66 and 67 and says nothing else of booting, to iPXE neither. A BIOS
+/// machine starts iPXE on the card's UNDI driver, a UEFI machine iPXE on the firmware's; the first script comes by
+/// TFTP, under the name of the loader and as `autoexec.ipxe`.
+#[test]
+fn f1_f4_two_options_of_a_foreign_server_boot_bios_and_uefi() {
+    let lab = Lab::open().unwrap();
+    let folder = lab.scratch("f1-options").unwrap();
+    let lan = Lan::new().unwrap();
+    let host = lan.server().unwrap();
+    let (first, last) = (Ipv4Addr::new(10, 77, 0, 100), Ipv4Addr::new(10, 77, 0, 199));
+    // It runs on our host: dnsmasq fills siaddr with its own address, which firmware believes before option 66.
+    let dhcp = Dnsmasq::addresses(first, last)
+        .with("--dhcp-match=set:efi,option:client-arch,7")
+        .with("--dhcp-option-force=66,10.77.0.1")
+        .with("--dhcp-option-force=tag:!efi,67,boot/ipxe-undionly-bios/undionly.kpxe")
+        .with("--dhcp-option-force=tag:efi,67,boot/ipxe-snponly-x64/snponly.efi")
+        .start(&host, &folder)
+        .unwrap();
+    let site = Site::start(&lab, host, &folder, Mode::Port4011).unwrap();
+    let run = Run {
+        folder,
+        lan,
+        site,
+        _other: vec![dhcp],
+    };
+    for (name, firmware, number, loader, script) in [
+        (
+            "bios",
+            Firmware::Bios,
+            18,
+            "It fetched undionly.kpxe",
+            "It fetched the first script, in place of the loader",
+        ),
+        (
+            "uefi",
+            Firmware::UefiPxe4,
+            19,
+            "It fetched snponly.efi",
+            "It fetched the first script by TFTP",
+        ),
+    ] {
+        let machine = Machine::new(name, firmware, number);
+        let vm = run.registers(&machine);
+        let told = run.site.timeline(machine.mac()).unwrap().join("\n");
+        assert!(told.contains(loader) && told.contains(script), "{told}");
+        assert!(!told.contains("told to fetch"), "we named nothing:\n{told}");
+        vm.power_off().unwrap();
+    }
+}

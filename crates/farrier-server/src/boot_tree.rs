@@ -17,6 +17,7 @@
 //!
 //! A folder named by a board's serial number or hardware address in front of any of these is passed over.
 
+mod itself;
 mod media;
 mod ram_disks;
 mod scripts;

@@ -128,13 +128,19 @@ impl TftpServer {
                     .await;
             }
         };
-        match self.tree.resolve(&name, self.asker(peer)).await {
+        let asker = self.asker(peer);
+        let again = self.tree.instead_of_itself(&name, asker, &request.options);
+        let found = match again {
+            Some(script) => Ok(script),
+            None => self.tree.resolve(&name, asker).await,
+        };
+        match found {
             Ok(served) => {
                 let client = client(self.is_proven(peer.ip()));
                 self.start(request, served, client).await;
             }
             Err(missing) => {
-                self.tree.missed(&name, self.asker(peer), &missing);
+                self.tree.missed(&name, asker, &missing);
                 let refusal = match missing {
                     Missing::NoSuchName | Missing::Expected => not_here(&name),
                     other => other.to_string(),

@@ -155,7 +155,7 @@ impl BootTree {
     }
 
     /// iPXE that came by TFTP has not said whether it speaks HTTPS; the policy does.
-    fn first_urls(&self, asker: Asker) -> Urls<'_> {
+    pub(super) fn first_urls(&self, asker: Asker) -> Urls<'_> {
         let https = match asker.by {
             Channel::Http => false,
             Channel::Https => true,
@@ -229,7 +229,7 @@ pub(crate) fn tftp(server: IpAddr, path: &str) -> Url {
     Url::new(&format!("tftp://{host}/{path}")).expect("an address and a path of ours make a URL")
 }
 
-fn text(name: &str, content: String) -> Served {
+pub(super) fn text(name: &str, content: String) -> Served {
     Served {
         content: Bytes::from(content),
         name: name.to_owned(),
