@@ -13,7 +13,7 @@
 //! - [`matrix`]: every firmware against the real server, row by row.
 //! - [`capture`]: what went over the LAN.
 //! - [`server`], [`clients`]: foreign programs that run on a host of the LAN; [`mtftp`]: a scripted old boot ROM;
-//!   [`site`]: Farrier itself.
+//!   [`site`]: Farrier itself; [`scene`]: it on a LAN of its own.
 //!
 //! Whatever is started is ended when its value is dropped, by process id and namespace name.
 #![forbid(unsafe_code)]
@@ -32,6 +32,7 @@ pub mod packages;
 pub mod qemu;
 pub mod relay;
 pub mod report;
+pub mod scene;
 pub mod server;
 pub mod site;
 
@@ -42,5 +43,6 @@ pub use net::{Host, Lan};
 pub use qemu::{Bus, Disk, Firmware, Machine, Vm};
 pub use relay::Relay;
 pub use report::Steps;
+pub use scene::Scene;
 pub use server::Program;
 pub use site::{Mode, Site};

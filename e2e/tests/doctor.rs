@@ -3,24 +3,20 @@
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddrV4, UdpSocket},
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
 
-use farrier_e2e::{Debs, Host, Lab, Lan, Program, Relay, Site, command::run, server::Dnsmasq};
-use serde_json::{Value, json};
+use farrier_e2e::{
+    Debs, Host, Lab, Lan, Program, Relay, Scene, Site, command::run, server::Dnsmasq,
+};
+use serde_json::Value;
 
-struct Run {
-    lab: Lab,
-    folder: PathBuf,
-    lan: Lan,
-    site: Site,
+fn serving(name: &str, mode: &str) -> Scene {
+    Scene::serving(name, &config(mode)).unwrap()
 }
 
-fn serving(name: &str, mode: &str) -> Run {
-    let lab = Lab::open().unwrap();
-    let folder = lab.scratch(name).unwrap();
-    let lan = Lan::new().unwrap();
+fn config(mode: &str) -> String {
     let mut text =
         format!("names = [\"10.77.0.1\"]\n[[interface]]\nname = \"eth0\"\nmode = \"{mode}\"\n");
     if mode == "dhcp" {
@@ -28,44 +24,36 @@ fn serving(name: &str, mode: &str) -> Run {
             "[[subnet]]\nnetwork = \"10.77.0.0/24\"\npools = [\"10.77.0.100-10.77.0.199\"]\n",
         );
     }
-    let site = Site::serving(&lab, lan.server().unwrap(), &folder, &text).unwrap();
-    Run {
-        lab,
-        folder,
-        lan,
-        site,
-    }
+    text
 }
 
-impl Run {
-    /// What the doctor finds from inside: name, verdict, what, and remedy of each check.
-    fn checks(&self) -> Vec<[String; 4]> {
-        read(&self.site.get("doctor").unwrap())
-    }
+/// What the doctor finds from inside: name, verdict, what, and remedy of each check.
+fn seen_inside(scene: &Scene) -> Vec<[String; 4]> {
+    read(&scene.site.get("doctor").unwrap())
+}
 
-    /// What the command finds, run on another host of the LAN.
-    fn checks_from(&self, host: &Host) -> Vec<[String; 4]> {
-        let program = farrier_e2e::site::Programs::find(&self.lab)
-            .unwrap()
-            .farrier;
-        let mut command = host.command(program.to_str().unwrap());
-        command
-            .args(["--json", "doctor"])
-            .env("FARRIER_DATA", self.site.data());
-        command.env("FARRIER_SERVER", "https://10.77.0.1:8443");
-        let output = command.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
-        let json: Value = serde_json::from_str(&said)
-            .unwrap_or_else(|e| panic!("{e}: {said}\n{}", String::from_utf8_lossy(&output.stderr)));
-        read(&json)
-    }
+/// What the command finds, run on another host of the LAN.
+fn seen_from(scene: &Scene, host: &Host) -> Vec<[String; 4]> {
+    let program = farrier_e2e::site::Programs::find(&scene.lab)
+        .unwrap()
+        .farrier;
+    let mut command = host.command(program.to_str().unwrap());
+    command
+        .args(["--json", "doctor"])
+        .env("FARRIER_DATA", scene.site.data());
+    command.env("FARRIER_SERVER", "https://10.77.0.1:8443");
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let json: Value = serde_json::from_str(&said)
+        .unwrap_or_else(|e| panic!("{e}: {said}\n{}", String::from_utf8_lossy(&output.stderr)));
+    read(&json)
+}
 
-    fn dnsmasq(&self, host: &Host, options: &[&str]) -> Program {
-        let (first, last) = (Ipv4Addr::new(10, 77, 0, 50), Ipv4Addr::new(10, 77, 0, 99));
-        let addresses = Dnsmasq::addresses(first, last);
-        let dnsmasq = options.iter().fold(addresses, |dnsmasq, o| dnsmasq.with(o));
-        dnsmasq.start(host, &self.folder).unwrap()
-    }
+fn start_dnsmasq(scene: &Scene, host: &Host, options: &[&str]) -> Program {
+    let (first, last) = (Ipv4Addr::new(10, 77, 0, 50), Ipv4Addr::new(10, 77, 0, 99));
+    let addresses = Dnsmasq::addresses(first, last);
+    let dnsmasq = options.iter().fold(addresses, |dnsmasq, o| dnsmasq.with(o));
+    dnsmasq.start(host, &scene.folder).unwrap()
 }
 
 fn read(doctor: &Value) -> Vec<[String; 4]> {
@@ -89,8 +77,8 @@ fn find<'a>(checks: &'a [[String; 4]], name: &str, words: &str) -> &'a [String; 
 /// F12: nftables before each port in turn, seen from another host.
 #[test]
 fn f12_doctor_names_each_port_that_a_firewall_closes() {
-    let run_ = serving("doctor-firewall", "dhcp");
-    let client = run_
+    let scene = serving("doctor-firewall", "dhcp");
+    let client = scene
         .lan
         .host("client", Some(Ipv4Addr::new(10, 77, 0, 10)))
         .unwrap();
@@ -103,7 +91,7 @@ fn f12_doctor_names_each_port_that_a_firewall_closes() {
         ("HTTP", "tcp", "8067", "bad"),
         ("PXE boot server", "udp", "4011", "warning"),
     ];
-    let open = run_.checks_from(&client);
+    let open = seen_from(&scene, &client);
     for (name, _, port, _) in ports {
         let check = find(
             &open,
@@ -114,11 +102,11 @@ fn f12_doctor_names_each_port_that_a_firewall_closes() {
     }
     for (name, transport, port, verdict) in ports {
         firewall(
-            run_.site.host(),
+            scene.site.host(),
             &format!("iifname \"eth0\" {transport} dport {port} drop"),
         );
-        let closed = run_.checks_from(&client);
-        firewall(run_.site.host(), "");
+        let closed = seen_from(&scene, &client);
+        firewall(scene.site.host(), "");
         let check = find(&closed, &format!("{name} 10.77.0.1:{port}"), "no answer");
         assert_eq!(check[1], verdict, "{check:?}");
         let open = format!("{} port {port} to 10.77.0.1", transport.to_uppercase());
@@ -152,19 +140,19 @@ fn firewall(host: &Host, rule: &str) {
 /// F12: dnsmasq as a second DHCP server, as a PXE server beside a third, and with options of its own for booting.
 #[test]
 fn f12_doctor_names_second_servers_and_wrong_options() {
-    let run_ = serving("doctor-second", "dhcp");
-    let other = run_.lan.other().unwrap();
-    let second = run_.dnsmasq(&other, &[]);
-    let checks = run_.checks();
+    let scene = serving("doctor-second", "dhcp");
+    let other = scene.lan.other().unwrap();
+    let second = start_dnsmasq(&scene, &other, &[]);
+    let checks = seen_inside(&scene);
     let check = find(&checks, "network eth0", "10.77.0.2 is a second DHCP server");
     assert_eq!(check[1], "bad", "{check:?}");
     assert!(check[3].contains("mode = \"proxy\" for eth0"), "{check:?}");
     second.kill().unwrap();
-    drop(run_);
+    drop(scene);
 
-    let run_ = serving("doctor-wrong", "proxy");
-    let other = run_.lan.other().unwrap();
-    let checks = run_.checks();
+    let scene = serving("doctor-wrong", "proxy");
+    let other = scene.lan.other().unwrap();
+    let checks = seen_inside(&scene);
     let check = find(&checks, "network eth0", "nobody gives addresses here");
     assert_eq!(check[1], "bad", "{check:?}");
 
@@ -201,20 +189,20 @@ fn f12_doctor_names_second_servers_and_wrong_options() {
         ),
     ];
     for (options, verdict, words) in rows {
-        let dnsmasq = run_.dnsmasq(&other, options);
-        let checks = run_.checks();
+        let dnsmasq = start_dnsmasq(&scene, &other, options);
+        let checks = seen_inside(&scene);
         let check = find(&checks, "network eth0", words);
         assert_eq!(check[1], verdict, "{options:?}: {check:?}");
         assert!(!check[3].is_empty(), "{check:?}");
         dnsmasq.kill().unwrap();
     }
-    let _plain = run_.dnsmasq(&other, &[]);
+    let _plain = start_dnsmasq(&scene, &other, &[]);
     find(
-        &run_.checks(),
+        &seen_inside(&scene),
         "network eth0",
         "10.77.0.2 gives addresses, nobody else names boot files",
     );
-    let third = run_
+    let third = scene
         .lan
         .host("third", Some(Ipv4Addr::new(10, 77, 0, 4)))
         .unwrap();
@@ -222,10 +210,10 @@ fn f12_doctor_names_second_servers_and_wrong_options() {
         .with("--dhcp-range=10.77.0.0,proxy")
         .with(&format!("--pxe-service=X86-64_EFI,Other,{ours}"))
         .with("--pxe-prompt=Other,0");
-    let folder = run_.folder.join("third");
+    let folder = scene.folder.join("third");
     fs::create_dir_all(&folder).unwrap();
     let _proxy = proxy.start(&third, &folder).unwrap();
-    let checks = run_.checks();
+    let checks = seen_inside(&scene);
     let check = find(&checks, "network eth0", "10.77.0.4 is another PXE server");
     assert_eq!(check[1], "bad", "{check:?}");
 }
@@ -249,26 +237,26 @@ fn f12_doctor_names_a_relay_that_drops_our_answers() {
     nft("add table bridge lab");
     nft("add chain bridge lab forward { type filter hook forward priority 0 ; }");
     nft("add rule bridge lab forward ip daddr 10.78.0.1 udp sport 67 drop");
-    let run_ = Run {
+    let scene = Scene {
         lab,
         folder,
         lan: near,
         site,
     };
     for _ in 0..2 {
-        assert!(farrier_e2e::clients::udhcpc(&client, &run_.folder, &[]).is_err());
+        assert!(farrier_e2e::clients::udhcpc(&client, &scene.folder, &[]).is_err());
     }
-    let checks = run_.checks();
+    let checks = seen_inside(&scene);
     let check = find(&checks, "relay 10.78.0.1", "none of");
     assert_eq!(check[1], "bad", "{check:?}");
     assert!(check[3].contains("port 67 of 10.78.0.1"), "{check:?}");
-    run(run_
+    run(scene
         .lan
         .switch_command("nft")
         .args(["delete", "table", "bridge", "lab"]))
     .unwrap();
-    farrier_e2e::clients::udhcpc(&client, &run_.folder, &[]).unwrap();
-    let checks = run_.checks();
+    farrier_e2e::clients::udhcpc(&client, &scene.folder, &[]).unwrap();
+    let checks = seen_inside(&scene);
     assert!(
         !checks.iter().any(|check| check[0].starts_with("relay")),
         "{checks:#?}"
@@ -278,19 +266,17 @@ fn f12_doctor_names_a_relay_that_drops_our_answers() {
 /// F12: a machine of an architecture that nothing in the catalogue is for.
 #[test]
 fn f12_doctor_names_the_architecture_without_a_loader() {
-    let run_ = serving("doctor-loader", "dhcp");
+    let scene = serving("doctor-loader", "dhcp");
     let mac = [0x52, 0x54, 0, 0x77, 5, 1];
-    run_.site
-        .post("machines", &json!({ "macs": ["52:54:00:77:05:01"] }))
-        .unwrap();
-    let before = run_.checks();
+    scene.know("52:54:00:77:05:01").unwrap();
+    let before = seen_inside(&scene);
     assert!(
         !before
             .iter()
             .any(|check| check[0].starts_with("loader for")),
         "{before:#?}"
     );
-    let client = run_
+    let client = scene
         .lan
         .host("client", Some(Ipv4Addr::new(10, 77, 0, 10)))
         .unwrap();
@@ -298,7 +284,7 @@ fn f12_doctor_names_the_architecture_without_a_loader() {
         .ip(["route", "add", "255.255.255.255/32", "dev", "eth0"])
         .unwrap();
     discover(&client, mac, 10);
-    let checks = run_.checks();
+    let checks = seen_inside(&scene);
     let check = find(&checks, "loader for arm32", "there is no loader for them");
     assert_eq!(check[1], "bad", "{check:?}");
     assert!(check[3].contains("farrier loader import"), "{check:?}");
@@ -328,31 +314,31 @@ fn discover(host: &Host, mac: [u8; 6], arch: u8) {
 /// F12: what `doctor --lines` prints goes word by word into dnsmasq and Kea, and then the probe is content.
 #[test]
 fn f12_printed_lines_make_dnsmasq_and_kea_right() {
-    let run_ = serving("doctor-lines", "proxy");
-    let lines = run_
+    let scene = serving("doctor-lines", "proxy");
+    let lines = scene
         .site
         .farrier(&["doctor", "--lines", "dnsmasq"])
         .unwrap();
-    let file = run_.folder.join("farrier.conf");
+    let file = scene.folder.join("farrier.conf");
     fs::write(&file, &lines).unwrap();
-    let host = run_.lan.other().unwrap();
-    let dnsmasq = run_.dnsmasq(&host, &[&format!("--conf-file={}", file.display())]);
-    content(&run_, "dnsmasq");
+    let host = scene.lan.other().unwrap();
+    let dnsmasq = start_dnsmasq(&scene, &host, &[&format!("--conf-file={}", file.display())]);
+    content(&scene, "dnsmasq");
     dnsmasq.kill().unwrap();
 
-    let lines = run_.site.farrier(&["doctor", "--lines", "kea"]).unwrap();
+    let lines = scene.site.farrier(&["doctor", "--lines", "kea"]).unwrap();
     let text = format!(
         "{{ \"Dhcp4\": {{ \"interfaces-config\": {{ \"interfaces\": [ \"eth0\" ] }},\n\
          \"lease-database\": {{ \"type\": \"memfile\", \"persist\": false }},\n\
          \"subnet4\": [ {{ \"subnet\": \"10.77.0.0/24\", \"pools\": [ {{ \"pool\": \"10.77.0.50 - 10.77.0.99\" }} ] }} ],\n\
          \"client-classes\": [\n{lines}\n] }} }}\n"
     );
-    let _kea = kea(&run_, &host, &text);
-    content(&run_, "kea");
+    let _kea = kea(&scene, &host, &text);
+    content(&scene, "kea");
 }
 
-fn content(run: &Run, server: &str) {
-    let checks = run.checks();
+fn content(scene: &Scene, server: &str) {
+    let checks = seen_inside(scene);
     let check = find(
         &checks,
         "network eth0",
@@ -368,18 +354,18 @@ fn content(run: &Run, server: &str) {
 }
 
 /// Debian's Kea, unpacked and not installed.
-fn kea(run: &Run, host: &Host, text: &str) -> Program {
-    let debs = Debs::open(&run.lab).unwrap();
+fn kea(scene: &Scene, host: &Host, text: &str) -> Program {
+    let debs = Debs::open(&scene.lab).unwrap();
     let program = debs
         .program("kea-dhcp4-server", "usr/sbin/kea-dhcp4")
         .unwrap();
-    let file = run.folder.join("kea.json");
+    let file = scene.folder.join("kea.json");
     fs::write(&file, text).unwrap();
     let mut kea = host.command(&program.to_string_lossy());
     kea.arg("-c").arg(&file);
-    kea.env("KEA_PIDFILE_DIR", &run.folder)
-        .env("KEA_LOCKFILE_DIR", &run.folder);
-    let kea = Program::start("kea", kea, Path::new(&run.folder)).unwrap();
+    kea.env("KEA_PIDFILE_DIR", &scene.folder)
+        .env("KEA_LOCKFILE_DIR", &scene.folder);
+    let kea = Program::start("kea", kea, Path::new(&scene.folder)).unwrap();
     kea.wait_for("DHCP4_STARTED", Duration::from_secs(10))
         .unwrap();
     kea

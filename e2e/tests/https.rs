@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use farrier_e2e::{Debs, Firmware, Host, Lab, Lan, Machine, Site, clients, debs::Suite};
+use farrier_e2e::{Debs, Firmware, Host, Machine, Scene, clients, debs::Suite};
 use serde_json::json;
 
 const BOOT: Duration = Duration::from_secs(40);
@@ -14,80 +14,53 @@ const SOON: Duration = Duration::from_secs(20);
 const CARD: &str = "52:54:00:77:43:01";
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 10);
 
-struct Run {
-    lab: Lab,
-    folder: PathBuf,
-    lan: Lan,
-    site: Site,
-}
-
 /// A LAN with our server, which serves HTTPS with what `tls` says.
-fn serving(name: &str, tls: &str) -> Run {
-    let lab = Lab::open().unwrap();
-    let folder = lab.scratch(name).unwrap();
-    let lan = Lan::new().unwrap();
+fn serving(name: &str, tls: &str) -> Scene {
     let text = format!(
         "[boot.tls]\n{tls}\n[[interface]]\nname = \"eth0\"\nmode = \"dhcp\"\n[[subnet]]\nnetwork = \"10.77.0.0/24\"\n\
          pools = [\"10.77.0.100-10.77.0.199\"]\nrouters = [\"10.77.0.1\"]\n[[subnet.reservation]]\n\
          address = \"{ADDRESS}\"\nmac = \"{CARD}\"\n"
     );
-    let site = Site::serving(&lab, lan.server().unwrap(), &folder, &text).unwrap();
-    Run {
-        lab,
-        folder,
-        lan,
-        site,
-    }
+    Scene::serving(name, &text).unwrap()
 }
 
-impl Run {
-    /// A host that is known as a machine and has its address from us.
-    fn client(&self) -> Host {
-        let client = self.lan.host("client", Some(ADDRESS)).unwrap();
-        client.ip(["link", "set", "eth0", "address", CARD]).unwrap();
-        self.site
-            .post("machines", &json!({ "macs": [CARD] }))
-            .unwrap();
-        clients::udhcpc(&client, &self.folder, &[]).unwrap();
-        client
-    }
+/// A host that is known as a machine and has its address from us.
+fn known_client(run: &Scene) -> Host {
+    let client = run.lan.host("client", Some(ADDRESS)).unwrap();
+    client.ip(["link", "set", "eth0", "address", CARD]).unwrap();
+    run.know(CARD).unwrap();
+    clients::udhcpc(&client, &run.folder, &[]).unwrap();
+    client
+}
 
-    fn says(&self, reason: &str) {
-        let status = self.site.get("status").unwrap().to_string();
-        assert!(status.contains(reason), "{reason} in {status}");
-    }
+fn authority_file(run: &Scene, name: &str) -> PathBuf {
+    run.site.data().join("ca").join(name)
+}
 
-    fn authority(&self, name: &str) -> PathBuf {
-        self.site.data().join("ca").join(name)
-    }
+fn set(run: &Scene, boot_tls: &str) {
+    let policy = json!({ "enrolment": "automatic", "boot_tls": boot_tls });
+    run.site.put("policy", &policy).unwrap();
+}
 
-    fn set(&self, boot_tls: &str) {
-        let policy = json!({ "enrolment": "automatic", "boot_tls": boot_tls });
-        self.site.put("policy", &policy).unwrap();
-    }
+/// Powers a machine on and waits for its agent's inventory; returns its timeline.
+fn registers(run: &Scene, machine: &Machine) -> String {
+    let mut vm = machine.start(&run.lan, &run.folder).unwrap();
+    vm.wait_for("farrier-agent: inventory sent", BOOT).unwrap();
+    run.site.timeline(machine.mac()).unwrap().join("\n")
+}
 
-    /// Powers a machine on and waits for its agent's inventory; returns its timeline.
-    fn registers(&self, machine: &Machine) -> String {
-        let mut vm = machine.start(&self.lan, &self.folder).unwrap();
-        vm.wait_for("farrier-agent: inventory sent", BOOT).unwrap();
-        self.site.timeline(machine.mac()).unwrap().join("\n")
-    }
+/// Powers a machine on that is known already, and waits for these words on its timeline.
+fn fails(run: &Scene, machine: &Machine, words: &str) {
+    run.know(machine.mac()).unwrap();
+    let _vm = machine.start(&run.lan, &run.folder).unwrap();
+    run.site.wait_for(machine.mac(), words, BOOT).unwrap();
+}
 
-    /// Powers a machine on that is known already, and waits for these words on its timeline.
-    fn fails(&self, machine: &Machine, words: &str) {
-        self.site
-            .post("machines", &json!({ "macs": [machine.mac()] }))
-            .unwrap();
-        let _vm = machine.start(&self.lan, &self.folder).unwrap();
-        self.site.wait_for(machine.mac(), words, BOOT).unwrap();
-    }
-
-    /// OVMF of today: that of the installed release has no elliptic curves.
-    fn new_firmware(&self) -> PathBuf {
-        let debs = Debs::open(&self.lab).unwrap();
-        let deb = debs.fetch("ovmf-generic", Suite::Unstable).unwrap();
-        debs.unpack(&deb).unwrap().join("usr/share/OVMF")
-    }
+/// OVMF of today: that of the installed release has no elliptic curves.
+fn new_firmware(run: &Scene) -> PathBuf {
+    let debs = Debs::open(&run.lab).unwrap();
+    let deb = debs.fetch("ovmf-generic", Suite::Unstable).unwrap();
+    debs.unpack(&deb).unwrap().join("usr/share/OVMF")
 }
 
 fn url(port: u16, path: &str) -> String {
@@ -131,8 +104,8 @@ fn openssl(client: &Host, arguments: &[&str]) -> String {
 #[test]
 fn https_with_rsa_and_the_old_are_told_why_not() {
     let run = serving("https-rsa", "");
-    let client = run.client();
-    let authority = run.authority("boot-rsa.pem");
+    let client = known_client(&run);
+    let authority = authority_file(&run, "boot-rsa.pem");
     fetches(&client, &authority, 443);
     let trust = authority.to_str().unwrap();
     let chain = openssl(&client, &["10.77.0.1:443", "-CAfile", trust, "-tls1_2"]);
@@ -179,7 +152,7 @@ fn https_with_rsa_and_the_old_are_told_why_not() {
         .unwrap();
 
     // It trusts somebody else.
-    let other = run.authority("root.pem");
+    let other = authority_file(&run, "root.pem");
     let distrust = ["--cacert", other.to_str().unwrap()];
     assert!(clients::curl(&client, &distrust, &url(443, "boot/first.ipxe")).is_err());
     run.site
@@ -190,8 +163,8 @@ fn https_with_rsa_and_the_old_are_told_why_not() {
     run.site
         .wait_for(CARD, "plain HTTP at the port for HTTPS", SOON)
         .unwrap();
-    run.says("tls_too_old");
-    run.says("tls_not_trusted");
+    assert!(run.count("tls_too_old").unwrap() > 0);
+    assert!(run.count("tls_not_trusted").unwrap() > 0);
 }
 
 /// P-256 below the site's authority, on another port.
@@ -201,8 +174,8 @@ fn https_with_elliptic_curves() {
         "https-p256",
         "port = 9443\nkey = \"p-256\"\nnames = [\"boot.example.org\"]",
     );
-    let client = run.client();
-    let authority = run.authority("root.pem");
+    let client = known_client(&run);
+    let authority = authority_file(&run, "root.pem");
     fetches(&client, &authority, 9443);
     let arguments = [
         "--fail",
@@ -232,12 +205,12 @@ fn https_with_elliptic_curves() {
 #[test]
 fn https_firmware_of_today_boots() {
     let run = serving("https-firmware", "");
-    run.set("always");
+    set(&run, "always");
     let machine = Machine::new("https", Firmware::UefiHttp4, 44)
-        .built(&run.new_firmware())
-        .trusts(&run.authority("boot-rsa.pem"), &run.folder)
+        .built(&new_firmware(&run))
+        .trusts(&authority_file(&run, "boot-rsa.pem"), &run.folder)
         .unwrap();
-    let told = run.registers(&machine);
+    let told = registers(&run, &machine);
     for sentence in [
         "It was told to fetch a loader by HTTPS.",
         "It fetched the first script by HTTPS.",
@@ -251,12 +224,12 @@ fn https_firmware_of_today_boots() {
 #[test]
 fn https_firmware_of_today_with_elliptic_curves() {
     let run = serving("https-firmware-p256", "key = \"p-256\"");
-    run.set("firmware");
+    set(&run, "firmware");
     let machine = Machine::new("https-p256", Firmware::UefiHttp4, 45)
-        .built(&run.new_firmware())
-        .trusts(&run.authority("root.pem"), &run.folder)
+        .built(&new_firmware(&run))
+        .trusts(&authority_file(&run, "root.pem"), &run.folder)
         .unwrap();
-    let told = run.registers(&machine);
+    let told = registers(&run, &machine);
     for sentence in [
         "It was told to fetch a loader by HTTPS.",
         "snponly.efi",
@@ -271,29 +244,29 @@ fn https_firmware_of_today_with_elliptic_curves() {
 #[test]
 fn https_firmware_without_our_authority_is_told_of() {
     let run = serving("https-untrusted", "");
-    run.set("firmware");
-    let machine = Machine::new("untrusted", Firmware::UefiHttp4, 46).built(&run.new_firmware());
-    run.fails(&machine, "left in the middle of the HTTPS handshake");
+    set(&run, "firmware");
+    let machine = Machine::new("untrusted", Firmware::UefiHttp4, 46).built(&new_firmware(&run));
+    fails(&run, &machine, "left in the middle of the HTTPS handshake");
 }
 
 /// OVMF of the installed release offers no elliptic curves.
 #[test]
 fn https_firmware_that_is_too_old_is_told_of() {
     let run = serving("https-old", "");
-    run.set("firmware");
+    set(&run, "firmware");
     let machine = Machine::new("old", Firmware::UefiHttp4, 47)
-        .trusts(&run.authority("boot-rsa.pem"), &run.folder)
+        .trusts(&authority_file(&run, "boot-rsa.pem"), &run.folder)
         .unwrap();
-    run.fails(&machine, "is safe today, and it is too old for HTTPS");
-    run.says("tls_too_old");
+    fails(&run, &machine, "is safe today, and it is too old for HTTPS");
+    assert!(run.count("tls_too_old").unwrap() > 0);
 }
 
 /// iPXE of QEMU's cards says that it speaks no HTTPS, and is not asked to.
 #[test]
 fn https_loaders_without_it_boot_by_http() {
     let run = serving("https-rom", "");
-    run.set("always");
-    let told = run.registers(&Machine::new("rom", Firmware::Bios, 48));
+    set(&run, "always");
+    let told = registers(&run, &Machine::new("rom", Firmware::Bios, 48));
     assert!(told.contains("It was told where its script is."), "{told}");
     assert!(!told.contains("HTTPS"), "{told}");
 }
@@ -303,8 +276,9 @@ fn https_loaders_without_it_boot_by_http() {
 #[test]
 fn https_ipxe_without_our_authority_is_told_of() {
     let run = serving("https-ipxe", "");
-    run.set("always");
-    run.fails(
+    set(&run, "always");
+    fails(
+        &run,
         &Machine::new("ipxe", Firmware::UefiPxe4, 49),
         "left in the middle of the HTTPS handshake",
     );

@@ -1,51 +1,17 @@
 //! The boot plane on the wire: relays, BOOTP, ranges that run out, lost packets, two roles in one process.
 
-use std::{fs, net::Ipv4Addr, path::PathBuf, time::Duration};
+use std::{fs, net::Ipv4Addr, time::Duration};
 
 use farrier_e2e::{
-    Debs, Firmware, Host, Lab, Lan, Machine, Mode, Program, Relay, Site, clients, command::run,
-    relay::BOTH_NETWORKS, report::say, server::Dnsmasq,
+    Debs, Firmware, Host, Lab, Lan, Machine, Mode, Program, Relay, Scene, Site, clients,
+    command::run, relay::BOTH_NETWORKS, report::say, server::Dnsmasq,
 };
 use serde_json::json;
 
 const BOOT: Duration = Duration::from_secs(150);
 
-struct Run {
-    lab: Lab,
-    folder: PathBuf,
-    lan: Lan,
-    site: Site,
-}
-
-fn serving(name: &str, interfaces: &str) -> Run {
-    let lab = Lab::open().unwrap();
-    let folder = lab.scratch(name).unwrap();
-    let lan = Lan::new().unwrap();
-    let site = Site::serving(&lab, lan.server().unwrap(), &folder, interfaces).unwrap();
-    Run {
-        lab,
-        folder,
-        lan,
-        site,
-    }
-}
-
-impl Run {
-    /// How often something happened, by its counter.
-    fn count(&self, reason: &str) -> u64 {
-        let status = self.site.get("status").unwrap();
-        status["boot"][reason].as_u64().unwrap_or(0)
-    }
-
-    fn known(&self, mac: &str) {
-        self.site
-            .post("machines", &json!({ "macs": [mac] }))
-            .unwrap();
-    }
-
-    fn host(&self, name: &str) -> Host {
-        self.lan.host(name, None).unwrap()
-    }
+fn serving(name: &str, interfaces: &str) -> Scene {
+    Scene::serving(name, interfaces).unwrap()
 }
 
 /// The hardware address of a host's card.
@@ -129,12 +95,12 @@ fn r13_bootp_clients_are_answered() {
         "wire-bootp",
         &format!("{ONE}pools = [\"10.77.0.100-10.77.0.199\"]\nrouters = [\"10.77.0.1\"]\n"),
     );
-    let host = run.host("client");
+    let host = run.lan.host("client", None).unwrap();
     let scripted = [0x52, 0x54, 0, 0x77, 1, 1];
     assert_eq!(clients::bootp(&host, scripted).unwrap(), None, "a stranger");
-    assert_eq!(run.count("bootp_needs_reservation"), 1);
+    assert_eq!(run.count("bootp_needs_reservation").unwrap(), 1);
 
-    run.known("52:54:00:77:01:01");
+    run.know("52:54:00:77:01:01").unwrap();
     let answer = clients::bootp(&host, scripted)
         .unwrap()
         .expect("a known machine");
@@ -158,7 +124,7 @@ fn r13_bootp_clients_are_answered() {
     let again = clients::bootp(&host, scripted).unwrap().unwrap();
     assert_eq!(again[16..20], answer[16..20], "the same address again");
 
-    run.known(&mac(&host));
+    run.know(&mac(&host)).unwrap();
     let bootpc = Debs::open(&run.lab)
         .unwrap()
         .program("bootpc", "sbin/bootpc");
@@ -180,9 +146,9 @@ fn t7_a_range_that_is_used_up_is_told_and_silent() {
         "wire-exhausted",
         &format!("{ONE}pools = [\"10.77.0.100-10.77.0.102\"]\nlease_seconds = 600\n"),
     );
-    let hosts = ["a", "b", "c", "d"].map(|name| run.host(name));
+    let hosts = ["a", "b", "c", "d"].map(|name| run.lan.host(name, None).unwrap());
     let macs = hosts.each_ref().map(mac);
-    macs.iter().for_each(|mac| run.known(mac));
+    macs.iter().for_each(|mac| run.know(mac).unwrap());
     let leased: Vec<String> = hosts[..3]
         .iter()
         .map(|host| clients::udhcpc(host, &run.folder, &[]).unwrap()["ip"].clone())
@@ -194,7 +160,10 @@ fn t7_a_range_that_is_used_up_is_told_and_silent() {
         refused.contains("no lease") && !refused.contains("DHCPNAK"),
         "{refused}"
     );
-    assert!(run.count("pool_exhausted") >= 3, "one for each DISCOVER");
+    assert!(
+        run.count("pool_exhausted").unwrap() >= 3,
+        "one for each DISCOVER"
+    );
     let words = "All addresses of its subnet are taken";
     assert!(run.site.log().contains(words), "the log says so");
     assert_eq!(
@@ -214,7 +183,7 @@ fn t7_a_range_that_is_used_up_is_told_and_silent() {
         .unwrap();
 
     // A stranger is not on any timeline, but it can be seen.
-    let stranger = run.host("e");
+    let stranger = run.lan.host("e", None).unwrap();
     clients::udhcpc(&stranger, &run.folder, &firmware).unwrap_err();
     let status = run.site.get("status").unwrap();
     let seen = status["strangers"].to_string();
@@ -230,7 +199,7 @@ fn t10_a_known_machine_boots_while_the_range_is_being_starved() {
         &format!("{ONE}pools = [\"10.77.0.100-10.77.0.199\"]\nlease_seconds = 3600\n"),
     );
     let machine = Machine::new("known", Firmware::Bios, 64);
-    run.known(machine.mac());
+    run.know(machine.mac()).unwrap();
     let work = json!({ "kind": "inventory" });
     let task = run.site.order(machine.mac(), &work, "power_off").unwrap();
     let attacker = run
@@ -243,7 +212,7 @@ fn t10_a_known_machine_boots_while_the_range_is_being_starved() {
         "-4", "-l", "eth0", "-R", "100000", "-r", "300", "-p", "600", "-d", "2",
     ]);
     let flood = Program::start("perfdhcp", flood, &run.folder).unwrap();
-    while run.count("pool_reserved") + run.count("offer_limit") < 1000 {
+    while run.count("pool_reserved").unwrap() + run.count("offer_limit").unwrap() < 1000 {
         assert!(flood.is_running(), "{}", flood.log());
         std::thread::sleep(Duration::from_millis(500));
     }
