@@ -8,7 +8,9 @@ use std::{
 };
 
 use farrier_e2e::{
-    Debs, Host, Lab, Lan, Program, Relay, Scene, Site, command::run, server::Dnsmasq,
+    Debs, Host, Lab, Lan, Program, Relay, Scene, Site,
+    command::{command, run},
+    server::Dnsmasq,
 };
 use serde_json::Value;
 
@@ -135,6 +137,87 @@ fn firewall(host: &Host, rule: &str) {
     .unwrap();
     let words = ["add", "rule", "inet", "lab", "in"];
     run(host.command("nft").args(words).args(rule.split(' '))).unwrap();
+}
+
+/// F12: the certificate that firmware sees, from another host: a good one, one that ends soon, one that is not signed by
+/// what is sent with it, a renewed one that does not fit its key, and a port that is closed.
+#[test]
+fn f12_doctor_looks_at_the_certificate_for_firmware() {
+    let lab = Lab::open().unwrap();
+    let brought = lab.scratch("doctor-certificate").unwrap();
+    sign(&brought, "first", 400);
+    let scene = Scene::serving(
+        "doctor-https",
+        &format!(
+            "{}[boot.tls]\ncertificate = {:?}\nprivate_key = {:?}\n",
+            config("dhcp"),
+            brought.join("boot.pem"),
+            brought.join("boot.key"),
+        ),
+    )
+    .unwrap();
+    let client = scene
+        .lan
+        .host("client", Some(Ipv4Addr::new(10, 77, 0, 10)))
+        .unwrap();
+    let https = |words: &str| {
+        // The server looks at its files every other second, and once more before it believes them.
+        for _ in 0..10 {
+            let seen = seen_from(&scene, &client);
+            let is = |check: &&[String; 4]| check[0].contains("HTTPS") && check[2].contains(words);
+            if let Some(check) = seen.iter().find(is) {
+                return (check[1].clone(), check[3].clone());
+            }
+        }
+        panic!("{words}: not in {:#?}", seen_from(&scene, &client));
+    };
+    let outside =
+        "answers from outside; the certificate names 10.77.0.1 and is good for 399 more days";
+    assert_eq!(https(outside).0, "good");
+
+    sign(&brought, "second", 10);
+    let (verdict, remedy) = https("the certificate ends in 9 days");
+    assert_eq!(verdict, "warning");
+    assert!(remedy.contains("Renew it"), "{remedy}");
+
+    let authority = fs::read_to_string(brought.join("first.pem")).unwrap();
+    let leaf = fs::read_to_string(brought.join("leaf.pem")).unwrap();
+    fs::write(brought.join("boot.pem"), leaf + &authority).unwrap();
+    let (verdict, _) = https("is not signed by those that are sent with it");
+    assert_eq!(verdict, "bad");
+
+    fs::copy(brought.join("first.key"), brought.join("boot.key")).unwrap();
+    let (verdict, remedy) = https("the new one is refused");
+    assert_eq!(verdict, "bad");
+    assert!(remedy.contains("a certificate and its key"), "{remedy}");
+    sign(&brought, "third", 400);
+    assert_eq!(https(outside).0, "good");
+
+    firewall(scene.site.host(), "iifname \"eth0\" tcp dport 443 drop");
+    let (verdict, remedy) = https("no answer");
+    assert_eq!(verdict, "bad");
+    assert!(remedy.contains("TCP port 443 to 10.77.0.1"), "{remedy}");
+}
+
+/// Leaves `boot.pem` and `boot.key` for our server's address, good for so many days, and the authority beside them.
+fn sign(folder: &Path, authority: &str, days: u32) {
+    let openssl = |words: &str| {
+        let mut openssl = command("openssl", words.split(' '));
+        run(openssl.current_dir(folder)).unwrap();
+    };
+    openssl(&format!(
+        "req -x509 -newkey rsa:2048 -nodes -subj /CN={authority} -days 3650 -keyout {authority}.key -out {authority}.pem"
+    ));
+    openssl(
+        "req -new -newkey rsa:2048 -nodes -subj /CN=boot -addext subjectAltName=IP:10.77.0.1 -keyout new.key -out new.csr",
+    );
+    openssl(&format!(
+        "x509 -req -in new.csr -copy_extensions copy -CA {authority}.pem -CAkey {authority}.key -days {days} -out leaf.pem"
+    ));
+    let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
+    let chain = read("leaf.pem") + &read(&format!("{authority}.pem"));
+    fs::rename(folder.join("new.key"), folder.join("boot.key")).unwrap();
+    fs::write(folder.join("boot.pem"), chain).unwrap();
 }
 
 /// F12: dnsmasq as a second DHCP server, as a PXE server beside a third, and with options of its own for booting.

@@ -1,6 +1,8 @@
 //! Asking the boot plane as a machine would, from wherever `farrier doctor` runs: what the server thinks of its
 //! ports says nothing about a firewall before them.
 
+mod https;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -39,10 +41,17 @@ pub async fn check(served: &[Served]) -> Vec<Check> {
                 None => None,
             }
         };
-        let (dhcp, tftp, http, boot) = tokio::join!(
+        let https = async {
+            match &served.https {
+                Some(https) => Some(https::check(served, https, address.into(), near).await),
+                None => None,
+            }
+        };
+        let (dhcp, tftp, http, https, boot) = tokio::join!(
             dhcp,
             tftp(at(served.tftp_port)),
             http(at(served.http_port)),
+            https,
             boot_server(at(served.boot_server_port))
         );
         let dhcp = dhcp.map(|(port, heard)| judged(DHCP, "UDP", served, port, heard, near));
@@ -58,7 +67,7 @@ pub async fn check(served: &[Served]) -> Vec<Check> {
                 near,
             ),
         ];
-        dhcp.into_iter().chain(others).collect()
+        dhcp.into_iter().chain(others).chain(https).collect()
     });
     futures::future::join_all(asked).await.concat()
 }
@@ -262,6 +271,7 @@ mod tests {
             dhcp_port: None,
             tftp_port: 69,
             http_port: 8067,
+            https: None,
             boot_server_port: 4011,
         }
     }

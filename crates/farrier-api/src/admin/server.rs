@@ -93,7 +93,21 @@ pub struct Served {
     pub dhcp_port: Option<u16>,
     pub tftp_port: u16,
     pub http_port: u16,
+    /// None where it is off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub https: Option<ServedHttps>,
     pub boot_server_port: u16,
+}
+
+/// HTTPS of the boot plane.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ServedHttps {
+    pub port: u16,
+    /// In URLs, in place of the address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// SHA-256 of the server's certificate, in hexadecimal digits.
+    pub certificate: String,
 }
 
 /// A boot program in the catalogue.

@@ -1,11 +1,12 @@
 //! What `farrier doctor` sees from inside: data, store, loaders, clock, certificates, and who else is there.
 
-use farrier_api::admin::{Check, Doctor, Served, Verdict};
+use farrier_api::admin::{Check, Doctor, Served, ServedHttps, Verdict};
 use farrier_engine::task::State;
 
 use super::{Desk, Refusal};
 use crate::auth::Action;
 use crate::bind::{BOOT_SERVER_PORT, DHCP_PORT, TFTP_PORT};
+use crate::ca::chain;
 use crate::config::Mode;
 use crate::core::now;
 use crate::ui::text::bytes;
@@ -20,6 +21,7 @@ impl Desk {
             self.check_clock(),
         ];
         checks.push(self.check_certificates());
+        checks.extend(self.check_boot_certificate());
         checks.extend(self.check_loaders());
         checks.extend(self.check_boot_plane());
         checks.push(self.check_machines());
@@ -49,10 +51,35 @@ impl Desk {
                 tftp_port: TFTP_PORT,
                 dhcp_port: (interface.mode != Mode::Port4011).then_some(DHCP_PORT),
                 http_port: config.boot_http_port,
+                https: self.served_https(),
                 boot_server_port: BOOT_SERVER_PORT,
             })
         });
         served.collect()
+    }
+
+    fn served_https(&self) -> Option<ServedHttps> {
+        let written = self.core.config.boot_tls.as_ref()?;
+        let chain = self.core.boot_tls.get()?.chain();
+        Some(ServedHttps {
+            port: written.port,
+            host: written.host.clone(),
+            certificate: chain::fingerprint(chain.first()?),
+        })
+    }
+
+    /// What of the certificate for firmware is not seen from outside: that a renewed one is not in use.
+    fn check_boot_certificate(&self) -> Option<Check> {
+        let tls = self.core.boot_tls.get()?;
+        let days = chain::good_for(&tls.chain(), now()).as_secs() / 86_400;
+        Some(match tls.refused() {
+            Some(why) => bad(
+                "HTTPS certificate",
+                format!("the new one is refused: {why}; the old one is good for {days} more days"),
+                "put a certificate and its key there that fit; they are read anew when they change",
+            ),
+            None => good("HTTPS certificate", format!("good for {days} more days")),
+        })
     }
 
     /// The leaves are made anew at each start; what can run out is the root that agents pin, and the leaves of a

@@ -54,6 +54,7 @@ use super::routes::{self, Access};
     admin::Rule,
     admin::Rules,
     admin::Served,
+    admin::ServedHttps,
     admin::ServerStatus,
     admin::Stranger,
     admin::SetUp,
