@@ -3,28 +3,28 @@
 //! No address, route or interface is added to the machine's own network. A [`Relay`] makes a port of a host reachable
 //! at 127.0.0.1 without one: sockets stay in the namespace they were opened in, so one thread can hold both ends.
 
+mod namespace;
+mod port;
+
 use std::{
     cell::Cell,
     fs,
-    io::{self, Read, Write},
-    net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
-    path::{Path, PathBuf},
+    net::Ipv4Addr,
+    path::Path,
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
     thread,
 };
 
 use anyhow::{Context, Result};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::{
-    command::{command, run},
-    lab,
-    server::Program,
+use crate::{command::run, lab, server::Program};
+use namespace::{
+    PREFIX, add_namespace, enter, in_namespace, namespace_command, namespaces, remove,
 };
 
-/// All namespaces of all labs begin so.
-const PREFIX: &str = "farrier-lab-";
+pub use namespace::clean;
+pub use port::Relay;
 
 /// The address of the host that [`Lan::server`] makes.
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
@@ -343,143 +343,4 @@ impl Host {
             }
         })
     }
-
-    /// Makes `port` of this host reachable on 127.0.0.1, at the same port if that is free.
-    ///
-    /// # Errors
-    /// When no port can be had or the namespace cannot be entered.
-    pub fn relay(&self, port: u16) -> Result<Relay> {
-        let here = TcpListener::bind(("127.0.0.1", port))
-            .or_else(|_| TcpListener::bind(("127.0.0.1", 0)))
-            .context("no port of 127.0.0.1 is free")?;
-        let address = here
-            .local_addr()
-            .context("cannot tell the port of the relay")?;
-        let there = SocketAddr::from(([127, 0, 0, 1], port));
-        let target = self
-            .address
-            .map_or(there, |address| SocketAddr::from((address, port)));
-        let namespace = self.namespace.clone();
-        thread::Builder::new()
-            .name("relay".to_owned())
-            .spawn(move || relay(&here, &namespace, target))
-            .context("cannot start the relay")?;
-        Ok(Relay { address })
-    }
-}
-
-/// A port of a host of the LAN, reachable from the machine itself for as long as the process lives.
-#[derive(Debug, Clone, Copy)]
-pub struct Relay {
-    /// Where to connect to.
-    pub address: SocketAddr,
-}
-
-/// Removes what labs of ended processes left behind, and returns how many namespaces that were.
-///
-/// # Errors
-/// When this is not run as root.
-pub fn clean() -> Result<usize> {
-    lab::check_machine()?;
-    let mut removed = 0;
-    for namespace in namespaces(PREFIX) {
-        let owner = namespace[PREFIX.len()..]
-            .split('-')
-            .next()
-            .unwrap_or_default();
-        if !Path::new("/proc").join(owner).exists() {
-            remove(&namespace);
-            removed += 1;
-        }
-    }
-    Ok(removed)
-}
-
-fn relay(here: &TcpListener, namespace: &str, target: SocketAddr) {
-    if enter(namespace).is_err() {
-        return;
-    }
-    for client in here.incoming().flatten() {
-        // A server that is not up yet shows as a closed connection, as it would without the relay.
-        if let Ok(server) = TcpStream::connect(target) {
-            let _ = join(client, server);
-        }
-    }
-}
-
-fn join(client: TcpStream, server: TcpStream) -> io::Result<()> {
-    let (client_reader, server_writer) = (client.try_clone()?, server.try_clone()?);
-    thread::Builder::new().spawn(move || pump(client_reader, server_writer))?;
-    thread::Builder::new().spawn(move || pump(server, client))?;
-    Ok(())
-}
-
-fn pump(mut from: TcpStream, mut to: TcpStream) {
-    let mut buffer = vec![0; 64 * 1024];
-    while let Ok(count) = from.read(&mut buffer) {
-        if count == 0 || to.write_all(&buffer[..count]).is_err() {
-            break;
-        }
-    }
-    let _ = to.shutdown(Shutdown::Write);
-    let _ = from.shutdown(Shutdown::Read);
-}
-
-fn enter(namespace: &str) -> Result<()> {
-    let path = PathBuf::from("/run/netns").join(namespace);
-    let file = fs::File::open(&path)
-        .with_context(|| format!("cannot open the namespace {}", path.display()))?;
-    use std::os::fd::AsFd;
-    move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
-        .with_context(|| format!("cannot enter the namespace {namespace}"))
-}
-
-fn namespace_command(namespace: &str, program: &str) -> Command {
-    command(
-        "ip",
-        [
-            "netns",
-            "exec",
-            namespace,
-            "setpriv",
-            "--pdeathsig",
-            "KILL",
-            "--",
-            program,
-        ],
-    )
-}
-
-fn add_namespace(name: &str) -> Result<()> {
-    run(&mut command("ip", ["netns", "add", name]))?;
-    in_namespace(name, ["link", "set", "lo", "up"])?;
-    Ok(())
-}
-
-fn in_namespace<const N: usize>(namespace: &str, words: [&str; N]) -> Result<String> {
-    run(command("ip", ["-n", namespace]).args(words))
-}
-
-fn namespaces(prefix: &str) -> Vec<String> {
-    let entries = fs::read_dir("/run/netns").into_iter().flatten().flatten();
-    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let starts = |name: &String| {
-        name.strip_prefix(prefix)
-            .is_some_and(|rest| prefix == PREFIX || rest.starts_with('-'))
-    };
-    names.filter(starts).collect()
-}
-
-fn remove(namespace: &str) {
-    let pids = run(&mut command("ip", ["netns", "pids", namespace])).unwrap_or_default();
-    for pid in pids
-        .split_whitespace()
-        .filter_map(|word| rustix::process::Pid::from_raw(word.parse().ok()?))
-    {
-        // A relay thread lives in the namespace but belongs to this very process.
-        if pid != rustix::process::getpid() {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-        }
-    }
-    let _ = run(&mut command("ip", ["netns", "del", namespace]));
 }
