@@ -6,12 +6,12 @@
 
 mod boot;
 pub(crate) mod chain;
+mod files;
 
 use std::fmt;
 use std::fs;
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,8 +19,8 @@ use aws_lc_rs::digest;
 use farrier_engine::WallTime;
 use farrier_image::key::{SigningKey, VerifyingKey};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
-    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
+    CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -29,9 +29,10 @@ use rustls::{RootCertStore, ServerConfig};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-pub use boot::{BootTls, read_certificate};
-
 use crate::hex::hex;
+use files::{open_image_key, open_key, open_root};
+
+pub use boot::{BootTls, read_certificate};
 
 /// Signs for the site.
 pub struct Ca {
@@ -242,63 +243,6 @@ fn leaf_params(life: Duration) -> CertificateParams {
     params
 }
 
-fn open_key(
-    path: &Path,
-    generate: impl FnOnce() -> Result<KeyPair, rcgen::Error>,
-) -> Result<KeyPair, CaError> {
-    if !path.exists() {
-        let key = generate().map_err(make)?;
-        write_secret(path, key.serialize_pem().as_bytes())?;
-    }
-    let text = read(path)?;
-    let text = std::str::from_utf8(&text).map_err(|e| damaged(path, e))?;
-    KeyPair::from_pem(text).map_err(|e| damaged(path, e))
-}
-
-fn open_root(
-    path: &Path,
-    key: &KeyPair,
-    name: &str,
-) -> Result<(CertificateDer<'static>, String), CaError> {
-    if !path.exists() {
-        let certificate = root_params(name)?.self_signed(key).map_err(make)?;
-        write_secret(path, certificate.pem().as_bytes())?;
-    }
-    let text = read(path)?;
-    let der = CertificateDer::from_pem_slice(&text).map_err(|e| damaged(path, e))?;
-    let (_, parsed) = x509_parser::parse_x509_certificate(&der).map_err(|e| damaged(path, e))?;
-    if parsed.public_key().raw != rcgen::PublicKeyData::subject_public_key_info(key) {
-        return Err(damaged(
-            path,
-            "it is not the certificate of the key beside it",
-        ));
-    }
-    let text = String::from_utf8(text).map_err(|e| damaged(path, e))?;
-    Ok((der, text))
-}
-
-fn root_params(name: &str) -> Result<CertificateParams, CaError> {
-    let mut params = leaf_params(Duration::days(ROOT_DAYS));
-    let serial = random_serial()?;
-    // Two sites must not look the same in a browser's list.
-    params
-        .distinguished_name
-        .push(DnType::CommonName, format!("{name} {}", &hex(&serial)[..8]));
-    params.serial_number = Some(SerialNumber::from_slice(&serial));
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    Ok(params)
-}
-
-fn open_image_key(folder: &Path) -> Result<SigningKey, CaError> {
-    let path = folder.join("images.key");
-    if !path.exists() {
-        let key = SigningKey::generate().map_err(make)?;
-        write_secret(&path, &key.to_pkcs8().map_err(make)?)?;
-    }
-    SigningKey::from_pkcs8(&read(&path)?).map_err(|e| damaged(&path, e))
-}
-
 fn random_serial() -> Result<[u8; 16], CaError> {
     let mut serial = [0; 16];
     aws_lc_rs::rand::fill(&mut serial)
@@ -308,46 +252,10 @@ fn random_serial() -> Result<[u8; 16], CaError> {
     Ok(serial)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, CaError> {
-    fs::read(path).map_err(|source| CaError::File {
-        path: path.to_owned(),
-        source,
-    })
-}
-
-/// Whole or not at all, and never readable by others.
-fn write_secret(path: &Path, content: &[u8]) -> Result<(), CaError> {
-    let partial = path.with_extension("new");
-    let write = || {
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&partial)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&partial, path)?;
-        fs::File::open(path.parent().unwrap_or_else(|| Path::new(".")))?.sync_all()
-    };
-    write().map_err(|source| CaError::File {
-        path: path.to_owned(),
-        source,
-    })
-}
-
 fn make(error: impl fmt::Display) -> CaError {
     CaError::Make(error.to_string())
 }
 
-fn damaged(path: &Path, cause: impl fmt::Display) -> CaError {
-    CaError::Damaged {
-        path: path.to_owned(),
-        cause: cause.to_string(),
-    }
-}
-
-const ROOT_DAYS: i64 = 20 * 365;
 /// Made anew at each start; a server that runs longer must be restarted once in two years.
 const SERVER_DAYS: i64 = 730;
 /// The same, for whoever watches it.

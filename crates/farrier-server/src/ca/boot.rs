@@ -19,7 +19,8 @@ use rustls::{ServerConfig, version};
 use time::Duration;
 use x509_parser::public_key::PublicKey;
 
-use super::{Ca, CaError, SERVER_DAYS, leaf_params, make, open_key, open_root};
+use super::files::{open_key, open_root};
+use super::{Ca, CaError, SERVER_DAYS, leaf_params, make};
 
 /// What HTTPS of the boot plane runs with.
 #[derive(Clone, Debug)]

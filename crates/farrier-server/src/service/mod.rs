@@ -10,6 +10,7 @@ mod doctor;
 pub mod doctor_boot;
 mod explain;
 mod groups;
+mod image_exchange;
 mod images;
 mod leases;
 mod machines;
@@ -29,7 +30,7 @@ use farrier_db::AuditEntry;
 
 #[cfg(test)]
 pub(crate) use convert::settings_back;
-pub use images::ImageUpload;
+pub use image_exchange::ImageUpload;
 pub use refusal::{CODES, Code, Refusal};
 pub use sign_in::{Door, SignedInSession, first_start};
 pub(crate) use task_plan::matching;

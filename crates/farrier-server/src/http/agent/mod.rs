@@ -5,6 +5,7 @@
 
 mod enrol;
 mod holdings;
+mod outcome;
 mod report;
 mod sessions;
 mod store;
@@ -47,8 +48,8 @@ pub fn router(core: Arc<Core>) -> Router {
         .route("/agent/v1/inventory", post(report::inventory))
         .route("/agent/v1/log", post(report::log))
         .route("/agent/v1/work", get(work::work))
-        .route("/agent/v1/tasks/{id}/progress", post(work::progress))
-        .route("/agent/v1/tasks/{id}/result", post(work::result))
+        .route("/agent/v1/tasks/{id}/progress", post(outcome::progress))
+        .route("/agent/v1/tasks/{id}/result", post(outcome::result))
         .layer(DefaultBodyLimit::max(MAX_REPORT))
         .merge(store::routes())
         .with_state(plane)

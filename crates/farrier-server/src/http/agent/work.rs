@@ -5,25 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use farrier_api::agent as wire;
 use farrier_engine::model::TaskId;
 use farrier_engine::policy::Judged;
 use farrier_engine::task::{
-    Bottleneck, DiskSelector, Event, Outcome, Progress, Refused, State as TaskState, Task, Then,
-    Work,
+    DiskSelector, Event, Outcome, Refused, State as TaskState, Task, Then, Work,
 };
 use farrier_engine::timeline::Kind;
-use farrier_image::chunk::ChunkId;
 use farrier_image::manifest::ImageName;
 use farrier_image::store::{OpenedManifest, Which};
 use serde::Deserialize;
-use uuid::Uuid;
 
 use super::{Plane, Session};
 use crate::core::now;
-use crate::fleet::{Change, FleetError};
+use crate::fleet::FleetError;
 use crate::http::failure::Failure;
 use crate::tasks::TaskError;
 use crate::whereabouts::Place;
@@ -180,7 +177,7 @@ async fn whole_version_of(
     Ok((opened.manifest.version, opened.root.to_string()))
 }
 
-async fn version_of(
+pub(super) async fn version_of(
     plane: &Plane,
     image: &str,
     version: Option<u32>,
@@ -239,143 +236,7 @@ async fn leave(plane: &Plane, session: &Session) -> Result<wire::Order, Failure>
     Ok(wire::Order::Leave { how })
 }
 
-pub(super) async fn progress(
-    State(plane): State<Arc<Plane>>,
-    session: Session,
-    Path(id): Path<Uuid>,
-    Json(report): Json<wire::ProgressReport>,
-) -> Result<Json<wire::ProgressAnswer>, Failure> {
-    let Some(task) = own_task(&plane, &session, TaskId(id)) else {
-        let stop = "The task was cancelled, or has ended.".to_owned();
-        return Ok(Json(wire::ProgressAnswer { stop: Some(stop) }));
-    };
-    if task.fence != report.fence {
-        return Err(stale());
-    }
-    if task.state == TaskState::Lost {
-        plane
-            .core
-            .apply(
-                task.id,
-                Event::Resume {
-                    fence: report.fence,
-                },
-            )
-            .await
-            .map_err(refused)?;
-    }
-    plane.core.fleet.show_progress(task.id, |task| {
-        task.heard = Some(now());
-        task.progress = Progress {
-            phase: report
-                .phase
-                .chars()
-                .filter(|c| !c.is_control())
-                .take(80)
-                .collect(),
-            done_bytes: report.done_bytes,
-            total_bytes: report.total_bytes,
-            bytes_per_second: report.bytes_per_second,
-            bottleneck: report.bottleneck.map(|bottleneck| match bottleneck {
-                wire::Bottleneck::Cpu => Bottleneck::Cpu,
-                wire::Bottleneck::Disk => Bottleneck::Disk,
-                wire::Bottleneck::Network => Bottleneck::Network,
-            }),
-        };
-    });
-    Ok(Json(wire::ProgressAnswer { stop: None }))
-}
-
-pub(super) async fn result(
-    State(plane): State<Arc<Plane>>,
-    session: Session,
-    Path(id): Path<Uuid>,
-    Json(report): Json<wire::ResultReport>,
-) -> Result<StatusCode, Failure> {
-    // An answer that was lost is sent again; the task has ended then, and that is well.
-    let Some(task) = own_task(&plane, &session, TaskId(id)) else {
-        return Ok(StatusCode::NO_CONTENT);
-    };
-    let outcome = match report.outcome {
-        wire::Outcome::Done {
-            root,
-            disk,
-            read_bytes,
-            written_bytes,
-            moved_bytes,
-        } => {
-            let done = proven(&plane, &task, root.as_deref()).await;
-            if matches!(done, Outcome::Done) {
-                let disk = disk
-                    .map(|disk| format!(" on {}", printable(&disk)))
-                    .unwrap_or_default();
-                let mib = |bytes: u64| bytes / (1 << 20);
-                plane.core.note(
-                    session.machine.id,
-                    Kind::Task,
-                    format!(
-                        "Done{disk}: {} MiB read, {} MiB written, {} MiB over the network.",
-                        mib(read_bytes),
-                        mib(written_bytes),
-                        mib(moved_bytes)
-                    ),
-                );
-            }
-            done
-        }
-        wire::Outcome::Failed { reason, retry } => Outcome::Failed {
-            reason: explained(&plane, &printable(&reason)).await,
-            may_retry: retry,
-        },
-    };
-    plane
-        .core
-        .apply(
-            task.id,
-            Event::Finished {
-                fence: report.fence,
-                outcome,
-            },
-        )
-        .await
-        .map_err(refused)?;
-    plane.core.tell(Change::Machine(session.machine.id));
-    Ok(StatusCode::NO_CONTENT)
-}
-
-/// A deployment is done when the disk was proven to hold the image, and not before.
-async fn proven(plane: &Plane, task: &Task, root: Option<&str>) -> Outcome {
-    let (Work::Deploy { image, version, .. } | Work::Repair { image, version, .. }) = &task.work
-    else {
-        return Outcome::Done;
-    };
-    match version_of(plane, image, *version).await {
-        Ok((_, expected)) if Some(expected.as_str()) == root => Outcome::Done,
-        Ok(_) => Outcome::Failed {
-            reason: "The disk was proven to hold something else than the newest version of the image; try again."
-                .to_owned(),
-            may_retry: true,
-        },
-        Err(reason) => Outcome::Failed { reason, may_retry: false },
-    }
-}
-
-/// A failure that names a chunk is looked into: is it the store's, and which images need it?
-async fn explained(plane: &Plane, reason: &str) -> String {
-    let named = reason
-        .split(|c: char| !c.is_ascii_hexdigit())
-        .find_map(|word| word.parse::<ChunkId>().ok());
-    let Some(id) = named else {
-        return reason.to_owned();
-    };
-    match plane.core.store.chunk(id).await {
-        Ok(_) => reason.to_owned(),
-        // First what a person needs: the timeline cuts long texts.
-        Err(error) => format!("{error} (the agent said: {reason})"),
-    }
-}
-
-fn own_task(plane: &Plane, session: &Session, id: TaskId) -> Option<Arc<Task>> {
+pub(super) fn own_task(plane: &Plane, session: &Session, id: TaskId) -> Option<Arc<Task>> {
     plane
         .core
         .fleet
@@ -383,7 +244,7 @@ fn own_task(plane: &Plane, session: &Session, id: TaskId) -> Option<Arc<Task>> {
         .filter(|task| task.machine == session.machine.id)
 }
 
-fn refused(error: TaskError) -> Failure {
+pub(super) fn refused(error: TaskError) -> Failure {
     match error {
         TaskError::Refused(Refused::StaleFence | Refused::NotRunning | Refused::Ended) => stale(),
         TaskError::Refused(other) => {
@@ -393,7 +254,7 @@ fn refused(error: TaskError) -> Failure {
     }
 }
 
-fn stale() -> Failure {
+pub(super) fn stale() -> Failure {
     Failure::new(
         StatusCode::CONFLICT,
         "stale",
@@ -401,7 +262,7 @@ fn stale() -> Failure {
     )
 }
 
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars()
         .filter(|c| !c.is_control())
         .take(1000)
