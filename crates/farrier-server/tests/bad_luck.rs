@@ -63,11 +63,10 @@ async fn lease(port: &BootPort, mac: MacAddr) -> Result<Ipv4Addr, Reason> {
         .set(option::DHCP_MESSAGE_TYPE, vec![MessageType::Request as u8]);
     request
         .options
-        .set(option::REQUESTED_IP_ADDRESS, offer.yiaddr.octets().to_vec());
-    request.options.set(
-        option::SERVER_IDENTIFIER,
-        Ipv4Addr::LOCALHOST.octets().to_vec(),
-    );
+        .set(option::REQUESTED_IP_ADDRESS, offer.yiaddr.octets());
+    request
+        .options
+        .set(option::SERVER_IDENTIFIER, Ipv4Addr::LOCALHOST.octets());
     match port.handle(&request.encode(), NOWHERE).await {
         Outcome::Reply { reply, .. } => {
             assert_eq!(

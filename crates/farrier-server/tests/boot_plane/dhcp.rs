@@ -23,7 +23,7 @@ fn discover() -> Vec<u8> {
     message.options.set(option::DHCP_MESSAGE_TYPE, vec![1]);
     message.options.set(
         option::VENDOR_CLASS_IDENTIFIER,
-        b"PXEClient:Arch:00007:UNDI:003016".to_vec(),
+        b"PXEClient:Arch:00007:UNDI:003016",
     );
     message
         .options
@@ -123,11 +123,10 @@ async fn t10_known_machines_get_addresses_in_a_flood_of_invented_ones() {
         if let Some(wanted) = wanted {
             message
                 .options
-                .set(option::REQUESTED_IP_ADDRESS, wanted.octets().to_vec());
-            message.options.set(
-                option::SERVER_IDENTIFIER,
-                Ipv4Addr::LOCALHOST.octets().to_vec(),
-            );
+                .set(option::REQUESTED_IP_ADDRESS, wanted.octets());
+            message
+                .options
+                .set(option::SERVER_IDENTIFIER, Ipv4Addr::LOCALHOST.octets());
         }
         message.encode()
     };
