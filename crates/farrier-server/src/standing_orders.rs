@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use farrier_db::{AuditEntry, DbError, TaskQuery};
-use farrier_engine::model::{Machine, MachineId, Registration};
+use farrier_engine::model::{Inventory, Machine, MachineId, Registration};
 use farrier_engine::policy::{AutoDeploy, Held, Settings, StandingOrder, standing_order};
 use farrier_engine::task::{DiskSelector, Task, Work};
 use farrier_engine::timeline::{Entry, Kind};
@@ -120,19 +120,10 @@ impl Core {
         let Some(inventory) = &machine.inventory else {
             return Ok(inventory_first(&tasks));
         };
-        Ok(
-            match matching(&inventory.disks, &DiskSelector::default()).len() {
-                1 => Outlook::Deploys { order, version },
-                disks => Outlook::Held {
-                    why: format!(
-                        "The {} wants {}, and the machine has {disks} disks that could be meant: order it by hand and name \
-                     the disk.",
-                        order.by, order.image
-                    ),
-                    is_news: true,
-                },
-            },
-        )
+        Ok(match on_one_disk(&order, inventory, &tasks) {
+            Ok(()) => Outlook::Deploys { order, version },
+            Err(why) => Outlook::Held { why, is_news: true },
+        })
     }
 
     /// Starts what the policy deploys to a machine by itself, if there is something and it may be.
@@ -184,7 +175,7 @@ impl Core {
 
     /// Whether the policy still wants a task that it started: its rules may have changed, and the agent has just told
     /// what the machine is made of. Once something was written, a disk is no longer what rules ask for.
-    pub fn is_still_wanted(
+    pub async fn is_still_wanted(
         &self,
         task: &Task,
         machine: &Machine,
@@ -196,11 +187,17 @@ impl Core {
         if !task.by_policy || task.attempts > 1 {
             return Ok(());
         }
-        match self.standing_order(machine, place) {
-            Ok(Some(order)) if order.image == *image => Ok(()),
-            Ok(_) => Err("The policy does not want it any more.".to_owned()),
-            Err(held) => Err(held.to_string()),
-        }
+        let order = match self.standing_order(machine, place) {
+            Ok(Some(order)) if order.image == *image => order,
+            Ok(_) => return Err("The policy does not want it any more.".to_owned()),
+            Err(held) => return Err(held.to_string()),
+        };
+        let Some(inventory) = &machine.inventory else {
+            return Err("Its inventory is gone.".to_owned());
+        };
+        let tasks = self.every_task(machine.id).await;
+        let tasks = tasks.map_err(|error| error.to_string())?;
+        on_one_disk(&order, inventory, &tasks)
     }
 
     /// Rules are judged as the agent's are, wherever they are asked: what a loader says must not start what the agent
@@ -288,6 +285,21 @@ impl Core {
             tracing::warn!(%error, "the audit entry could not be stored");
         }
         Ok(stored)
+    }
+}
+
+/// Whether exactly one disk can be meant, and what is on it may be lost.
+fn on_one_disk(order: &StandingOrder, inventory: &Inventory, tasks: &[Task]) -> Result<(), String> {
+    match matching(&inventory.disks, &DiskSelector::default())[..] {
+        [disk] => order
+            .may_overwrite(disk, tasks)
+            .map_err(|held| held.to_string()),
+        ref many => Err(format!(
+            "The {} wants {}, and the machine has {} disks that could be meant: order it by hand and name the disk.",
+            order.by,
+            order.image,
+            many.len()
+        )),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use farrier_api::agent::{Disk, Inventory, Order, Outcome, ResultReport, Work as WireWork};
 use farrier_engine::model::{MachineId, Registration};
-use farrier_engine::policy::{AutoDeploy, Enrolment, PolicyBook, Rule, Settings};
+use farrier_engine::policy::{AutoDeploy, DeployOver, Enrolment, PolicyBook, Rule, Settings};
 use farrier_engine::task::{State, Task, Work};
 use farrier_engine::timeline::Kind;
 use farrier_image::chunk::{CHUNK_SIZE, StoredChunk};
@@ -54,11 +54,16 @@ async fn publish(core: &Core, seed: u8) {
 }
 
 async fn set_rule(site: &Site, when: &str, deploy: AutoDeploy) {
+    set_rule_over(site, when, deploy, None).await;
+}
+
+async fn set_rule_over(site: &Site, when: &str, deploy: AutoDeploy, over: Option<DeployOver>) {
     let rule = Rule {
         name: "blank".to_owned().try_into().unwrap(),
         when: when.to_owned(),
         settings: Settings {
             deploy: Some(deploy),
+            deploy_over: over,
             image: Some("lab".to_owned()),
             ..Settings::default()
         },
@@ -368,4 +373,43 @@ async fn z25_many_requests_at_once_start_one_task() {
     }
     assert_eq!(count, 1);
     assert_eq!(tasks(&site, agent.machine).await.len(), 1);
+}
+
+/// The disk of a machine that was in use before it came to us is not the policy's to erase, until somebody says so.
+#[tokio::test]
+async fn z25_a_disk_that_holds_something_is_kept() {
+    let data = tempfile::tempdir().unwrap();
+    let site = opened(data.path(), "true", AutoDeploy::Once).await;
+    let agent = site.agent(MAC).await;
+    agent
+        .client
+        .inventory(&disks(&[Some("gpt")]))
+        .await
+        .unwrap();
+    assert!(matches!(work(&agent).await, Order::Leave { .. }));
+    site.told(agent.machine, Kind::Warning, "partition table (gpt)")
+        .await;
+    assert!(!starts_agent(&site).await);
+    assert!(tasks(&site, agent.machine).await.is_empty());
+
+    // Found blank at its last boot, and no longer when the agent looks again.
+    agent.client.inventory(&disks(&[None])).await.unwrap();
+    let queued = tasks(&site, agent.machine).await;
+    assert_eq!(queued.len(), 1);
+    agent
+        .client
+        .inventory(&disks(&[Some("mbr")]))
+        .await
+        .unwrap();
+    assert!(matches!(work(&agent).await, Order::Leave { .. }));
+    let stopped = site.stored(queued[0].id).await;
+    assert_eq!(stopped.state, State::Failed);
+    assert!(stopped.reason.unwrap().contains("partition table (mbr)"));
+
+    publish(&site.core, 2).await;
+    let over = Some(DeployOver::Anything);
+    set_rule_over(&site, "true", AutoDeploy::EachVersion, over).await;
+    assert!(starts_agent(&site).await);
+    let (_, _, version, _) = deployment(&agent).await;
+    assert_eq!(version, 2);
 }

@@ -54,9 +54,21 @@ pub struct Settings {
     /// Whether that image is deployed to approved machines without anybody's order; wants `image` beside it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deploy: Option<AutoDeploy>,
+    /// What that may write over: `blank` disks where nobody says so. Counts in the same place as `deploy`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deploy_over: Option<DeployOver>,
     /// Who is given HTTPS URLs; wants `[boot.tls]` in the configuration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boot_tls: Option<BootTls>,
+}
+
+/// What a deployment that nobody orders may write over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DeployOver {
+    /// Disks without a partition table, and those of machines that were deployed to before.
+    Blank,
+    Anything,
 }
 
 /// How often the policy deploys an image to a machine by itself.

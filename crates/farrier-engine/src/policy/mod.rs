@@ -35,7 +35,7 @@ pub use script::{
     ScriptAction, decide_script,
 };
 
-pub use standing_order::{AutoDeploy, Held, StandingOrder, standing_order};
+pub use standing_order::{AutoDeploy, DeployOver, Held, StandingOrder, standing_order};
 
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +80,8 @@ pub struct Settings {
     pub image: Option<String>,
     /// Whether that image is deployed without anybody ordering it. Counts only beside an `image` of the same place.
     pub deploy: Option<AutoDeploy>,
+    /// What that may write over. Counts only beside a `deploy` of the same place.
+    pub deploy_over: Option<DeployOver>,
     /// Who is given HTTPS URLs, where the server has a listener for them.
     pub boot_tls: Option<BootTls>,
 }
@@ -175,6 +177,7 @@ pub struct Policy {
     pub media: Vec<MediumName>,
     pub image: Option<String>,
     pub deploy: AutoDeploy,
+    pub deploy_over: DeployOver,
     pub boot_tls: BootTls,
 }
 
@@ -199,6 +202,7 @@ impl Policy {
         media: Vec::new(),
         image: None,
         deploy: AutoDeploy::Never,
+        deploy_over: DeployOver::Blank,
         boot_tls: BootTls::Never,
     };
 }

@@ -52,6 +52,7 @@ pub struct Origins {
     pub media: Origin,
     pub image: Origin,
     pub deploy: Origin,
+    pub deploy_over: Origin,
     pub boot_tls: Origin,
 }
 
@@ -94,6 +95,7 @@ pub fn resolve(snapshot: &Snapshot, machine: Option<&Machine>, rules: &[Judged<'
         layers.pick(|s| s.tftp_timeout_s.map(Some), default.tftp_timeout_s);
     let (image, image_origin) = layers.pick(|s| s.image.clone().map(Some), default.image);
     let (deploy, deploy_origin) = layers.pick(|s| s.deploy, default.deploy);
+    let (deploy_over, deploy_over_origin) = layers.pick(|s| s.deploy_over, default.deploy_over);
     let (media, media_origin) = layers.pick(|s| s.media.clone(), default.media);
     let (boot_tls, boot_tls_origin) = layers.pick(|s| s.boot_tls, default.boot_tls);
     // What the machine's agent found is known better than what anybody assumes from afar.
@@ -122,6 +124,7 @@ pub fn resolve(snapshot: &Snapshot, machine: Option<&Machine>, rules: &[Judged<'
             media,
             image,
             deploy,
+            deploy_over,
             tftp_timeout_s,
             boot_tls,
         },
@@ -142,6 +145,7 @@ pub fn resolve(snapshot: &Snapshot, machine: Option<&Machine>, rules: &[Judged<'
             media: media_origin,
             image: image_origin,
             deploy: deploy_origin,
+            deploy_over: deploy_over_origin,
             tftp_timeout_s: tftp_timeout_origin,
             boot_tls: boot_tls_origin,
         },

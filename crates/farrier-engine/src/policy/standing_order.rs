@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::resolve::{Layers, Origin, resolve};
 use super::{Judged, Settings, ShortName, Snapshot, Verdict};
 use crate::WallTime;
-use crate::model::{Machine, Registration};
+use crate::model::{Disk, Machine, Registration};
 use crate::policy::{DEPLOY_LIMIT, DEPLOY_WINDOW};
 use crate::task::{State, Task, Work};
 
@@ -26,11 +26,21 @@ pub enum AutoDeploy {
     EachVersion,
 }
 
+/// What such a deployment may write over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeployOver {
+    /// A disk without a partition table, or of a machine that was deployed to before.
+    Blank,
+    Anything,
+}
+
 /// What the policy deploys to a machine by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StandingOrder {
     pub image: String,
     pub mode: AutoDeploy,
+    pub over: DeployOver,
     /// Who wants it.
     pub by: Origin,
 }
@@ -54,6 +64,11 @@ pub enum Held {
         by: Origin,
     },
     NotApproved,
+    /// There is something on the disk that Farrier did not bring there.
+    HoldsData {
+        table: String,
+        by: Origin,
+    },
     /// A rule refuses to boot it or to write to it.
     Refused(String),
     /// It has it: this is how things should be.
@@ -100,10 +115,11 @@ pub fn standing_order(
     if let Some(judged) = unclear {
         return Err(Held::unclear(judged));
     }
-    let own = layers.of_origin(&by).and_then(|own| own.image.clone());
-    let Some(image) = own else {
+    let own = layers.of_origin(&by);
+    let Some(image) = own.and_then(|own| own.image.clone()) else {
         return Err(Held::NoImage { by });
     };
+    let over = own.and_then(|own| own.deploy_over);
     let resolved = resolve(snapshot, Some(machine), rules).policy.image;
     if let Some(other) = resolved.filter(|other| *other != image) {
         return Err(Held::OtherImage {
@@ -127,7 +143,12 @@ pub fn standing_order(
     if machine.registration != Registration::Approved {
         return Err(Held::NotApproved);
     }
-    Ok(Some(StandingOrder { image, mode, by }))
+    Ok(Some(StandingOrder {
+        image,
+        mode,
+        over: over.unwrap_or(DeployOver::Blank),
+        by,
+    }))
 }
 
 /// The first rule before `decider` that cannot be judged and might decide otherwise.
@@ -146,6 +167,25 @@ fn unclear<'a>(rules: &'a [Judged<'a>], decider: &Origin) -> Option<&'a Judged<'
 }
 
 impl StandingOrder {
+    /// Whether what is on `disk` may be lost. `tasks` are all that the machine ever had.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub fn may_overwrite(&self, disk: &Disk, tasks: &[Task]) -> Result<(), Held> {
+        let is_ours =
+            |task: &Task| task.state == State::Done && matches!(task.work, Work::Deploy { .. });
+        match &disk.table {
+            Some(table) if self.over == DeployOver::Blank && !tasks.iter().any(is_ours) => {
+                Err(Held::HoldsData {
+                    table: table.clone(),
+                    by: self.by.clone(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether `version`, the newest one, may be deployed now. `tasks` are all that the machine ever had, those of
     /// people too: what a person deployed or gave up is not done over.
     ///
@@ -225,6 +265,11 @@ impl fmt::Display for Held {
                  image away."
             ),
             Self::NotApproved => f.write_str("The machine is not approved."),
+            Self::HoldsData { table, by } => write!(
+                f,
+                "Its disk has a partition table ({table}) that was not deployed from here: order it by hand, or set \
+                 `deploy_over` to `anything` where the {by} sets `deploy`."
+            ),
             Self::Refused(why) => f.write_str(why),
             Self::Done {
                 image, version: of, ..

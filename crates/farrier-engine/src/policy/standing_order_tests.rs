@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::tests::{NOW, machine, snapshot, task};
 use super::{
-    AutoDeploy, DEPLOY_LIMIT, Held, Judged, Origin, Rule, Settings, ShortName, StandingOrder,
-    Verdict, standing_order,
+    AutoDeploy, DEPLOY_LIMIT, DeployOver, Held, Judged, Origin, Rule, Settings, ShortName,
+    StandingOrder, Verdict, standing_order,
 };
-use crate::model::{Machine, Registration};
+use crate::model::{Disk, Machine, Registration};
 use crate::task::{DiskSelector, State, Task, Work};
 
 fn name(text: &str) -> ShortName {
@@ -54,6 +54,7 @@ fn lab(mode: AutoDeploy) -> StandingOrder {
     StandingOrder {
         image: "lab".to_owned(),
         mode,
+        over: DeployOver::Blank,
         by: Origin::Rule(name("blank")),
     }
 }
@@ -216,4 +217,46 @@ fn z25_new_versions_in_quick_succession_are_a_loop() {
     assert_eq!(order.is_open(9, &lately, NOW), Err(Held::Loop));
     let later = NOW + Duration::from_secs(3 * 3600);
     assert_eq!(order.is_open(9, &lately, later), Ok(()));
+}
+
+#[test]
+fn z25_a_disk_with_something_on_it_is_kept_unless_its_order_says_so() {
+    let disk = |table: Option<&str>| Disk {
+        name: "sda".to_owned(),
+        size_bytes: 1 << 30,
+        logical_sector: 512,
+        physical_sector: 512,
+        model: String::new(),
+        serial: String::new(),
+        wwn: String::new(),
+        bus: "sata".to_owned(),
+        rotational: false,
+        removable: false,
+        table: table.map(str::to_owned),
+    };
+    let order = lab(AutoDeploy::EachVersion);
+    assert_eq!(order.may_overwrite(&disk(None), &[]), Ok(()));
+    let ours = [deployed("other", 1, State::Done)];
+    assert_eq!(order.may_overwrite(&disk(Some("gpt")), &ours), Ok(()));
+    for tasks in [vec![], vec![deployed("lab", 1, State::Failed)]] {
+        let held = order.may_overwrite(&disk(Some("gpt")), &tasks);
+        let words = held.unwrap_err().to_string();
+        assert!(words.contains("partition table (gpt)"), "{words}");
+    }
+    let anything = StandingOrder {
+        over: DeployOver::Anything,
+        ..order
+    };
+    assert_eq!(anything.may_overwrite(&disk(Some("gpt")), &[]), Ok(()));
+
+    // What another place says of it is not meant for this order.
+    let snapshot = snapshot();
+    let mut elsewhere = settings(None, None);
+    elsewhere.deploy_over = Some(DeployOver::Anything);
+    let rules = [
+        (rule("elsewhere", elsewhere), Verdict::Holds),
+        (rule("blank", settings(ONCE, Some("lab"))), Verdict::Holds),
+    ];
+    let found = standing_order(&snapshot, &self::ours(), &judged(&rules));
+    assert_eq!(found, Ok(Some(lab(AutoDeploy::Once))));
 }

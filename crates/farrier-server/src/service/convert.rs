@@ -47,6 +47,7 @@ same! {
     policy::FirstLoader, api::FirstLoader { Ipxe, Grub, Pxelinux }
     policy::IpxeVariant, api::IpxeVariant { Full, SnpOnly }
     policy::AutoDeploy, api::AutoDeploy { Never, Once, EachVersion }
+    policy::DeployOver, api::DeployOver { Blank, Anything }
     policy::BootTls, api::BootTls { Never, Firmware, Always }
     strategy::StrategyChoice, api::Strategy { Auto, A, B, C, D }
     policy::Until, api::Until { Used, Approved, Inventoried }

@@ -101,6 +101,7 @@ pub(super) fn effective(
         ),
         ("image", p.image.clone().unwrap_or_default(), &o.image),
         ("deploy", word(&p.deploy), &o.deploy),
+        ("deploy_over", word(&p.deploy_over), &o.deploy_over),
         (
             "media",
             p.media

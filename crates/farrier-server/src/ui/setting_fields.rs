@@ -120,6 +120,15 @@ pub const FIELDS: &[Field] = &[
         ]),
     },
     Field {
+        name: "deploy_over",
+        label: "Disks it may overwrite",
+        help: "Blank ones have no partition table. Counts where it is deployed by itself is set.",
+        kind: Kind::Choice(&[
+            ("blank", "blank ones, and what was deployed before"),
+            ("anything", "whatever is on them"),
+        ]),
+    },
+    Field {
         name: "boot_tls",
         label: "HTTPS",
         help: "Who is given HTTPS URLs; the server's configuration must have a listener for it.",

@@ -94,7 +94,7 @@ async fn claim(plane: &Plane, task: &Task) -> Result<Option<wire::Order>, Failur
 
 /// The second check of a task that writes: the agent has just told what the machine is made of, so rules see
 /// more than they did when it booted.
-fn guarded(plane: &Plane, task: &Task) -> Result<(), String> {
+async fn guarded(plane: &Plane, task: &Task) -> Result<(), String> {
     if !matches!(task.work, Work::Deploy { .. } | Work::Repair { .. }) {
         return Ok(());
     }
@@ -106,6 +106,7 @@ fn guarded(plane: &Plane, task: &Task) -> Result<(), String> {
         .map_or_else(Place::default, |machine| core.place_of(machine));
     if let Some(machine) = &machine {
         core.is_still_wanted(task, machine, &place)
+            .await
             .map_err(|why| format!("Nothing was written. {why}"))?;
     }
     let judged = rules.judge(None, machine.as_deref(), || place);
@@ -117,7 +118,7 @@ fn guarded(plane: &Plane, task: &Task) -> Result<(), String> {
 
 /// The work in the agent's words, with the image's version and root hash as they are now.
 async fn order(plane: &Plane, task: &Task) -> Result<wire::Work, String> {
-    guarded(plane, task)?;
+    guarded(plane, task).await?;
     Ok(match &task.work {
         Work::Inventory => wire::Work::Inventory,
         Work::Capture { image, disk } => wire::Work::Capture {

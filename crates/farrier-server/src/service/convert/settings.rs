@@ -30,6 +30,7 @@ pub(crate) fn settings(s: &policy::Settings) -> api::Settings {
             .map(|names| names.iter().map(ToString::to_string).collect()),
         image: s.image.clone(),
         deploy: s.deploy.map(Like::like),
+        deploy_over: s.deploy_over.map(Like::like),
         tftp_timeout_s: s.tftp_timeout_s,
         boot_tls: s.boot_tls.map(Like::like),
     }
@@ -84,6 +85,7 @@ pub(crate) fn settings_back(s: &api::Settings) -> Result<policy::Settings, Refus
         media: s.media.as_deref().map(media_back).transpose()?,
         image: s.image.clone(),
         deploy: s.deploy.map(Like::like),
+        deploy_over: s.deploy_over.map(Like::like),
         tftp_timeout_s: s.tftp_timeout_s,
     })
 }
