@@ -11,6 +11,7 @@ use farrier_e2e::{
     Bus, Disk, Firmware, Lab, Lan, Machine, Mode, Program, Site, Vm, golden::Golden, lab::patience,
     report::say, server::Dnsmasq,
 };
+use serde_json::json;
 
 const BOOT: Duration = Duration::from_secs(150);
 
@@ -218,18 +219,46 @@ fn q_grub_starts_the_local_disk() {
     vm.wait_for("Debian GNU/Linux", BOOT).unwrap();
 }
 
-/// The same by PXELINUX on a BIOS.
+/// L2: the same by PXELINUX on a BIOS, which our own DHCP server names by an option of the machine: a rule says that
+/// nothing of ours is named to the ROM.
 #[test]
-fn r_pxelinux_starts_the_local_disk() {
-    let run = named_by_dnsmasq("r-pxelinux-local", "boot/lpxelinux-bios/lpxelinux.0");
-    let disk = golden(&run, Bus::Virtio);
-    let machine = Machine::new("local", Firmware::Bios, 48).disk(disk);
+fn l2_our_dhcp_names_pxelinux_and_it_starts_the_local_disk() {
+    let lab = Lab::open().unwrap();
+    let folder = lab.scratch("l2-pxelinux").unwrap();
+    let lan = Lan::new().unwrap();
+    let machine = Machine::new("local", Firmware::Bios, 48);
+    let served = format!(
+        "[[interface]]\nname = \"eth0\"\nmode = \"dhcp\"\n\n[[subnet]]\nnetwork = \"10.77.0.0/24\"\n\n\
+         [[subnet.reservation]]\naddress = \"10.77.0.20\"\nmac = \"{}\"\n\
+         options = {{ boot-file-name = \"boot/pxelinux-bios/pxelinux.0\" }}\n",
+        machine.mac()
+    );
+    let site = Site::serving(&lab, lan.server().unwrap(), &folder, &served).unwrap();
+    let rule =
+        json!({ "name": "own-loader", "when": "facts.stage == 'ipxe'", "refuse_boot": true });
+    site.put("policy/rules", &json!({ "rules": [rule] }))
+        .unwrap();
+    let run = Run {
+        folder,
+        lan,
+        site,
+        _other: Vec::new(),
+    };
+    let machine = machine.disk(golden(&run, Bus::Virtio));
     let mut vm = without_work(&run, &machine);
+    vm.wait_for("pxelinux.0", BOOT).unwrap();
     let ours = vm
         .wait_for("Farrier: starting the local disk", BOOT)
         .unwrap();
     let theirs = vm.wait_for("GRUB", BOOT).unwrap();
     quick("PXELINUX", theirs - ours);
+    let told = run.told(&machine);
+    for words in [
+        "It has the address 10.77.0.20",
+        "its PXELINUX configuration",
+    ] {
+        assert!(told.contains(words), "{words} in\n{told}");
+    }
 }
 
 /// GRUB fetches its script more than once in a boot, and a wish for one boot is one boot.
