@@ -13,7 +13,7 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 /// A socket that hears everything sent to `port` on `interface`, broadcasts included, and nothing that
 /// arrives elsewhere. It is bound to the wildcard address, since a client without an address broadcasts.
 pub fn listen(interface: &str, port: u16) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
     // No SO_REUSEADDR: our own sockets differ by interface, and a foreign server on this port must
     // make the bind fail instead of answering beside us.
     socket.bind_device(Some(interface.as_bytes()))?;
@@ -41,7 +41,7 @@ pub fn listen6(
     group: Option<Ipv6Addr>,
 ) -> io::Result<UdpSocket> {
     let (name, index) = interface;
-    let socket = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP))?;
+    let socket = Socket::new(Domain::IPV6, Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
     socket.set_only_v6(true)?;
     socket.bind_device(Some(name.as_bytes()))?;
     let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
@@ -54,7 +54,11 @@ pub fn listen6(
 
 /// A socket on a port of its own, talking to one peer: a TFTP transfer (RFC 1350 section 4, TID).
 pub fn connected(interface: &str, local: IpAddr, peer: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(peer), Type::DGRAM, Some(Protocol::UDP))?;
+    let socket = Socket::new(
+        Domain::for_address(peer),
+        Type::DGRAM.nonblocking(),
+        Some(Protocol::UDP),
+    )?;
     socket.bind_device(Some(interface.as_bytes()))?;
     let socket = finish(socket, SocketAddr::new(local, 0))?;
     SockRef::from(&socket).connect(&peer.into())?;
@@ -64,7 +68,7 @@ pub fn connected(interface: &str, local: IpAddr, peer: SocketAddr) -> io::Result
 /// A socket that talks to many: it sends to multicast groups on one interface, and hears what comes to `port` of
 /// `local` there; 0 takes a free one. Packets go no further than the next router.
 pub fn cast(interface: &str, local: Ipv4Addr, port: u16) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
     socket.bind_device(Some(interface.as_bytes()))?;
     socket.set_multicast_if_v4(&local)?;
     socket.set_multicast_ttl_v4(1)?;
@@ -101,7 +105,6 @@ pub fn path_mtu(socket: &UdpSocket) -> io::Result<u16> {
 }
 
 fn finish(socket: Socket, local: SocketAddr) -> io::Result<UdpSocket> {
-    socket.set_nonblocking(true)?;
     socket.bind(&local.into())?;
     UdpSocket::from_std(socket.into())
 }
