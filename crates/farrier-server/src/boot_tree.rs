@@ -17,6 +17,7 @@
 //!
 //! A folder named by a board's serial number or hardware address in front of any of these is passed over.
 
+mod boards;
 mod itself;
 mod media;
 mod ram_disks;
@@ -30,7 +31,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use farrier_engine::catalogue::{Catalogue, Loader, LoaderFile, LoaderKind};
-use farrier_engine::facts::without_board_folder;
 use farrier_engine::model::FirmwareKind;
 use farrier_engine::policy::{Policy, resolve};
 use farrier_engine::script::Url;
@@ -40,6 +40,7 @@ use farrier_proto::MacAddr;
 use farrier_proto::session::tftp_transfer::Limits;
 use farrier_proto::wire::dhcpv6::mac_of_link_local;
 
+use crate::boards::Boards;
 use crate::config::{BootTlsConfig, Config};
 use crate::core::{Core, now};
 use crate::neighbours::Neighbours;
@@ -92,6 +93,8 @@ pub enum Missing {
     /// Loaders probe for it on their way; no news.
     Expected,
     NoAgent,
+    /// A Raspberry Pi asks for its first file.
+    NoBoardFolder,
     /// There is something, but not for this machine.
     Refused(Reason),
     Unreadable(String),
@@ -102,6 +105,9 @@ impl fmt::Display for Missing {
         match self {
             Self::NoSuchName | Self::Expected => f.write_str("There is no such file."),
             Self::Refused(reason) => f.write_str(reason.sentence()),
+            Self::NoBoardFolder => f.write_str(
+                "There are no files of a Raspberry Pi: take its boot folder over with `farrier loader board`.",
+            ),
             Self::NoAgent => f.write_str("The agent was not built yet: run `farrier agent build`."),
             Self::Unreadable(cause) => write!(f, "The file cannot be read: {cause}."),
         }
@@ -173,12 +179,14 @@ pub struct BootTree {
     /// RAM disks by what is on them and our address in their scripts.
     ram_disks: Mutex<HashMap<ram_disks::Key, Bytes>>,
     neighbours: Neighbours,
+    boards: Boards,
 }
 
 impl BootTree {
     #[must_use]
     pub fn new(core: Arc<Core>, networks: Vec<(Ipv4Addr, u8)>) -> Self {
         Self {
+            boards: Boards::below(&core.config.data_dir),
             core,
             networks,
             shims: Mutex::default(),
@@ -271,7 +279,13 @@ impl BootTree {
 
     /// Looks a cleaned name up.
     pub async fn resolve(&self, name: &str, asker: Asker) -> Result<Served, Missing> {
-        let name = without_board_folder(name).unwrap_or(name);
+        let board = self.board_name(name, asker.ip);
+        if let Some(board) = board
+            && let Some(served) = self.board_file(board)?
+        {
+            return Ok(served);
+        }
+        let name = board.map_or(name, |board| board.rest);
         if let Some(script) = self.script(name, asker).await {
             return script;
         }
@@ -298,7 +312,7 @@ impl BootTree {
                 }
                 Ok(served)
             }
-            None => self.rescue(asker).ok_or(Missing::NoSuchName),
+            None => self.lacks(asker, board),
         }
     }
 

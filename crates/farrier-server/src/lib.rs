@@ -16,6 +16,7 @@ pub mod auth;
 pub mod bind;
 pub mod bind6;
 mod bind_tls;
+pub mod boards;
 pub mod boot;
 pub mod boot6;
 pub mod boot_tree;

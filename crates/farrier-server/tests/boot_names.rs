@@ -10,6 +10,7 @@ use farrier_engine::facts::BootFacts;
 use farrier_engine::model::{Arch, FirmwareKind};
 use farrier_engine::policy::Settings;
 use farrier_proto::MacAddr;
+use farrier_server::boards::Boards;
 use farrier_server::boot_tree::{Asker, BootTree, Channel, Missing, Served};
 use farrier_server::core::now;
 use farrier_server::media::floppy::{Density, Floppy, VARIABLES};
@@ -160,6 +161,53 @@ async fn what_loaders_probe_for_is_missing_at_once_and_no_news() {
 }
 
 /// T6 of the firmware notes: a default file is blind to the architecture; ours is not.
+/// `protocols.md` 10: what a Raspberry Pi 4 asks for, from its ROM to the UEFI firmware that came over the network.
+#[tokio::test]
+async fn a_raspberry_pi_gets_what_would_be_on_its_memory_card() {
+    let data = tempfile::tempdir().unwrap();
+    let site = Site::open(data.path()).await;
+    let tree = tree(&site).await;
+    let first = ask(&tree, "9ffefdef/start4.elf").await.unwrap_err();
+    assert_eq!(first, Missing::NoBoardFolder);
+    assert!(first.to_string().contains("farrier loader board"));
+
+    let card = tempfile::tempdir().unwrap();
+    for (name, content) in [
+        ("config.txt", "armstub=RPI_EFI.fd"),
+        ("start4.elf", "firmware"),
+        ("RPI_EFI.fd", "UEFI"),
+        ("9ffefdef/config.txt", "uart_2ndstage=1"),
+    ] {
+        let path = card.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+    Boards::below(data.path()).import(card.path()).unwrap();
+    for (name, content) in [
+        ("9ffefdef/config.txt", "uart_2ndstage=1"),
+        ("9ffefdef/start4.elf", "firmware"),
+        ("dc-a6-32-00-00-01/config.txt", "armstub=RPI_EFI.fd"),
+        ("dc-a6-32-00-00-01/RPI_EFI.fd", "UEFI"),
+    ] {
+        assert_eq!(text(&tree, name).await, content, "{name}");
+    }
+    for probed in [
+        "9ffefdef/pieeprom.upd",
+        "9ffefdef/recover4.elf",
+        "9ffefdef/start.elf",
+    ] {
+        let missing = ask(&tree, probed).await.unwrap_err();
+        assert_eq!(missing, Missing::Expected, "{probed}");
+    }
+    // Nothing of it is there for machines that are no boards, and they keep what is theirs.
+    assert_eq!(
+        ask(&tree, "start4.elf").await.unwrap_err(),
+        Missing::NoSuchName
+    );
+    let loader = ask(&tree, "9ffefdef/grubx64.efi").await.unwrap();
+    assert_eq!(&loader.content[..], b"the bytes of grub-net-x64");
+}
+
 #[tokio::test]
 async fn t6_other_machines_do_not_get_a_pcs_kernel() {
     let data = tempfile::tempdir().unwrap();

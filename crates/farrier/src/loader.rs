@@ -20,6 +20,9 @@ pub(crate) enum Verb {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// Take over the boot folder of Raspberry Pis: what would be on the first partition of their memory card. It
+    /// replaces the one before. A folder in it named by a board's serial number is for that board alone.
+    Board { folder: PathBuf },
     /// Show who signed the boot programs in the data folder, their SBAT generations, and what each shim
     /// there would start or refuse.
     Show {
@@ -38,6 +41,7 @@ pub(crate) async fn run(options: &Options, verb: Verb) -> anyhow::Result<()> {
             )
         }
         Verb::Import { files } => local::import_loaders(&files, &options.data()),
+        Verb::Board { folder } => local::import_board(&folder, &options.data()),
         Verb::Show { ids } => local::show_loaders(&ids, &options.data()),
     }
 }

@@ -9,12 +9,14 @@ use clap::{Subcommand, ValueEnum};
 use farrier_image::key::SigningKey;
 use farrier_image::store::{Access, Store, StoreKeys, StoreOptions};
 use farrier_server::agent_image::{Ingredients, KernelPackage, build};
+use farrier_server::boards::{Boards, Imported};
 use farrier_server::ca::Ca;
 use farrier_server::config::{Config, EXAMPLE};
 use farrier_server::loaders::{
     Loaders, read_loader, read_package, store as store_loaders, trust_report,
 };
 use farrier_server::reservations;
+use farrier_server::ui::text::bytes;
 use tracing_subscriber::EnvFilter;
 
 use crate::exit::Failure;
@@ -167,6 +169,14 @@ pub(crate) fn import_loaders(files: &[PathBuf], data: &Path) -> anyhow::Result<(
         }
     }
     output::talk("a running server uses them within seconds");
+    Ok(())
+}
+
+pub(crate) fn import_board(folder: &Path, data: &Path) -> anyhow::Result<()> {
+    let Imported { files, bytes: size } = Boards::below(data).import(folder)?;
+    let plural = if files == 1 { "" } else { "s" };
+    output::data(&format!("{files} file{plural}, {}", bytes(size)))?;
+    output::talk("a running server serves them from now on");
     Ok(())
 }
 
