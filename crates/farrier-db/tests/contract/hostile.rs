@@ -82,7 +82,7 @@ async fn store_and_compare(db: &Db, case: u32, text: &str) {
     assert_eq!(db.count_machines(&query).await.unwrap(), found.len() as u64);
     assert_eq!(db.machine_by_name(text).await.unwrap(), None);
 
-    let details = vec![(text.to_owned().into(), text.to_owned())];
+    let details = vec![(text.to_owned().into(), text.to_owned().into())];
     let entry = Entry {
         machine: stored.id,
         at: NOW,

@@ -32,7 +32,7 @@ fn request(mac: MacAddr, options: &[(u8, &[u8])]) -> Message {
     let mut message = Message::request(Xid(7), mac);
     message.options.set(53, vec![MessageType::Discover as u8]);
     for (code, value) in options {
-        message.options.set(*code, value.to_vec());
+        message.options.set(*code, value);
     }
     message
 }

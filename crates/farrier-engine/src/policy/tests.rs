@@ -84,7 +84,7 @@ pub(super) fn dhcp(options: Options) -> BootFacts {
     let mut message = Message::request(Xid(1), MacAddr([0x52, 0x54, 0, 0, 0, 1]));
     message.options.set(53, vec![MessageType::Discover as u8]);
     for (code, value) in options {
-        message.options.set(*code, value.to_vec());
+        message.options.set(*code, value);
     }
     BootFacts::from_dhcp(&message).unwrap()
 }
