@@ -213,7 +213,8 @@ impl Core {
     }
 
     /// Whether anything could be deployed by itself to this machine; costs nothing where nobody uses it.
-    fn has_standing_orders(&self, machine: &Machine) -> bool {
+    #[must_use]
+    pub fn has_standing_orders(&self, machine: &Machine) -> bool {
         let wants = |settings: &Settings| {
             settings
                 .deploy

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{Subcommand, ValueEnum};
 use farrier_api::admin::{
-    ExplainQuery, Explained, ExplainedFirmware, ExplainedRule, Rule, Rules, SitePolicy,
+    ExplainQuery, Explained, ExplainedFirmware, ExplainedRule, MachineDeployment, Rule, Rules,
+    SitePolicy,
 };
 use farrier_server::ui::text::shown;
 
@@ -30,6 +31,8 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "FILE")]
         set: Option<PathBuf>,
     },
+    /// List machines whose disks are overwritten at their next boot without anybody's order, and those held back.
+    Deployments,
     /// Say what a machine would get if it booted now, and why.
     Explain {
         /// The machine's hardware address; it need not be known.
@@ -74,6 +77,10 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> anyhow::Result<()> {
             let answer = client.put(&["policy", "rules"], &wanted).await?;
             session.show(&answer, rules)
         }
+        Verb::Deployments => session
+            .show(&client.get(&["policy", "deployments"]).await?, |found| {
+                deployments(found)
+            }),
         Verb::Explain {
             mac,
             machine,
@@ -176,6 +183,15 @@ fn steps(found: &[ExplainedRule]) -> String {
 fn deployment(explained: &Explained) -> String {
     let found = explained.deployment.as_ref();
     found.map_or_else(String::new, |found| format!("{}\n", shown(&found.why)))
+}
+
+fn deployments(found: &Vec<MachineDeployment>) -> String {
+    let mut table = Table::new(["MACHINE", "OVERWRITTEN", "WHY"]);
+    for one in found {
+        let starts = if one.starts { "yes" } else { "no" };
+        table.row([one.name.clone(), starts.to_owned(), one.why.clone()]);
+    }
+    table.to_string()
 }
 
 /// Where it is taken to be: rules may ask for that.

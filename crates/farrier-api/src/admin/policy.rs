@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::Millis;
 
@@ -213,6 +214,17 @@ pub struct Explained {
 /// A deployment that nobody orders.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SelfDeployment {
+    /// Its disk is overwritten at its next boot.
+    pub starts: bool,
+    /// What, by whom and how often; or why not.
+    pub why: String,
+}
+
+/// The same of one of all machines.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MachineDeployment {
+    pub machine: Uuid,
+    pub name: String,
     /// Its disk is overwritten at its next boot.
     pub starts: bool,
     /// What, by whom and how often; or why not.

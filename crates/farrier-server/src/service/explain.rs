@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use farrier_api::admin::{
-    EffectiveSetting, ExplainQuery, Explained, ExplainedFirmware, ExplainedRule, SelfDeployment,
+    EffectiveSetting, ExplainQuery, Explained, ExplainedFirmware, ExplainedRule, MachineDeployment,
+    SelfDeployment,
 };
 use farrier_engine::facts::BootFacts;
 use farrier_engine::lease::LeaseBook;
@@ -73,6 +74,43 @@ impl Desk {
             deployment: deployment(&outlook),
             ..script
         })
+    }
+
+    /// Every machine to which the policy deploys something by itself at its next boot, and those that it holds back.
+    pub async fn deployments(&self) -> Result<Vec<MachineDeployment>, Refusal> {
+        self.allow(Action::Look)?;
+        let core = &self.core;
+        let mut concerned = Vec::new();
+        let each = |machine: Machine| {
+            if core.has_standing_orders(&machine) {
+                concerned.push(machine.id);
+            }
+        };
+        core.db.all_machines(each).await?;
+        let mut found = Vec::new();
+        for machine in concerned
+            .into_iter()
+            .filter_map(|id| core.fleet.machine(id))
+        {
+            // What is under way is a task, and the list of tasks has it.
+            if !core.fleet.queue(machine.id).is_empty() {
+                continue;
+            }
+            let outlook = core.outlook(&machine, &core.place_of(&machine)).await?;
+            let is_settled = matches!(
+                outlook,
+                Outlook::Nothing | Outlook::Held { is_news: false, .. }
+            );
+            if !is_settled {
+                found.push(MachineDeployment {
+                    machine: machine.id.0,
+                    name: convert::machine_name(&machine),
+                    starts: matches!(outlook, Outlook::Deploys { .. }),
+                    why: outlook.to_string(),
+                });
+            }
+        }
+        Ok(found)
     }
 
     /// Where it is to be taken to be, else where it was last heard or holds a lease.

@@ -1,7 +1,7 @@
 //! Groups, rules and wishes over the interface, and the dry run.
 
 use axum::http::StatusCode;
-use farrier_engine::model::Role;
+use farrier_engine::model::{Machine, Role};
 
 use crate::world::{CSRF, bearer, session, world};
 use crate::{By, FORM};
@@ -132,6 +132,65 @@ async fn the_dry_run_shows_each_kind_of_firmware_until_one_is_known() {
         (1, &"BIOS x86-64 by PXE".into())
     );
     assert!(kinds[0]["rules"].as_array().unwrap().len() > 3);
+}
+
+/// Whoever sets such a rule can see whose disks it costs, before any machine boots.
+#[tokio::test]
+async fn z25_what_is_deployed_by_itself_can_be_seen_before_it_is() {
+    let world = world().await;
+    let by = By::Bearer(bearer(Role::Admin));
+    let rules = |settings: &str| {
+        format!(r#"{{"rules":[{{"name":"lab","when":"true","settings":{settings}}}]}}"#)
+    };
+    let set = async |settings: &str| {
+        let path = "/api/v1/policy/rules";
+        world.json("PUT", path, &by, &rules(settings)).await
+    };
+    let (status, refusal) = set(r#"{"deploy":"once"}"#).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{refusal}");
+    assert!(refusal.to_string().contains("no `image` is set beside it"));
+    let list = async || {
+        let path = "/api/v1/policy/deployments";
+        let (_, found) = world
+            .json("GET", path, &By::Bearer(bearer(Role::Viewer)), "")
+            .await;
+        found.as_array().unwrap().clone()
+    };
+    assert!(list().await.is_empty());
+    let (status, said) = set(r#"{"deploy":"once","image":"lab-debian"}"#).await;
+    assert!(status.is_success(), "{said}");
+    let found = list().await;
+    let lab = found.iter().find(|one| one["name"] == "lab-03").unwrap();
+    assert_eq!(lab["starts"], false, "{lab}");
+
+    let mac = "52:54:00:00:00:03".parse().unwrap();
+    let id = world.core.fleet.candidates(&[mac], None)[0].id;
+    let one_blank_disk = |machine: &mut Machine| {
+        let inventory = machine.inventory.as_mut().unwrap();
+        inventory.disks.truncate(1);
+        inventory.disks[0].table = None;
+        inventory.disks[0].removable = false;
+    };
+    world
+        .core
+        .fleet
+        .change_machine(id, one_blank_disk)
+        .await
+        .unwrap();
+    let found = list().await;
+    let lab = found.iter().find(|one| one["name"] == "lab-03").unwrap();
+    assert_eq!(lab["starts"], true, "{lab}");
+    let words = "lab-debian version 2 is deployed by itself, once, as the rule lab says";
+    assert!(lab["why"].as_str().unwrap().contains(words), "{lab}");
+    let path = "/api/v1/policy/explain?mac=52:54:00:00:00:03";
+    let (_, explained) = world.json("GET", path, &by, "").await;
+    assert_eq!(explained["deployment"]["starts"], true, "{explained}");
+    let (_, tasks) = world.json("GET", "/api/v1/tasks", &by, "").await;
+    let mut tasks = tasks["items"].as_array().unwrap().iter();
+    assert!(
+        tasks.all(|task| task["machine"] != id.to_string()),
+        "to look starts nothing"
+    );
 }
 
 /// Nobody need carry the machine into the office to see what it would get there.

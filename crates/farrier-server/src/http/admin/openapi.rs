@@ -11,16 +11,20 @@ use super::routes::{self, Access};
 #[openapi(components(schemas(
     admin::ApiToken,
     admin::AuditEntry,
+    admin::AutoDeploy,
     admin::BootComparison,
     admin::BootTls,
     admin::Check,
     admin::ComparedStep,
     admin::Confirm,
+    admin::DeployOver,
     admin::Doctor,
     admin::EffectiveSetting,
     admin::Enrolment,
     admin::Event,
     admin::Explained,
+    admin::MachineDeployment,
+    admin::SelfDeployment,
     admin::ExplainedFirmware,
     admin::ExplainedRule,
     admin::Group,
@@ -283,6 +287,7 @@ docs! {
     GET "/api/v1/policy" "The site's settings." [] Nothing => Json("SitePolicy");
     PUT "/api/v1/policy" "Sets the site's settings." [] Json("Settings") => Json("SitePolicy");
     GET "/api/v1/policy/explain" "What a machine would get now, and why." ["mac", "firmware", "address"] Nothing => Json("Explained");
+    GET "/api/v1/policy/deployments" "What the policy deploys by itself at the next boots, and what it holds back." [] Nothing => List("MachineDeployment");
     GET "/api/v1/policy/rules" "The site's rules, in their order." [] Nothing => List("Rule");
     PUT "/api/v1/policy/rules" "Sets all rules; refused with the place of each fault." [] Json("Rules") => List("Rule");
     GET "/api/v1/groups" "Groups of machines." [] Nothing => List("Group");

@@ -26,6 +26,12 @@ pub(in crate::http::admin) async fn explain(
     desk.explain(&query).await.map(Json)
 }
 
+pub(in crate::http::admin) async fn deployments(
+    desk: Desk,
+) -> Answer<Vec<words::MachineDeployment>> {
+    desk.deployments().await.map(Json)
+}
+
 pub(in crate::http::admin) async fn rules(desk: Desk) -> Answer<Vec<words::Rule>> {
     desk.rules().await.map(Json)
 }

@@ -252,6 +252,12 @@ pub(super) fn routes() -> Vec<Route> {
             Needs(Look),
             get(api::explain),
         ),
+        route(
+            "GET",
+            "/api/v1/policy/deployments",
+            Needs(Look),
+            get(api::deployments),
+        ),
         route("GET", "/api/v1/policy/rules", Needs(Look), get(api::rules)),
         route(
             "PUT",
