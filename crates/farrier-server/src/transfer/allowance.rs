@@ -188,7 +188,7 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
     use std::sync::Arc;
 
-    use super::{ALL, Allowance, MAX_HOSTS, NETWORK, Tab};
+    use super::{ALL, Allowance, MAX_HOSTS, NETWORK, Rate, Tab};
 
     const BLOCK: usize = 516;
     const REQUEST: usize = 32;
@@ -260,14 +260,18 @@ mod tests {
             }
             sent
         };
-        let slack = 64 << 10;
+        // While a busy machine does this, some of it comes back.
+        let most = |rate: Rate, slack: u64| {
+            let back = allowance.now().0 * rate.per_second / 1000;
+            rate.size / 2 + slack + back
+        };
         let forged = flood(1, false);
-        assert!(forged <= NETWORK.size / 2 + slack, "{forged}");
+        assert!(forged <= most(NETWORK, 64 << 10), "{forged}");
         let mut real = Tab::open(&allowance, Ipv4Addr::new(10, 0, 0, 1).into(), true);
         real.heard(REQUEST);
         real.settle();
         assert!(flood(1, true) > 0, "half was kept");
         let all = flood(64, false);
-        assert!(all <= ALL.size / 2 + (2 << 20), "{all}");
+        assert!(all <= most(ALL, 2 << 20), "{all}");
     }
 }
