@@ -299,7 +299,7 @@ pub struct Disk {
     pub bus: String,
     pub rotational: bool,
     pub removable: bool,
-    /// `gpt`, `mbr` or none when the disk has no table.
+    /// `gpt`, `mbr`; `other` when something else is on the disk, `unreadable`; none when it begins and ends empty.
     pub table: Option<String>,
 }
 

@@ -387,7 +387,7 @@ async fn z25_a_disk_that_holds_something_is_kept() {
         .await
         .unwrap();
     assert!(matches!(work(&agent).await, Order::Leave { .. }));
-    site.told(agent.machine, Kind::Warning, "partition table (gpt)")
+    site.told(agent.machine, Kind::Warning, "not blank (gpt)")
         .await;
     assert!(!starts_agent(&site).await);
     assert!(tasks(&site, agent.machine).await.is_empty());
@@ -404,7 +404,7 @@ async fn z25_a_disk_that_holds_something_is_kept() {
     assert!(matches!(work(&agent).await, Order::Leave { .. }));
     let stopped = site.stored(queued[0].id).await;
     assert_eq!(stopped.state, State::Failed);
-    assert!(stopped.reason.unwrap().contains("partition table (mbr)"));
+    assert!(stopped.reason.unwrap().contains("not blank (mbr)"));
 
     publish(&site.core, 2).await;
     let over = Some(DeployOver::Anything);

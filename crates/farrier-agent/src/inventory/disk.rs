@@ -1,7 +1,7 @@
 //! Whole disks, and which of them are in use.
 
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use farrier_api::agent::Disk;
@@ -155,25 +155,87 @@ fn is_held(path: &Path) -> bool {
     holders(path) || partitions.into_iter().any(|part| holders(&part))
 }
 
-/// What kind of partition table starts the disk, if any.
+/// What is on the disk, as far as its edges tell; none where they are empty. What cannot be read may be anything.
 fn table(device: &Path, sector: u32) -> Option<String> {
-    let mut file = File::open(device).ok()?;
-    let mut first = [0; 512];
-    file.read_exact(&mut first).ok()?;
-    let mut signature = [0; 8];
-    file.seek(SeekFrom::Start(u64::from(sector))).ok()?;
-    let is_gpt = file.read_exact(&mut signature).is_ok() && &signature == b"EFI PART";
-    let kind = if is_gpt {
-        Some("gpt")
-    } else {
-        (first[510..] == [0x55, 0xaa]).then_some("mbr")
+    let kind = match content(device, sector) {
+        Ok(kind) => kind,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(_) => Some("unreadable"),
     };
     kind.map(str::to_owned)
 }
 
+/// File systems, LVM, LUKS, RAID and ZFS right on a disk all leave something in its first or last MiB.
+fn content(device: &Path, sector: u32) -> io::Result<Option<&'static str>> {
+    let mut file = File::open(device)?;
+    let size = file.seek(SeekFrom::End(0))?;
+    let edge = EDGE.min(size);
+    let mut read = |from: u64| -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(from))?;
+        file.by_ref().take(edge).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let (first, last) = (read(0)?, read(size - edge)?);
+    let header = usize::try_from(sector).unwrap_or(512);
+    Ok(
+        if first[header.min(first.len())..].starts_with(b"EFI PART") {
+            Some("gpt")
+        } else if first.get(510..512) == Some(&[0x55, 0xaa]) {
+            Some("mbr")
+        } else if first.iter().chain(&last).any(|byte| *byte != 0) {
+            Some("other")
+        } else {
+            None
+        },
+    )
+}
+
+const EDGE: u64 = 1 << 20;
+
 #[cfg(test)]
 mod tests {
-    use super::is_mounted;
+    use std::io::Write;
+
+    use super::{is_mounted, table};
+
+    #[test]
+    fn z25_only_a_disk_with_empty_edges_is_blank() {
+        let kind = |places: &[(usize, &[u8])], sector| {
+            let mut disk = vec![0; 4 << 20];
+            for (at, bytes) in places {
+                disk[*at..at + bytes.len()].copy_from_slice(bytes);
+            }
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(&disk).unwrap();
+            table(file.path(), sector)
+        };
+        assert_eq!(kind(&[], 512), None);
+        let (mbr, gpt): (&[u8], &[u8]) = (&[0x55, 0xaa], b"EFI PART");
+        assert_eq!(kind(&[(510, mbr)], 512).as_deref(), Some("mbr"));
+        assert_eq!(kind(&[(510, mbr), (512, gpt)], 512).as_deref(), Some("gpt"));
+        assert_eq!(
+            kind(&[(510, mbr), (4096, gpt)], 4096).as_deref(),
+            Some("gpt")
+        );
+        let others: [(usize, &[u8]); 5] = [
+            (0x438, &[0x53, 0xef]),
+            (512, b"LABELONE"),
+            (0, b"LUKS"),
+            (0x1_0040, b"_BHRfS_M"),
+            ((4 << 20) - 0x1_0000, &[0xfc, 0x4e, 0x2b, 0xa9]),
+        ];
+        for (at, bytes) in others {
+            assert_eq!(
+                kind(&[(at, bytes)], 512).as_deref(),
+                Some("other"),
+                "{at:#x}"
+            );
+        }
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(table(folder.path(), 512).as_deref(), Some("unreadable"));
+        assert_eq!(table(&folder.path().join("none"), 512), None);
+    }
 
     #[test]
     fn r18_a_disk_with_a_mounted_partition_is_in_use() {

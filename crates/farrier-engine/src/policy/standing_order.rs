@@ -30,7 +30,7 @@ pub enum AutoDeploy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeployOver {
-    /// A disk without a partition table, or of a machine that was deployed to before.
+    /// A disk that begins and ends empty, or of a machine that was deployed to before.
     Blank,
     Anything,
 }
@@ -267,7 +267,7 @@ impl fmt::Display for Held {
             Self::NotApproved => f.write_str("The machine is not approved."),
             Self::HoldsData { table, by } => write!(
                 f,
-                "Its disk has a partition table ({table}) that was not deployed from here: order it by hand, or set \
+                "Its disk is not blank ({table}), and nothing was deployed to it from here: order it by hand, or set \
                  `deploy_over` to `anything` where the {by} sets `deploy`."
             ),
             Self::Refused(why) => f.write_str(why),

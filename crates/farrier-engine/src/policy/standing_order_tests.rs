@@ -241,7 +241,7 @@ fn z25_a_disk_with_something_on_it_is_kept_unless_its_order_says_so() {
     for tasks in [vec![], vec![deployed("lab", 1, State::Failed)]] {
         let held = order.may_overwrite(&disk(Some("gpt")), &tasks);
         let words = held.unwrap_err().to_string();
-        assert!(words.contains("partition table (gpt)"), "{words}");
+        assert!(words.contains("not blank (gpt)"), "{words}");
     }
     let anything = StandingOrder {
         over: DeployOver::Anything,
