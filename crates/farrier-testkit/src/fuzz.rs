@@ -151,6 +151,9 @@ pub fn option43_decode(bytes: &[u8]) {
     assert_eq!(again, options);
 }
 
+/// One option, of which the engine makes no more (`rom_menu`).
+const MAX_MENU: usize = 255;
+
 /// Every reply to every request echoes what must be echoed, can be decoded, and is not longer than the
 /// client takes unless what must be echoed alone is.
 pub fn reply_builder(bytes: &[u8]) {
@@ -203,12 +206,12 @@ pub fn reply_builder(bytes: &[u8]) {
         next_server: server,
         name,
         style,
-        // What the client said, given back: any menu there is.
+        // What the client said, given back: any menu that is as long as ours are.
         menu: request
             .options
             .get(option::VENDOR_SPECIFIC_INFORMATION)
             .and_then(|vendor| PxeVendorOptions::decode(vendor).ok())
-            .filter(|_| choice & 0x10 != 0),
+            .filter(|menu| choice & 0x10 != 0 && menu.encode().len() <= MAX_MENU),
     };
     let boot = Some(&boot).filter(|_| choice & 0x40 == 0);
     let mut replies = vec![
@@ -253,7 +256,9 @@ fn check_reply(request: &Message, reply: &Message) {
         .map(<[u8]>::len)
         .sum();
     // 256: the options a reply has by rule; 208: a long name; pieces of long values add two bytes each.
-    let by_rule = MIN_LEN + 256 + 208 + echoed + echoed / 64;
+    let vendor = reply.options.get(option::VENDOR_SPECIFIC_INFORMATION);
+    let menu = vendor.map_or(0, <[u8]>::len);
+    let by_rule = MIN_LEN + 256 + 208 + menu + echoed + echoed / 64;
     assert!(
         encoded.len() <= request.reply_limit().max(by_rule),
         "{} bytes",
