@@ -6,12 +6,17 @@ use std::{
     net::{Ipv4Addr, SocketAddrV4, UdpSocket},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    thread,
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
-use crate::{command::run, net::Host};
+use crate::{
+    Program,
+    command::{run, run_with_input},
+    net::Host,
+};
 
 /// What busybox's DHCP client was told, by the names it hands to its script (`ip`, `router`, `siaddr`, `boot_file`, …).
 pub type Settings = BTreeMap<String, String>;
@@ -78,6 +83,33 @@ pub fn bootp(host: &Host, mac: [u8; 6]) -> Result<Option<Vec<u8>>> {
     })
 }
 
+/// Asks by RARP (RFC 903) for this card's address, for the host itself knows no such thing.
+///
+/// # Errors
+/// When the frame cannot be sent.
+pub fn rarp(host: &Host, mac: [u8; 6]) -> Result<()> {
+    let mut frame = vec![0xff; 6];
+    frame.extend(mac);
+    frame.extend([0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3]);
+    frame.extend([&mac[..], &[0; 4], &mac[..], &[0; 4]].concat());
+    frame.resize(60, 0);
+    let mut socat = host.command("socat");
+    socat.args(["-u", "STDIN", "INTERFACE:eth0"]);
+    run_with_input(&mut socat, &frame).map(drop)
+}
+
+/// Prints every RARP packet that passes a host from here on.
+///
+/// # Errors
+/// When tcpdump cannot be started.
+pub fn hear_rarp(host: &Host, folder: &Path) -> Result<Program> {
+    let mut tcpdump = host.command("tcpdump");
+    tcpdump.args(["-i", "eth0", "-l", "-n", "-Z", "root", "rarp"]);
+    let program = Program::start("tcpdump", tcpdump, folder)?;
+    program.wait_for("listening on", Duration::from_secs(10))?;
+    Ok(program)
+}
+
 /// Gets an address with Debian's BOOTP client and returns what it printed, one `NAME='value'` a line.
 ///
 /// # Errors
@@ -110,6 +142,45 @@ pub fn dhclient_with(host: &Host, folder: &Path, configuration: &str) -> Result<
     let file = folder.join("dhclient.conf");
     fs::write(&file, configuration).context("cannot write dhclient.conf")?;
     run_dhclient(host, folder, &["-cf", &file.display().to_string()])
+}
+
+/// Gets an IPv6 address with ISC's `dhclient` and returns the lease as it wrote it down.
+///
+/// # Errors
+/// When no lease comes.
+pub fn dhclient6(host: &Host, folder: &Path, configuration: &str) -> Result<String> {
+    ready_for_ipv6(host)?;
+    let (file, leases) = (
+        folder.join("dhclient6.conf"),
+        folder.join("dhclient6.leases"),
+    );
+    fs::write(&file, configuration).context("cannot write dhclient6.conf")?;
+    let script = write_script(&folder.join("dhclient6.sh"), "#!/bin/sh\nexit 0\n")?;
+    let mut dhclient = host.command("dhclient");
+    dhclient.args(["-6", "-1", "-d", "--no-pid"]);
+    for (flag, path) in [("-sf", &script), ("-lf", &leases), ("-cf", &file)] {
+        dhclient.arg(flag).arg(path);
+    }
+    dhclient.arg("eth0");
+    // In the foreground it stays after the lease is bound, so what it wrote ends the wait.
+    let program = Program::start("dhclient6", dhclient, folder)?;
+    let lease = || fs::read_to_string(&leases).unwrap_or_default();
+    program.wait_until("a lease", Duration::from_secs(20), |_| {
+        lease().contains("iaaddr")
+    })?;
+    Ok(lease())
+}
+
+/// Until nobody else on a fresh card's link was found to have its address (RFC 4862 section 5.4), nothing binds to it.
+fn ready_for_ipv6(host: &Host) -> Result<()> {
+    for _ in 0..100 {
+        let told = host.ip(["-6", "-o", "addr", "show", "dev", "eth0", "scope", "link"])?;
+        if told.lines().any(|address| !address.contains("tentative")) {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    bail!("eth0 has no link-local address after five seconds")
 }
 
 fn run_dhclient(host: &Host, folder: &Path, extra: &[&str]) -> Result<String> {

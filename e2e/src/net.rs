@@ -7,7 +7,6 @@ mod namespace;
 mod port;
 
 use std::{
-    cell::Cell,
     fs,
     net::Ipv4Addr,
     path::Path,
@@ -40,7 +39,7 @@ static NUMBER: AtomicU32 = AtomicU32::new(0);
 #[derive(Debug)]
 pub struct Lan {
     name: String,
-    plugs: Cell<u32>,
+    plugs: AtomicU32,
 }
 
 impl Lan {
@@ -53,7 +52,7 @@ impl Lan {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let lan = Self {
             name: format!("{PREFIX}{}-{number}", std::process::id()),
-            plugs: Cell::new(0),
+            plugs: AtomicU32::new(0),
         };
         let switch = lan.switch();
         add_namespace(&switch)?;
@@ -209,8 +208,8 @@ impl Lan {
     }
 
     fn plug(&self, kind: &str) -> String {
-        self.plugs.set(self.plugs.get() + 1);
-        format!("{kind}{}", self.plugs.get())
+        let before = self.plugs.fetch_add(1, Ordering::Relaxed);
+        format!("{kind}{}", before + 1)
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use farrier_e2e::{Host, Lab, Lan, Program, Site, clients};
+use farrier_e2e::{Host, Lab, Lan, Site, clients};
 use serde_json::json;
 
 const SERVED: &str = r#"
@@ -49,10 +49,10 @@ fn t3_a_sparc_gets_its_address_by_rarp_and_its_program_by_hex_name() {
     });
 
     // Nobody knows this one, and RARP has no word for no.
-    let heard = listening(&client, &folder);
-    request(&client, &[8, 0, 0x20, 9, 9, 9]).unwrap();
+    let heard = clients::hear_rarp(&client, &folder).unwrap();
+    clients::rarp(&client, [8, 0, 0x20, 9, 9, 9]).unwrap();
     until(|| site.get("status").unwrap()["boot"]["bootp_needs_reservation"] == 1);
-    request(&client, &bytes(&mac)).unwrap();
+    clients::rarp(&client, bytes(&mac)).unwrap();
     heard
         .wait_for(
             &format!("Reverse Reply {mac} at 10.77.0.7"),
@@ -95,29 +95,6 @@ fn t3_a_sparc_gets_its_address_by_rarp_and_its_program_by_hex_name() {
     for words in ["has the address 10.77.0.7", "core.img", "by bootparam"] {
         assert!(told.contains(words), "{words} in\n{told}");
     }
-}
-
-/// Prints every RARP packet that passes the client.
-fn listening(client: &Host, folder: &std::path::Path) -> Program {
-    let mut tcpdump = client.command("tcpdump");
-    tcpdump.args(["-i", "eth0", "-l", "-n", "-Z", "root", "rarp"]);
-    let program = Program::start("tcpdump", tcpdump, folder).unwrap();
-    program
-        .wait_for("listening on", Duration::from_secs(10))
-        .unwrap();
-    program
-}
-
-/// RFC 903: "what is my address?", to everybody.
-fn request(client: &Host, mac: &[u8; 6]) -> Result<()> {
-    let mut frame = vec![0xff; 6];
-    frame.extend(mac);
-    frame.extend([0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3]);
-    frame.extend([&mac[..], &[0; 4], mac, &[0; 4]].concat());
-    frame.resize(60, 0);
-    let mut socat = client.command("socat");
-    socat.args(["-u", "STDIN", "INTERFACE:eth0"]);
-    farrier_e2e::command::run_with_input(&mut socat, &frame).map(drop)
 }
 
 /// The port mapper's answer to "at which port is bootparam?" (RFC 1833).

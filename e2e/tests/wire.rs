@@ -1,4 +1,4 @@
-//! The boot plane on the wire: relays, BOOTP, ranges that run out, lost packets, two roles in one process.
+//! The boot plane on the wire: relays, BOOTP, ranges that run out, lost packets.
 
 use std::{fs, net::Ipv4Addr, time::Duration};
 
@@ -276,60 +276,4 @@ fn t8_clients_without_options_survive_a_lost_first_packet() {
     let machine = Machine::new("lossy", Firmware::Bios, 62);
     let mut vm = machine.start(&lan, &folder).unwrap();
     vm.wait_for("farrier-agent: ready", BOOT).unwrap();
-}
-
-/// Z5, X1: the DHCP server of one network and the ProxyDHCP of another, in one process and at once.
-#[test]
-fn z5_both_roles_in_one_process() {
-    let lab = Lab::open().unwrap();
-    let folder = lab.scratch("wire-roles").unwrap();
-    let (ours, theirs) = (Lan::new().unwrap(), Lan::new().unwrap());
-    let host = ours.server().unwrap();
-    theirs
-        .also(&host, "eth1", Ipv4Addr::new(10, 79, 0, 1))
-        .unwrap();
-    let other = theirs
-        .host("other", Some(Ipv4Addr::new(10, 79, 0, 2)))
-        .unwrap();
-    let addresses = Dnsmasq::addresses(Ipv4Addr::new(10, 79, 0, 50), Ipv4Addr::new(10, 79, 0, 99));
-    let foreign = addresses.start(&other, &folder).unwrap();
-    let site = Site::serving(
-        &lab,
-        host,
-        &folder,
-        "[[interface]]\nname = \"eth0\"\nmode = \"dhcp\"\n\n[[interface]]\nname = \"eth1\"\nmode = \"proxy\"\n\n\
-         [[subnet]]\nnetwork = \"10.77.0.0/24\"\npools = [\"10.77.0.100-10.77.0.199\"]\n",
-    )
-    .unwrap();
-
-    let machine = Machine::new("proxied", Firmware::Bios, 63);
-    let mut vm = machine.start(&theirs, &folder).unwrap();
-    // While that one boots beside the foreign server, these get address and program from ours.
-    let firmware = [
-        "-V",
-        "PXEClient:Arch:00000:UNDI:002001",
-        "-x",
-        "0x5d:0000",
-        "-O",
-        "bootfile",
-    ];
-    for name in ["a", "b", "c"] {
-        let client = ours.host(name, None).unwrap();
-        let told = clients::udhcpc(&client, &folder, &firmware).unwrap();
-        assert!(told["ip"].starts_with("10.77.0.1"), "{told:?}");
-        assert_eq!(told["serverid"], "10.77.0.1", "{told:?}");
-        assert!(told["boot_file"].contains("undionly"), "{told:?}");
-    }
-    vm.wait_for("farrier-agent: inventory sent", BOOT).unwrap();
-    assert!(
-        foreign.log().contains(machine.mac()),
-        "its address came from the other server"
-    );
-    let known = site.machine(machine.mac()).unwrap();
-    assert_eq!(known["registration"], "approved", "{known:#}");
-    let leases = site.get("leases").unwrap().to_string();
-    assert!(
-        leases.contains("10.77.0.1") && !leases.contains("10.79.0."),
-        "{leases}"
-    );
 }
