@@ -122,6 +122,10 @@ impl Boards {
             return Err(BoardError::NoBoard(from.to_owned()));
         }
         let [new, old] = ["new", "old"].map(|end| self.folder.with_extension(end));
+        // An import that was killed half way had moved it.
+        if old.exists() && !self.folder.exists() {
+            fs::rename(&old, &self.folder).map_err(at(&old))?;
+        }
         for left in [&new, &old] {
             if left.exists() {
                 fs::remove_dir_all(left).map_err(at(left))?;
@@ -273,6 +277,27 @@ mod tests {
             .unwrap();
         assert_eq!(text(&boards, None, "start4.elf").unwrap(), "two");
         assert_eq!(text(&boards, None, "gone"), None);
+    }
+
+    #[test]
+    fn an_import_that_was_killed_half_way_has_lost_nothing() {
+        let data = tempfile::tempdir().unwrap();
+        let boards = Boards::below(data.path());
+        boards
+            .import(card(&[("start4.elf", "one")]).path())
+            .unwrap();
+        let beside = |end| boards.folder.with_extension(end);
+        fs::rename(&boards.folder, beside("old")).unwrap();
+        fs::create_dir(beside("new")).unwrap();
+        let linked = card(&[("start4.elf", "two")]);
+        std::os::unix::fs::symlink("x", linked.path().join("link")).unwrap();
+        boards.import(linked.path()).unwrap_err();
+        assert_eq!(text(&boards, None, "start4.elf").unwrap(), "one");
+        boards
+            .import(card(&[("start4.elf", "two")]).path())
+            .unwrap();
+        assert_eq!(text(&boards, None, "start4.elf").unwrap(), "two");
+        assert!(!beside("old").exists() && !beside("new").exists());
     }
 
     #[test]

@@ -10,8 +10,8 @@ use farrier_engine::policy::{AutoDeploy, DeployOver, Enrolment, PolicyBook, Rule
 use farrier_engine::task::{State, Task, Work};
 use farrier_engine::timeline::Kind;
 use farrier_image::chunk::{CHUNK_SIZE, StoredChunk};
-use farrier_image::manifest::{DiskShape, FORMAT, Manifest, Run, Table, Volume, VolumeKind};
 use farrier_server::core::{Core, now};
+use site::disk::raw_image;
 use site::{Agent, Site};
 use uuid::Uuid;
 
@@ -21,35 +21,8 @@ const BLANK: &str = "in_subnet('127.0.0.0/8') && inventory.disks.all(d, d.table 
 /// A new version of the image `lab`.
 async fn publish(core: &Core, seed: u8) {
     let chunk = StoredChunk::pack(&vec![seed; CHUNK_SIZE], 3);
-    let len = CHUNK_SIZE as u64;
-    let volume = Volume {
-        kind: VolumeKind::Raw,
-        partition: None,
-        start_bytes: 0,
-        len_bytes: len,
-        label: String::new(),
-        fs_uuid: String::new(),
-        block_bytes: 4096,
-        used: vec![Run {
-            first: 0,
-            count: len / 4096,
-        }],
-        chunks: vec![Some(chunk.id)],
-    };
+    let manifest = raw_image("lab", vec![chunk.id]);
     core.store.put(vec![chunk]).await.unwrap();
-    let manifest = Manifest {
-        format: FORMAT,
-        image: "lab".parse().unwrap(),
-        version: 0,
-        created_ms: 0,
-        source: String::new(),
-        disk: DiskShape {
-            size_bytes: len,
-            logical_sector: 512,
-        },
-        table: Table::None,
-        volumes: vec![volume],
-    };
     core.store.commit(manifest, now().0).await.unwrap();
 }
 

@@ -1,8 +1,8 @@
 //! What a client gets, and why.
 //!
 //! [`decide_dhcp`] and [`decide_script`] are pure: facts, what is known of the machine, an immutable
-//! [`Snapshot`] and the time in; an action and its [`Explanation`] out. The same functions answer
-//! packets and `farrier policy explain`.
+//! [`Snapshot`] and the time in; an action and its [`Explanation`] out. The same rules answer packets and
+//! `farrier policy explain`; for packets, [`dhcp_action`] leaves the explanation out.
 
 mod dhcp;
 mod entry;

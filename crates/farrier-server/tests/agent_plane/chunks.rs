@@ -6,13 +6,11 @@ use farrier_api::client::AgentClientError;
 use farrier_engine::model::TaskId;
 use farrier_engine::task::{Event, State};
 use farrier_image::chunk::{CHUNK_SIZE, ChunkId, MAX_STORED_CHUNK, StoredChunk};
-use farrier_image::manifest::{
-    DiskShape, FORMAT, MAX_PLAIN, Manifest, Run, Table, Volume, VolumeKind,
-};
+use farrier_image::manifest::{DiskShape, MAX_PLAIN, Manifest, Run, Volume};
 use farrier_server::core::now;
 
 use super::{MAC, begin, done, progress};
-use crate::site::disk::noise;
+use crate::site::disk::{noise, raw_image};
 use crate::site::wire::ask;
 use crate::site::{Agent, Site, SmallDisk, capture_of, deploy_of, status};
 
@@ -21,36 +19,9 @@ pub(crate) async fn image(site: &Site, name: &str, seed: u64) -> Manifest {
     let chunks: Vec<_> = (0..4)
         .map(|n| StoredChunk::pack(&noise(seed * 100 + n, CHUNK_SIZE), 3))
         .collect();
-    let ids: Vec<_> = chunks.iter().map(|chunk| Some(chunk.id)).collect();
+    let ids: Vec<_> = chunks.iter().map(|chunk| chunk.id).collect();
     site.core.store.put(chunks).await.unwrap();
-    let len = 4 * CHUNK_SIZE as u64;
-    let volume = Volume {
-        kind: VolumeKind::Raw,
-        partition: None,
-        start_bytes: 0,
-        len_bytes: len,
-        label: String::new(),
-        fs_uuid: String::new(),
-        block_bytes: 4096,
-        used: vec![Run {
-            first: 0,
-            count: len / 4096,
-        }],
-        chunks: ids,
-    };
-    Manifest {
-        format: FORMAT,
-        image: name.parse().unwrap(),
-        version: 0,
-        created_ms: 0,
-        source: String::new(),
-        disk: DiskShape {
-            size_bytes: len,
-            logical_sector: 512,
-        },
-        table: Table::None,
-        volumes: vec![volume],
-    }
+    raw_image(name, ids)
 }
 
 /// The chunk ids of a small image in the store.

@@ -112,25 +112,23 @@ async fn t9_connections_that_say_nothing_are_closed_within_a_minute() {
     assert!(open.is_empty(), "still open after a minute: {open:?}");
 }
 
+/// A body without an end, which holds `alive` as long as it is there.
+fn endless(alive: Arc<()>) -> axum::body::Body {
+    let endless = futures::stream::repeat_with(move || {
+        let _held = &alive;
+        Ok::<_, std::io::Error>(bytes::Bytes::from_static(&[0; 65536]))
+    });
+    axum::body::Body::from_stream(endless)
+}
+
 /// A body or an answer that goes on by a byte a second is let go like one that stands still, whatever the size.
 #[tokio::test]
 async fn t9_what_goes_on_in_drips_is_let_go_within_a_minute() {
     let data = tempfile::tempdir().unwrap();
     let _site = Site::open(data.path()).await;
     let alive = Arc::new(());
-    let much = {
-        let alive = Arc::clone(&alive);
-        move || {
-            let held = Arc::clone(&alive);
-            async move {
-                let endless = futures::stream::repeat_with(move || {
-                    let _held = &held;
-                    Ok::<_, std::io::Error>(bytes::Bytes::from_static(&[0; 65536]))
-                });
-                axum::body::Body::from_stream(endless)
-            }
-        }
-    };
+    let held = Arc::clone(&alive);
+    let much = move || std::future::ready(endless(Arc::clone(&held)));
     let router = Router::new().route("/", post(|_: axum::body::Bytes| async {}).get(much));
     let (at, _stop) = listen(router, LIMITS).await;
     let idle = Arc::strong_count(&alive);
@@ -238,19 +236,8 @@ async fn t9_a_client_that_stops_reading_is_let_go_within_a_minute() {
     let data = tempfile::tempdir().unwrap();
     let _site = Site::open(data.path()).await;
     let alive = Arc::new(());
-    let much = {
-        let alive = Arc::clone(&alive);
-        move || {
-            let held = Arc::clone(&alive);
-            async move {
-                let endless = futures::stream::repeat_with(move || {
-                    let _held = &held;
-                    Ok::<_, std::io::Error>(bytes::Bytes::from_static(&[0; 65536]))
-                });
-                axum::body::Body::from_stream(endless)
-            }
-        }
-    };
+    let held = Arc::clone(&alive);
+    let much = move || std::future::ready(endless(Arc::clone(&held)));
     let (at, _stop) = listen(Router::new().route("/", axum::routing::get(much)), LIMITS).await;
     let idle = Arc::strong_count(&alive);
     let mut stream = TcpStream::connect(at).await.unwrap();

@@ -2,13 +2,48 @@
 
 use farrier_api::agent::{ChangedChunk, HeldChunk};
 use farrier_api::client::AgentClient;
-use farrier_image::chunk::{ChunkId, MAX_STORED_CHUNK, StoredChunk};
+use farrier_image::chunk::{CHUNK_SIZE, ChunkId, MAX_STORED_CHUNK, StoredChunk};
 use farrier_image::device::{BlockDevice, MemDevice};
-use farrier_image::manifest::{MAX_PLAIN, Manifest, SignedManifest};
+use farrier_image::manifest::{
+    DiskShape, FORMAT, MAX_PLAIN, Manifest, Run, SignedManifest, Table, Volume, VolumeKind,
+};
 use farrier_image::patch::{Changed, ChunkPatch, Held};
 use farrier_image::transport::{ChunkSink, ChunkSource, TransportError};
 use tokio::runtime::Handle;
 use uuid::Uuid;
+
+/// The image of a disk without partitions that is full of these chunks.
+pub fn raw_image(name: &str, chunks: Vec<ChunkId>) -> Manifest {
+    let count = chunks.len() as u64;
+    let len = count * CHUNK_SIZE as u64;
+    let volume = Volume {
+        kind: VolumeKind::Raw,
+        partition: None,
+        start_bytes: 0,
+        len_bytes: len,
+        label: String::new(),
+        fs_uuid: String::new(),
+        block_bytes: 4096,
+        used: vec![Run {
+            first: 0,
+            count: len / 4096,
+        }],
+        chunks: chunks.into_iter().map(Some).collect(),
+    };
+    Manifest {
+        format: FORMAT,
+        image: name.parse().unwrap(),
+        version: 0,
+        created_ms: 0,
+        source: String::new(),
+        disk: DiskShape {
+            size_bytes: len,
+            logical_sector: 512,
+        },
+        table: Table::None,
+        volumes: vec![volume],
+    }
+}
 
 /// The server's store over the network. Made inside the runtime, used outside of it.
 #[derive(Debug)]
