@@ -12,8 +12,11 @@ use farrier_e2e::{Steps, packages, report::say};
 
 use crate::{build, prepare};
 
+/// Unit and integration tests that run at the same time. Some of them wait for most of a minute, for what is silent
+/// to be given up.
+const SIDE_BY_SIDE: &str = "4";
 /// End-to-end tests that run at the same time: each is one or two emulators, and they wait more than they work.
-const PARALLEL: &str = "--test-threads=2";
+const PARALLEL: &str = "--test-threads=3";
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -87,6 +90,9 @@ fn unit(options: &Options) -> Result<(Count, bool)> {
         "--no-fail-fast",
     ]);
     cargo.args(&options.filter);
+    if std::env::var_os("RUST_TEST_THREADS").is_none() {
+        cargo.env("RUST_TEST_THREADS", SIDE_BY_SIDE);
+    }
     counted(&mut cargo)
 }
 
