@@ -169,11 +169,12 @@ pub(crate) fn compress(content: &[u8], level: i32) -> Vec<u8> {
 }
 
 /// Up to 256 KiB, zstd's level 3 looks for matches of four bytes, above for five. Five cost a fifth less time and
-/// make a disk's chunks 1 % larger, so chunks are packed as level 3 packs large files.
+/// make a disk's chunks 1 % larger, so chunks are packed as level 3 packs large files, but with a table of long matches
+/// that stays in a processor's near memory: of half the size it costs 4 % less time, for 0.1 % more bytes.
 fn compressor(level: i32) -> Compressor<'static> {
     let mut compressor = Compressor::new(level).expect("zstd clamps every level to one it has");
     if level == 3 {
-        for parameter in [CParameter::MinMatch(5), CParameter::HashLog(17)] {
+        for parameter in [CParameter::MinMatch(5), CParameter::HashLog(16)] {
             compressor
                 .set_parameter(parameter)
                 .expect("both are within the bounds that zstd.h gives");
