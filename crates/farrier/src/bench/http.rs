@@ -1,14 +1,17 @@
 //! `farrier bench http`, and the client that the storm uses too: HTTP/1.1 by hand, since loaders speak it
 //! simply and a full client would cost more than the server that is measured.
 
+mod tls;
+
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 
 use super::tally::{Report, Tally};
@@ -37,12 +40,24 @@ pub(crate) struct Options {
     /// A new connection for each fetch.
     #[arg(long)]
     close: bool,
+    /// Who signs the certificates of an https:// server: a PEM file. No session is taken up again, as by firmware.
+    #[arg(long, value_name = "PEM")]
+    trust: Option<PathBuf>,
 }
 
 pub(super) async fn run(options: Options) -> anyhow::Result<Vec<Report>> {
     let place = Place::parse(&options.url).ok_or_else(|| {
         Failure::usage("the URL must look like http://192.0.2.1:8067/boot/first.ipxe")
     })?;
+    let tls = match (place.tls, &options.trust) {
+        (true, Some(pem)) => Some(tls::trusting(pem)?),
+        (true, None) => {
+            let missing =
+                "an https:// URL needs --trust, the PEM file of who signs the server's certificate";
+            return Err(Failure::usage(missing).into());
+        }
+        (false, _) => None,
+    };
     let (place, options) = (Arc::new(place), Arc::new(options));
     let taken = Arc::new(AtomicU32::new(0));
     let started = Instant::now();
@@ -50,8 +65,9 @@ pub(super) async fn run(options: Options) -> anyhow::Result<Vec<Report>> {
     for client in 0..options.clients {
         let (place, options, taken) =
             (Arc::clone(&place), Arc::clone(&options), Arc::clone(&taken));
+        let tls = tls.clone();
         let from = own_address(options.from, client);
-        clients.spawn(async move { fetches(&place, from, &options, &taken).await });
+        clients.spawn(async move { fetches(&place, tls.as_ref(), from, &options, &taken).await });
     }
     let mut all = Tally::default();
     while let Some(tally) = clients.join_next().await {
@@ -60,7 +76,13 @@ pub(super) async fn run(options: Options) -> anyhow::Result<Vec<Report>> {
     Ok(vec![all.report("http", started)])
 }
 
-async fn fetches(place: &Place, from: Ipv4Addr, options: &Options, taken: &AtomicU32) -> Tally {
+async fn fetches(
+    place: &Place,
+    tls: Option<&tls::Connector>,
+    from: Ipv4Addr,
+    options: &Options,
+    taken: &AtomicU32,
+) -> Tally {
     let mut tally = Tally::default();
     let mut connection = None;
     loop {
@@ -76,7 +98,7 @@ async fn fetches(place: &Place, from: Ipv4Addr, options: &Options, taken: &Atomi
         let fetched = async {
             let mut open = match connection.take() {
                 Some(open) => open,
-                None => Connection::open(from, place.server).await?,
+                None => Connection::open(from, place.server, tls).await?,
             };
             let answer = open.get(place, range, None).await?;
             if !options.close {
@@ -95,20 +117,28 @@ async fn fetches(place: &Place, from: Ipv4Addr, options: &Options, taken: &Atomi
 /// Where something lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
+    pub(super) tls: bool,
     pub(super) server: SocketAddrV4,
     pub(super) path: String,
 }
 
 impl Place {
     pub(super) fn parse(url: &str) -> Option<Self> {
-        let rest = url.strip_prefix("http://")?;
+        let (tls, rest) = match url.strip_prefix("https://") {
+            Some(rest) => (true, rest),
+            None => (false, url.strip_prefix("http://")?),
+        };
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
         let server = host
             .parse()
-            .or_else(|_| host.parse().map(|ip| SocketAddrV4::new(ip, 80)))
+            .or_else(|_| {
+                host.parse()
+                    .map(|ip| SocketAddrV4::new(ip, if tls { 443 } else { 80 }))
+            })
             .ok()?;
         let fits = path.bytes().all(|byte| byte.is_ascii_graphic());
         fits.then(|| Self {
+            tls,
             server,
             path: format!("/{path}"),
         })
@@ -116,14 +146,22 @@ impl Place {
 }
 
 /// A connection that is kept open between requests.
-#[derive(Debug)]
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     buffer: Vec<u8>,
 }
 
+/// TCP, or TLS on it.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
 impl Connection {
-    pub(super) async fn open(from: Ipv4Addr, server: SocketAddrV4) -> Result<Self, String> {
+    pub(super) async fn open(
+        from: Ipv4Addr,
+        server: SocketAddrV4,
+        tls: Option<&tls::Connector>,
+    ) -> Result<Self, String> {
         let opened = async {
             let socket = TcpSocket::new_v4()?;
             if !from.is_unspecified() {
@@ -134,6 +172,10 @@ impl Connection {
             Ok::<_, std::io::Error>(stream)
         };
         let stream = opened.await.map_err(|e| format!("no connection: {e}"))?;
+        let stream: Box<dyn Stream> = match tls {
+            Some(tls) => Box::new(tls.connect(*server.ip(), stream).await?),
+            None => Box::new(stream),
+        };
         Ok(Self {
             stream,
             buffer: vec![0; 256 << 10],
@@ -229,12 +271,9 @@ mod tests {
             (8067, "/boot/x?a=b")
         );
         assert_eq!(Place::parse("http://10.0.0.1").unwrap().server.port(), 80);
-        for wrong in [
-            "https://10.0.0.1/",
-            "http://example/x",
-            "http://10.0.0.1/a b",
-            "x",
-        ] {
+        let secure = Place::parse("https://10.0.0.1/x").unwrap();
+        assert_eq!((secure.tls, secure.server.port()), (true, 443));
+        for wrong in ["http://example/x", "http://10.0.0.1/a b", "x"] {
             assert_eq!(Place::parse(wrong), None, "{wrong}");
         }
     }

@@ -315,13 +315,16 @@ async fn boot_server(
 
 /// GET, tried again as iPXE does while the server is away.
 async fn get(from: Ipv4Addr, place: &Place, mut keep: Option<&mut Vec<u8>>) -> Result<u64, String> {
+    if place.tls {
+        return Err("it is sent to HTTPS, which a storm does not speak".to_owned());
+    }
     let mut last = String::new();
     for _ in 0..CONNECTS {
         if let Some(keep) = &mut keep {
             keep.clear();
         }
         let fetched = async {
-            Connection::open(from, place.server)
+            Connection::open(from, place.server, None)
                 .await?
                 .get(place, None, keep.as_deref_mut())
                 .await

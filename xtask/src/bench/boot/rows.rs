@@ -34,6 +34,7 @@ pub(super) enum Work {
         count: u32,
         range: bool,
         close: bool,
+        tls: bool,
     },
 }
 
@@ -91,9 +92,13 @@ impl Work {
                 count,
                 range,
                 close,
+                tls,
             } => {
                 say("http");
-                say(&files.url(file, peer));
+                say(&files.url(file, peer, tls));
+                if tls {
+                    say(&format!("--trust={}", files.certificate().display()));
+                }
                 say(&format!("--clients={clients}"));
                 say(&format!("--count={count}"));
                 if range {
@@ -242,6 +247,7 @@ pub(super) const ROWS: &[Row] = &[
             count: 48,
             range: false,
             close: false,
+            tls: false,
         },
         peers: HTTP,
         limit: 1.0,
@@ -255,6 +261,7 @@ pub(super) const ROWS: &[Row] = &[
             count: 4000,
             range: true,
             close: false,
+            tls: false,
         },
         peers: HTTP,
         limit: 1.0,
@@ -268,8 +275,51 @@ pub(super) const ROWS: &[Row] = &[
             count: 20_000,
             range: false,
             close: true,
+            tls: false,
         },
         peers: HTTP,
         limit: 1.3,
+    },
+    Row {
+        goal: "G7",
+        name: "https 100 MiB x16",
+        work: Work::Http {
+            file: File::Image,
+            clients: 16,
+            count: 48,
+            range: false,
+            close: false,
+            tls: true,
+        },
+        peers: HTTP,
+        limit: 1.05,
+    },
+    Row {
+        goal: "G7",
+        name: "https ranges x16",
+        work: Work::Http {
+            file: File::Image,
+            clients: 16,
+            count: 4000,
+            range: true,
+            close: false,
+            tls: true,
+        },
+        peers: HTTP,
+        limit: 1.05,
+    },
+    Row {
+        goal: "G7",
+        name: "https script, new connections x64",
+        work: Work::Http {
+            file: File::Script,
+            clients: 64,
+            count: 5000,
+            range: false,
+            close: true,
+            tls: true,
+        },
+        peers: HTTP,
+        limit: 1.1,
     },
 ];

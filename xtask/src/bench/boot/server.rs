@@ -133,6 +133,11 @@ impl Files {
                 ))?;
             }
         }
+        let (key, certificate) = (files.join("tls.key"), files.join("tls.pem"));
+        if !certificate.exists() {
+            let mut openssl = command("openssl", SELF_SIGNED);
+            run(openssl.arg("-keyout").arg(key).arg("-out").arg(certificate))?;
+        }
         // As long as our own first script.
         fs::write(files.join("script"), vec![b'#'; 420])?;
         let tag = sha256(&files.join("image"))?.chars().take(16).collect();
@@ -159,13 +164,19 @@ impl Files {
         }
     }
 
-    pub(super) fn url(&self, file: File, peer: Peer) -> String {
-        let port = if peer == Peer::Farrier { 8067 } else { 80 };
-        format!(
-            "http://{}:{port}/{}",
-            super::SERVER,
-            self.tftp_name(file, peer)
-        )
+    pub(super) fn url(&self, file: File, peer: Peer, tls: bool) -> String {
+        let (scheme, port) = match (tls, peer) {
+            (true, _) => ("https", 443),
+            (false, Peer::Farrier) => ("http", 8067),
+            (false, _) => ("http", 80),
+        };
+        let name = self.tftp_name(file, peer);
+        format!("{scheme}://{}:{port}/{name}", super::SERVER)
+    }
+
+    /// The server's own, signed by itself; its key lies beside it.
+    pub(super) fn certificate(&self) -> PathBuf {
+        self.folder.join("tls.pem")
     }
 
     /// The two files as what our server takes for its agent.
@@ -226,6 +237,7 @@ impl Bench {
             .env("KEA_LOCKFILE_DIR", "none");
         let running = Program::start("server", server, scratch)?;
         let (table, port) = match (row.work, peer) {
+            (Work::Http { tls: true, .. }, _) => ("tcp", 443),
             (Work::Http { .. }, Peer::Farrier) => ("tcp", 8067),
             (Work::Http { .. }, _) => ("tcp", 80),
             (Work::Tftp { .. }, _) => ("udp", 69),
@@ -256,7 +268,10 @@ impl Bench {
                 } else {
                     "dhcp"
                 };
-                let text = farrier_config(&at("data"), mode);
+                let mut text = farrier_config(&at("data"), mode);
+                if matches!(row.work, Work::Http { tls: true, .. }) {
+                    text.push_str(&boot_tls(&files));
+                }
                 vec![
                     "serve".to_owned(),
                     "--config".to_owned(),
@@ -335,6 +350,13 @@ pub(super) fn farrier_config(data: &str, mode: &str) -> String {
     )
 }
 
+/// The certificate that nginx gets too.
+fn boot_tls(files: &str) -> String {
+    format!(
+        "[boot.tls]\ncertificate = \"{files}/tls.pem\"\nprivate_key = \"{files}/tls.key\"\nhost = \"bench.test\"\n"
+    )
+}
+
 fn kea_config(leases: &str) -> String {
     json!({ "Dhcp4": {
         "interfaces-config": { "interfaces": ["wire0"], "dhcp-socket-type": "udp" },
@@ -398,7 +420,8 @@ fn nginx_config(files: &str, prefix: &str) -> String {
         "daemon off; user root; worker_processes 2; pid {prefix}.pid; error_log {prefix}.log;\n\
          events {{ worker_connections 4096; }}\n\
          http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000; {places}\n\
-         server {{ listen 10.79.0.1:80; root {files}; }} }}\n"
+         ssl_certificate {files}/tls.pem; ssl_certificate_key {files}/tls.key; ssl_protocols TLSv1.2 TLSv1.3;\n\
+         server {{ listen 10.79.0.1:80; listen 10.79.0.1:443 ssl; root {files}; }} }}\n"
     )
 }
 
@@ -409,6 +432,25 @@ subnet 10.79.0.0 netmask 255.255.0.0 {
   option routers 10.79.0.1; next-server 10.79.0.1; filename \"loader\";
 }
 ";
+
+/// A P-256 key and its certificate.
+const SELF_SIGNED: [&str; 15] = [
+    "req",
+    "-x509",
+    "-newkey",
+    "ec",
+    "-pkeyopt",
+    "ec_paramgen_curve:P-256",
+    "-nodes",
+    "-days",
+    "3650",
+    "-subj",
+    "/CN=bench.test",
+    "-addext",
+    "subjectAltName=IP:10.79.0.1,DNS:bench.test",
+    "-addext",
+    "basicConstraints=critical,CA:FALSE",
+];
 
 /// Each peer with the packages that hold it and the libraries that a small system lacks.
 const PACKAGES: &[(Peer, &[&str])] = &[
