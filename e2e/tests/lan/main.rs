@@ -14,6 +14,7 @@ mod lab;
 mod loaders;
 mod media;
 mod multicast;
+mod networks;
 mod next_boot;
 mod one_boot;
 mod page;
