@@ -9,11 +9,13 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
 
 use crate::{
+    Vm,
     command::{command, run, run_with_input},
     debs::{Debs, Source},
     lab::Lab,
@@ -27,7 +29,7 @@ use layout::{
 pub const LOGIN: &str = "golden login:";
 
 /// Password of `root` on the golden disk, which never leaves a private LAN.
-pub const PASSWORD: &str = "farrier";
+const PASSWORD: &str = "farrier";
 
 /// Changes whenever the recipe does, so that an older disk is rebuilt.
 const RECIPE: &str = "8";
@@ -86,6 +88,18 @@ impl Golden {
         fs::write(&stamp, inputs).context("cannot write the golden disk's stamp")?;
         Ok(Self { image })
     }
+}
+
+/// Logs in as root at the prompt that was waited for.
+///
+/// # Errors
+/// When a part of the dialogue does not come within `patience`.
+pub fn log_in(vm: &mut Vm, patience: Duration) -> Result<()> {
+    vm.type_line("root")?;
+    vm.wait_for("Password:", patience)?;
+    vm.type_line(PASSWORD)?;
+    // What is typed before the shell runs is thrown away.
+    vm.wait_for("root@golden:~#", patience).map(drop)
 }
 
 fn build(lab: &Lab, folder: &Path, image: &Path, source: &Source) -> Result<()> {

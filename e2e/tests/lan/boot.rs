@@ -5,6 +5,7 @@ use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 use farrier_e2e::{
     Bus, Disk, Firmware, Lab, Lan, Machine, Mode, Program, Site, Vm, server::Dnsmasq,
 };
+use serde_json::{Value, json};
 
 const BOOT: Duration = Duration::from_secs(150);
 const GIB: u64 = 1 << 30;
@@ -65,18 +66,65 @@ impl Run {
     }
 }
 
-/// T1, T6, T7, Z17, F9: SeaBIOS, Farrier is the DHCP server.
+/// T1, T6, T7, T20, Z17, F9: SeaBIOS, Farrier is the DHCP server.
 #[test]
 fn a_t1_bios_machine_registers_from_our_dhcp() {
     let run = run("a-bios-dhcp", Mode::Dhcp);
     let disk = Disk::blank(run.folder.join("disk.raw"), GIB, Bus::Virtio, "DISK-A").unwrap();
-    let machine = Machine::new("bios", Firmware::Bios, 11).disk(disk);
+    let machine = Machine::new("bios", Firmware::Bios, 11)
+        .disk(disk)
+        .cores(2)
+        .memory(640)
+        .extra(&["-cpu", "Nehalem"]);
     let _vm = run.registers(&machine);
     let known = run.site.machine(machine.mac()).unwrap();
-    assert_eq!(known["inventory"]["disks"][0]["serial"], "DISK-A");
-    assert_eq!(known["inventory"]["uefi"], false);
+    equals_what_qemu_was_told(&known["inventory"], &machine);
     let leases = run.site.get("leases").unwrap();
     assert!(leases.to_string().contains(machine.mac()), "{leases}");
+}
+
+/// T20: the inventory says what the machine was made of, no more and no less.
+fn equals_what_qemu_was_told(inventory: &Value, machine: &Machine) {
+    let expected = json!({
+        "system": {
+            "manufacturer": "Farrier Lab", "product": "Virtual Machine", "serial": "LAB-011",
+            "uuid": machine.uuid(), "bios_vendor": "SeaBIOS",
+        },
+        "cpu": {
+            "model": "Intel Core i7 9xx (Nehalem Class Core i7)", "sockets": 1, "cores": 2, "threads": 2,
+        },
+        "memory_bytes": 640 << 20,
+        "nics": [{ "mac": machine.mac(), "driver": "virtio_net", "pci_id": "1af4:1000", "link_up": true, "boot": true }],
+        "disks": [{
+            "serial": "DISK-A", "size_bytes": GIB, "bus": "virtio", "logical_sector": 512, "removable": false,
+            "table": null,
+        }],
+        "uefi": false,
+        "secure_boot": null,
+        "tpm": null,
+        "pci_without_driver": [],
+    });
+    let mut found = inventory.clone();
+    keep_what_is_in(&expected, &mut found);
+    assert_eq!(found, expected, "of {inventory:#}");
+}
+
+/// Drops the fields that the other does not have; lists keep their lengths.
+fn keep_what_is_in(wanted: &Value, found: &mut Value) {
+    match (wanted, found) {
+        (Value::Object(wanted), Value::Object(found)) => {
+            found.retain(|name, _| wanted.contains_key(name));
+            for (name, value) in found {
+                keep_what_is_in(&wanted[name], value);
+            }
+        }
+        (Value::Array(wanted), Value::Array(found)) => {
+            for (wanted, found) in wanted.iter().zip(found) {
+                keep_what_is_in(wanted, found);
+            }
+        }
+        _ => {}
+    }
 }
 
 /// T1: the ROMs and the agent's drivers of two more cards.

@@ -4,7 +4,7 @@ use std::{fs, net::Ipv4Addr, time::Duration};
 
 use farrier_e2e::{
     Bus, Disk, Firmware, Lab, Lan, Machine, clients,
-    golden::{Golden, LOGIN, PASSWORD},
+    golden::{self, Golden, LOGIN},
     server::{Dnsmasq, web_files},
 };
 
@@ -81,11 +81,7 @@ fn golden_boots(name: &str, firmware: Firmware, bus: Bus, number: u8) {
         .without_network_boot();
     let mut vm = machine.start(&lan, &folder).unwrap();
     let seconds = vm.wait_for(LOGIN, BOOT).unwrap();
-    vm.type_line("root").unwrap();
-    vm.wait_for("Password:", BOOT).unwrap();
-    vm.type_line(PASSWORD).unwrap();
-    // What is typed before the shell runs is thrown away.
-    vm.wait_for("root@golden:~#", BOOT).unwrap();
+    golden::log_in(&mut vm, BOOT).unwrap();
     vm.type_line("echo PRO-OF-$((6*7)) $([ -d /sys/firmware/efi ] && echo uefi || echo bios) $(findmnt -no FSTYPE /boot/efi)").unwrap();
     let mode = if firmware.is_uefi() {
         "PRO-OF-42 uefi"

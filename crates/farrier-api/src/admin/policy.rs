@@ -61,6 +61,9 @@ pub struct Settings {
     /// Who is given HTTPS URLs; wants `[boot.tls]` in the configuration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boot_tls: Option<BootTls>,
+    /// Who starts the local disk, where machines do not come to it by the usual way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local_boot: Option<LocalBoot>,
 }
 
 /// What a deployment that nobody orders may write over.
@@ -132,6 +135,16 @@ pub enum BootTls {
     Never,
     Firmware,
     Always,
+}
+
+/// The quickest way that the firmware is known to take, the firmware by its next boot entry, or the loader from the
+/// first disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LocalBoot {
+    Auto,
+    Firmware,
+    FirstDisk,
 }
 
 /// Ways to offer a boot file: final beside another server (BIOS), by port 4011, final (UEFI), complete.

@@ -84,6 +84,8 @@ pub struct Settings {
     pub deploy_over: Option<DeployOver>,
     /// Who is given HTTPS URLs, where the server has a listener for them.
     pub boot_tls: Option<BootTls>,
+    /// In which way the local disk is started.
+    pub local_boot: Option<LocalBootChoice>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,6 +158,18 @@ pub enum BootTls {
     Always,
 }
 
+/// Who starts the local disk: no one way works on every firmware.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LocalBootChoice {
+    /// The quickest way that the firmware is known to take.
+    Auto,
+    /// The firmware, by the next entry of its boot order: it finds the machine as if nobody had booted it before.
+    Firmware,
+    /// The loader, from the first disk, whatever the boot order.
+    FirstDisk,
+}
+
 /// Settings with every value decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -179,6 +193,7 @@ pub struct Policy {
     pub deploy: AutoDeploy,
     pub deploy_over: DeployOver,
     pub boot_tls: BootTls,
+    pub local_boot: LocalBootChoice,
 }
 
 impl Policy {
@@ -204,6 +219,7 @@ impl Policy {
         deploy: AutoDeploy::Never,
         deploy_over: DeployOver::Blank,
         boot_tls: BootTls::Never,
+        local_boot: LocalBootChoice::Auto,
     };
 }
 

@@ -54,6 +54,7 @@ pub struct Origins {
     pub deploy: Origin,
     pub deploy_over: Origin,
     pub boot_tls: Origin,
+    pub local_boot: Origin,
 }
 
 /// A policy with the origin of each value.
@@ -98,6 +99,7 @@ pub fn resolve(snapshot: &Snapshot, machine: Option<&Machine>, rules: &[Judged<'
     let (deploy_over, deploy_over_origin) = layers.pick(|s| s.deploy_over, default.deploy_over);
     let (media, media_origin) = layers.pick(|s| s.media.clone(), default.media);
     let (boot_tls, boot_tls_origin) = layers.pick(|s| s.boot_tls, default.boot_tls);
+    let (local_boot, local_boot_origin) = layers.pick(|s| s.local_boot, default.local_boot);
     // What the machine's agent found is known better than what anybody assumes from afar.
     let own = machine
         .and_then(|machine| machine.settings.secure_boot)
@@ -127,6 +129,7 @@ pub fn resolve(snapshot: &Snapshot, machine: Option<&Machine>, rules: &[Judged<'
             deploy_over,
             tftp_timeout_s,
             boot_tls,
+            local_boot,
         },
         origins: Origins {
             menu: menu_origin,
@@ -148,6 +151,7 @@ pub fn resolve(snapshot: &Snapshot, machine: Option<&Machine>, rules: &[Judged<'
             deploy_over: deploy_over_origin,
             tftp_timeout_s: tftp_timeout_origin,
             boot_tls: boot_tls_origin,
+            local_boot: local_boot_origin,
         },
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{
-    Decision, Explanation, Known, MenuCode, MenuEntry, Policy, Snapshot, UnknownMachine,
-    is_of_this_boot, resolve,
+    Decision, Explanation, Known, LocalBootChoice, MenuCode, MenuEntry, Policy, Snapshot,
+    UnknownMachine, is_of_this_boot, resolve,
 };
 use crate::catalogue::{LoaderFile, LoaderKind};
 use crate::facts::{BootFacts, Stage};
@@ -79,8 +79,10 @@ pub enum AgentPurpose {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LocalBoot {
-    /// Back to the firmware. Takes minutes on many UEFI machines (`firmware.md` T11).
+    /// Back to the firmware, for want of a better way. Takes minutes on many UEFI machines (`firmware.md` T11).
     Exit,
+    /// Back to the firmware, since somebody says so; loaders that could start a disk themselves do not.
+    Firmware,
     /// BIOS: start drive 0x80.
     Sanboot,
     /// UEFI, iPXE 2.0 and later: start the boot file of the first disk.
@@ -317,9 +319,14 @@ impl Asked<'_> {
     }
 
     fn local_boot(&self) -> LocalBoot {
-        match self.facts.firmware {
-            Some(FirmwareKind::Bios) => LocalBoot::Sanboot,
-            Some(FirmwareKind::Uefi) => match self.program(LoaderKind::LocalBoot) {
+        let choice = self.policy.local_boot;
+        match (choice, self.facts.firmware) {
+            (LocalBootChoice::Firmware, _) => LocalBoot::Firmware,
+            (_, Some(FirmwareKind::Bios)) => LocalBoot::Sanboot,
+            (LocalBootChoice::FirstDisk, Some(FirmwareKind::Uefi)) if self.is_ipxe_2() => {
+                LocalBoot::SanbootFile
+            }
+            (_, Some(FirmwareKind::Uefi)) => match self.program(LoaderKind::LocalBoot) {
                 Some(file) => LocalBoot::Program(file),
                 None if self.is_ipxe_2() => LocalBoot::SanbootFile,
                 None => LocalBoot::Exit,

@@ -4,7 +4,7 @@
 //! written `'\''` (GRUB manual, "Quoting").
 
 use super::page::Page;
-use super::{Argument, MediumScript, MenuScript, NotRepresentable, Text, Url};
+use super::{Argument, LocalDisk, MediumScript, MenuScript, NotRepresentable, Text, Url};
 use crate::Reason;
 use crate::policy::MenuEntry;
 
@@ -36,7 +36,7 @@ pub(super) fn first(script: &Url, over_http: &Url) -> Result<String, NotRepresen
     grub.fixed("configfile $farrier/$grub_cpu-$grub_platform/$mac");
     grub.echo("Farrier: the server did not answer. The local disk starts instead.")?;
     grub.fixed("sleep 5");
-    Ok(grub.finish())
+    Ok(grub.finish(START_DISK))
 }
 
 pub(super) fn render(page: &Page<'_>) -> Result<String, NotRepresentable> {
@@ -58,7 +58,7 @@ pub(super) fn render(page: &Page<'_>) -> Result<String, NotRepresentable> {
         Page::AskCode(_) => grub.message(Reason::NoCodePrompt)?,
         Page::Message { reason, .. } => grub.message(*reason)?,
     }
-    Ok(grub.finish())
+    Ok(grub.finish(way_to_disk(page.local_disk())))
 }
 
 impl Grub {
@@ -130,7 +130,7 @@ impl Grub {
 
     /// Entries other than the local disk ask the server again, by a name below that of the script.
     fn menu(mut self, script: &MenuScript<'_>) -> Result<String, NotRepresentable> {
-        self.0.push_str(START_DISK);
+        self.0.push_str(way_to_disk(script.local_disk));
         let title = text(script.title)?;
         let default = script.default.to_string();
         self.line([Part::Fixed("set default="), Part::Quoted(&default)])?;
@@ -209,10 +209,20 @@ impl Grub {
     }
 
     /// Whatever comes back from what was tried goes on to the local disk.
-    fn finish(mut self) -> String {
-        self.0.push_str(START_DISK);
+    fn finish(mut self, way_to_disk: &str) -> String {
+        self.0.push_str(way_to_disk);
         self.0.push_str("farrier_disk\n");
         self.0
+    }
+}
+
+/// The function `farrier_disk`.
+fn way_to_disk(method: &LocalDisk) -> &'static str {
+    match method {
+        LocalDisk::Firmware => LEAVE,
+        LocalDisk::Exit | LocalDisk::Sanboot | LocalDisk::SanbootFile | LocalDisk::Program(_) => {
+            START_DISK
+        }
     }
 }
 
@@ -269,6 +279,13 @@ if [ -z \"$mac\" ]; then
     if [ -z \"$mac\" ]; then set mac=\"$one\"; fi
   done
 fi
+";
+
+/// Back to the firmware, which goes on to the next entry of its boot order.
+const LEAVE: &str = "\
+function farrier_disk {
+  exit
+}
 ";
 
 /// Starts the operating system on the first disk that has one. A disk of our own (the RAM disk that UEFI HTTP

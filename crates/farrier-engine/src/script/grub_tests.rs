@@ -262,3 +262,21 @@ fn r3_media_are_entries_and_memdisk_takes_the_image_for_its_ram_disk() {
     }
     assert!(start(None).contains("let iPXE be the first loader"));
 }
+
+/// Told to leave the disk to the firmware, GRUB looks for none itself, whatever else was on the page.
+#[test]
+fn t21_the_disk_is_left_to_the_firmware() {
+    let pages = [
+        Page::LocalDisk(&LocalDisk::Firmware),
+        Page::Message {
+            reason: Reason::NotApproved,
+            local_disk: &LocalDisk::Firmware,
+        },
+    ];
+    for page in pages {
+        let script = page.render(Language::Grub).unwrap();
+        let leaves = "function farrier_disk {\n  exit\n}\nfarrier_disk\n";
+        assert!(script.ends_with(leaves), "{script}");
+        assert!(!script.contains("chainloader"), "{script}");
+    }
+}

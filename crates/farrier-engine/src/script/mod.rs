@@ -77,6 +77,7 @@ pub struct CodeScript<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LocalDisk {
     Exit,
+    Firmware,
     Sanboot,
     SanbootFile,
     Program(Url),
@@ -291,6 +292,8 @@ fn ask_again(ipxe: &mut Ipxe, script: &Url, choice: Option<MenuEntry>) {
 fn start_disk(ipxe: &mut Ipxe, method: &LocalDisk) {
     match method {
         LocalDisk::Exit => ipxe.line([Part::Fixed("exit")]),
+        // UEFI goes on to its next entry when one fails; after one that ended well it may show its set-up.
+        LocalDisk::Firmware => ipxe.line([Part::Fixed("exit 1")]),
         LocalDisk::Sanboot => {
             ipxe.line([Part::Fixed("sanboot --no-describe --drive 0x80 || exit")])
         }

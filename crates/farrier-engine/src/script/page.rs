@@ -58,6 +58,20 @@ pub enum Page<'a> {
 }
 
 impl Page<'_> {
+    /// How the local disk is started when the page has nothing else to do.
+    pub(super) fn local_disk(&self) -> &LocalDisk {
+        match self {
+            Self::Agent(script) => script.local_disk,
+            Self::LocalDisk(method) => method,
+            Self::Medium(script) => script.local_disk,
+            Self::Menu(script) => script.local_disk,
+            Self::AskCode(script) => script.local_disk,
+            Self::MemoryTest { local_disk, .. }
+            | Self::Diagnostics { local_disk, .. }
+            | Self::Message { local_disk, .. } => local_disk,
+        }
+    }
+
     /// Writes it down.
     ///
     /// # Errors

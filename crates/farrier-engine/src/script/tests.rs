@@ -211,6 +211,7 @@ fn every_jump_has_its_label() {
 fn t11_every_way_to_the_disk_ends_in_exit() {
     for (method, expected) in [
         (LocalDisk::Exit, "exit"),
+        (LocalDisk::Firmware, "exit 1"),
         (
             LocalDisk::Sanboot,
             "sanboot --no-describe --drive 0x80 || exit",

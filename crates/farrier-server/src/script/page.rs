@@ -263,6 +263,7 @@ impl Page<'_> {
     fn local_disk(&self, method: &LocalBoot) -> LocalDisk {
         match method {
             LocalBoot::Exit => LocalDisk::Exit,
+            LocalBoot::Firmware => LocalDisk::Firmware,
             LocalBoot::Sanboot => LocalDisk::Sanboot,
             LocalBoot::SanbootFile => LocalDisk::SanbootFile,
             LocalBoot::Program(file) => LocalDisk::Program(self.url(&boot_tree::loader_path(file))),

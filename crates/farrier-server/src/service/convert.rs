@@ -49,6 +49,7 @@ same! {
     policy::AutoDeploy, api::AutoDeploy { Never, Once, EachVersion }
     policy::DeployOver, api::DeployOver { Blank, Anything }
     policy::BootTls, api::BootTls { Never, Firmware, Always }
+    policy::LocalBootChoice, api::LocalBoot { Auto, Firmware, FirstDisk }
     strategy::StrategyChoice, api::Strategy { Auto, A, B, C, D }
     policy::Until, api::Until { Used, Approved, Inventoried }
 }

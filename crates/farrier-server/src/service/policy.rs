@@ -112,6 +112,7 @@ pub(super) fn effective(
             &o.media,
         ),
         ("boot_tls", word(&p.boot_tls), &o.boot_tls),
+        ("local_boot", word(&p.local_boot), &o.local_boot),
     ]
     .into_iter()
     .map(|(name, value, origin)| EffectiveSetting {

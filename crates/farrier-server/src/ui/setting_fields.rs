@@ -139,6 +139,16 @@ pub const FIELDS: &[Field] = &[
         ]),
     },
     Field {
+        name: "local_boot",
+        label: "Way to the local disk",
+        help: "For machines that do not start their disk after the menu.",
+        kind: Kind::Choice(&[
+            ("auto", "the quickest that the firmware takes"),
+            ("firmware", "the next entry of its boot order"),
+            ("first_disk", "its first disk"),
+        ]),
+    },
+    Field {
         name: "secure_boot",
         label: "Signed programs only",
         help: "The agent finds out where nobody says so.",

@@ -230,6 +230,34 @@ fn t11_the_way_to_the_local_disk_by_firmware() {
     }
 }
 
+/// No one way works on every firmware, so people can say which (protocols: `sanboot`, `exit`, the boot order).
+#[test]
+fn t21_the_way_to_the_local_disk_as_somebody_sets_it() {
+    use LocalBootChoice::{Auto, Firmware, FirstDisk};
+    let approved = machine(Registration::Approved);
+    let known = Known {
+        machine: Some(&approved),
+        ..Known::default()
+    };
+    for (platform, version, choice, expected) in [
+        ("pcbios", "1.21.1", Auto, LocalBoot::Sanboot),
+        ("pcbios", "1.21.1", Firmware, LocalBoot::Firmware),
+        ("pcbios", "1.21.1", FirstDisk, LocalBoot::Sanboot),
+        ("efi", "2.0.0", Auto, local()),
+        ("efi", "2.0.0", Firmware, LocalBoot::Firmware),
+        ("efi", "2.0.0", FirstDisk, LocalBoot::SanbootFile),
+        // An older iPXE has no way of its own there.
+        ("efi", "1.21.1", FirstDisk, local()),
+    ] {
+        let mut snapshot = snapshot();
+        snapshot.site.local_boot = Some(choice);
+        let facts = script(platform, "x86_64", version);
+        let decision = decide_script(&facts, Some(MenuEntry::LocalDisk), &known, &snapshot, NOW);
+        let expected = ScriptAction::LocalDisk(expected);
+        assert_eq!(decision.action, expected, "{platform} {version} {choice:?}");
+    }
+}
+
 #[test]
 fn what_we_do_not_have_is_said() {
     let approved = machine(Registration::Approved);

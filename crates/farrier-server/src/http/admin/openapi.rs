@@ -35,6 +35,7 @@ use super::routes::{self, Access};
     admin::Intent,
     admin::Images,
     admin::FirstLoader,
+    admin::LocalBoot,
     admin::IssuedCode,
     admin::IpxeVariant,
     admin::LearnedStrategy,

@@ -33,6 +33,7 @@ pub(crate) fn settings(s: &policy::Settings) -> api::Settings {
         deploy_over: s.deploy_over.map(Like::like),
         tftp_timeout_s: s.tftp_timeout_s,
         boot_tls: s.boot_tls.map(Like::like),
+        local_boot: s.local_boot.map(Like::like),
     }
 }
 
@@ -82,6 +83,7 @@ pub(crate) fn settings_back(s: &api::Settings) -> Result<policy::Settings, Refus
         strategy: s.strategy.map(Like::like),
         rom_menu: s.rom_menu,
         boot_tls: s.boot_tls.map(Like::like),
+        local_boot: s.local_boot.map(Like::like),
         media: s.media.as_deref().map(media_back).transpose()?,
         image: s.image.clone(),
         deploy: s.deploy.map(Like::like),
