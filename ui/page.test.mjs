@@ -85,7 +85,12 @@ const steps = {
     await page.waitForFunction(
       (old) => document.querySelector(".task.running .figures")?.innerText !== old, before, { timeout: 10_000 });
     assert.equal(await page.evaluate(() => window.stayed), true);
-    assert.ok(Number(await bar.getAttribute("value")) >= 0);
+    // Z20: the bar itself moves, and what the agent does now stands below it.
+    const at = await bar.getAttribute("value");
+    await page.waitForFunction(
+      (old) => document.querySelector(".task.running progress")?.getAttribute("value") !== old, at, { timeout: 10_000 });
+    assert.ok((await page.locator(".task.running .figures").first().innerText()).includes("writing the disk"));
+    assert.equal(await page.evaluate(() => window.stayed), true);
     await shot("tasks");
   },
 
@@ -95,6 +100,29 @@ const steps = {
     assert.equal(await focused(), "Skip to content");
     await page.waitForTimeout(700);
     await shot("dashboard");
+  },
+
+  async "ticked machines are ordered for at once, and who cannot is left out"() {
+    await page.goto(`${url}/machines?search=room-1`);
+    for (const seat of ["room-11", "room-12", "room-18"]) await page.getByLabel(`Tick ${seat}`).check();
+    await page.getByRole("button", { name: "Inventory…" }).click();
+    const dialog = page.getByRole("dialog");
+    await dialog.waitFor();
+    await tabTo("Show the plan");
+    await page.keyboard.press("Enter");
+    await dialog.getByText("Left out:").waitFor();
+    const plan = await dialog.innerText();
+    assert.ok(plan.includes("Take the inventory on 2 machines."), plan);
+    assert.ok(plan.includes("room-18: it is not approved"), plan);
+    await shot("order-many");
+    await dialog.getByRole("button", { name: "Take inventory" }).click();
+    await dialog.getByRole("link", { name: "Close" }).waitFor();
+    assert.ok((await dialog.innerText()).includes("room-12: Take the inventory, queued"));
+    await dialog.getByRole("link", { name: "Close" }).click();
+    // The rows below tell of it by themselves and keep their ticks.
+    const row = page.locator("tbody tr", { hasText: "room-11" });
+    await row.getByText("queued").waitFor({ timeout: 10_000 });
+    assert.equal(await page.getByLabel("Tick room-11").isChecked(), true);
   },
 
   async "a deployment starts by keyboard, after its plan was seen"() {

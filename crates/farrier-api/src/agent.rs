@@ -242,6 +242,9 @@ pub enum Outcome {
         read_bytes: u64,
         written_bytes: u64,
         moved_bytes: u64,
+        /// What most of the time was spent on.
+        #[serde(default)]
+        bottleneck: Option<Bottleneck>,
     },
     Failed {
         reason: String,

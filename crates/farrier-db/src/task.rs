@@ -12,6 +12,8 @@ use crate::{Db, DbError};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TaskQuery {
     pub machine: Option<MachineId>,
+    /// Of one of these.
+    pub machines: Option<Vec<MachineId>>,
     pub state: Option<State>,
 }
 
@@ -118,15 +120,30 @@ impl Db {
         let rows: Vec<Row> = sqlx::query_as(
             "SELECT doc, revision FROM task
              WHERE (?1 IS NULL OR machine = ?1) AND (?2 IS NULL OR state = ?2) AND (?3 IS NULL OR id < ?3)
+                 AND (?5 IS NULL OR machine IN (SELECT unhex(value) FROM json_each(?5)))
              ORDER BY id DESC LIMIT ?4",
         )
         .bind(query.machine.as_ref().map(|id| id.0.as_bytes().as_slice()))
         .bind(state)
         .bind(before.as_ref().map(|id| id.0.as_bytes().as_slice()))
         .bind(limit)
+        .bind(query.machines.as_deref().map(hex_list))
         .fetch_all(&self.readers)
         .await
         .map_err(DbError::storage("list the tasks"))?;
+        rows.into_iter().map(read).collect()
+    }
+
+    /// The newest task of each of these machines that ever had one, in no order.
+    pub async fn newest_tasks(&self, machines: &[MachineId]) -> Result<Vec<Task>, DbError> {
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT doc, revision FROM task WHERE id IN
+                 (SELECT (SELECT max(id) FROM task WHERE machine = unhex(value)) FROM json_each(?1))",
+        )
+        .bind(hex_list(machines))
+        .fetch_all(&self.readers)
+        .await
+        .map_err(DbError::storage("read the newest tasks"))?;
         rows.into_iter().map(read).collect()
     }
 
@@ -193,4 +210,13 @@ fn read((doc, revision): Row) -> Result<Task, DbError> {
         revision: unsigned(WHAT, revision)?,
         ..task
     })
+}
+
+/// Ids as one bound value: a list of them in the text of the query would be another query for each length.
+fn hex_list(machines: &[MachineId]) -> String {
+    let ids: Vec<String> = machines
+        .iter()
+        .map(|id| format!("\"{}\"", id.0.simple()))
+        .collect();
+    format!("[{}]", ids.join(","))
 }

@@ -52,7 +52,7 @@ async function refresh(element) {
   if (fresh) swap(element, fresh);
 }
 
-// Keeps the focus where it was, and opened details open.
+// Keeps the focus where it was, opened details open and ticks ticked.
 function swap(old, fresh) {
   const focus = old.contains(document.activeElement) ? pathOf(document.activeElement, old) : null;
   const open = [...old.querySelectorAll("details")].map((d) => d.open);
@@ -60,6 +60,10 @@ function swap(old, fresh) {
   old.replaceWith(next);
   showTimes(next);
   const details = next.querySelectorAll("details");
+  for (const box of old.querySelectorAll("input[type=checkbox]:checked")) {
+    const again = next.querySelector(`input[type=checkbox][value="${CSS.escape(box.value)}"]`);
+    if (again) again.checked = true;
+  }
   if (details.length === open.length) details.forEach((d, i) => { d.open = open[i]; });
   if (focus) focus.reduce((node, index) => node?.children[index], next)?.focus?.({ preventScroll: true });
 }
@@ -154,6 +158,16 @@ document.addEventListener("click", (event) => {
   if (!link.matches("[data-sheet]")) return;
   event.preventDefault();
   load(link.href).catch(() => location.assign(link.href));
+});
+
+// A form that only asks opens its answer in place, too.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (event.defaultPrevented || !form.matches("form[data-sheet]")) return;
+  event.preventDefault();
+  const query = new URLSearchParams(new FormData(form, event.submitter));
+  const url = `${form.action}?${query}`;
+  load(url).catch(() => location.assign(url));
 });
 
 sheet?.addEventListener("submit", (event) => {

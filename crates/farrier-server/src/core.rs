@@ -34,6 +34,7 @@ use crate::packet_log::PacketLog;
 use crate::relays::Relays;
 use crate::rounds::Rounds;
 use crate::rules::Rules;
+use crate::service::tasks_of_many::Orders;
 use crate::sightings::Sightings;
 use crate::silences::Silences;
 use crate::standing_orders::StandingOrders;
@@ -66,6 +67,8 @@ pub struct Core {
     pub classes: ClassBook,
     pub rounds: Rounds,
     pub menu_codes: MenuCodes,
+    /// Orders for many machines that were carried out of late.
+    pub orders: tokio::sync::Mutex<Orders>,
     /// What decisions rest on: the site's settings, the catalogue, whether there is an agent.
     pub snapshot: ArcSwap<Snapshot>,
     pub sightings: Sightings,

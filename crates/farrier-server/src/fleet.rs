@@ -186,6 +186,8 @@ impl Fleet {
         let stored = Arc::new(self.db.create_task(&task).await?);
         self.write(|known| known.put_task(Arc::clone(&stored)));
         self.tell(Change::Task(stored.id));
+        // Nobody who looks at the machine knows the task yet.
+        self.tell(Change::Machine(stored.machine));
         Ok(stored)
     }
 

@@ -79,6 +79,7 @@ impl Core {
         let done = TaskQuery {
             machine: Some(machine),
             state: Some(State::Done),
+            ..TaskQuery::default()
         };
         let tasks = self.db.tasks(&done, None, LOOK_BACK).await?;
         let deployed = tasks

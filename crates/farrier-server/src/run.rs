@@ -118,6 +118,7 @@ pub async fn open(config: Config) -> anyhow::Result<(Arc<Core>, tokio::task::Joi
         classes: ClassBook::of(&config.classes),
         rounds: Rounds::load(&db, now()).await?,
         menu_codes: MenuCodes::default(),
+        orders: tokio::sync::Mutex::default(),
         site: ArcSwap::from_pointee(site),
         sightings: Sightings::default(),
         whereabouts: Whereabouts::default(),

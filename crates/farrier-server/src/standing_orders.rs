@@ -237,7 +237,7 @@ impl Core {
     async fn every_task(&self, machine: MachineId) -> Result<Vec<Task>, DbError> {
         let query = TaskQuery {
             machine: Some(machine),
-            state: None,
+            ..TaskQuery::default()
         };
         let mut tasks: Vec<Task> = Vec::new();
         loop {

@@ -98,6 +98,7 @@ fn done(fence: u64, root: Option<String>) -> ResultReport {
         read_bytes: 0,
         written_bytes: 0,
         moved_bytes: 0,
+        bottleneck: None,
     };
     ResultReport { fence, outcome }
 }

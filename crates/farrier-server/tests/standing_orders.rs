@@ -107,13 +107,14 @@ fn done(root: Option<String>) -> Outcome {
         read_bytes: 0,
         written_bytes: 0,
         moved_bytes: 0,
+        bottleneck: None,
     }
 }
 
 async fn tasks(site: &Site, machine: MachineId) -> Vec<Task> {
     let query = farrier_db::TaskQuery {
         machine: Some(machine),
-        state: None,
+        ..farrier_db::TaskQuery::default()
     };
     site.core.db.tasks(&query, None, 100).await.unwrap()
 }

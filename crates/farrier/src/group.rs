@@ -1,16 +1,19 @@
 //! `farrier group`: machines that share settings.
 
 use clap::Subcommand;
-use farrier_api::admin::{Group, Settings};
+use farrier_api::admin::{Group, GroupDetail, Registration, Settings};
 
 use crate::connection::Session;
 use crate::output::Table;
 use crate::setting::{Setting, apply, pairs};
+use crate::task::progress;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// List groups and what each sets.
     List,
+    /// Show a group's machines and how far they are.
+    Show { name: String },
     /// Make a group, or change what it sets.
     Set {
         name: String,
@@ -28,6 +31,7 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> anyhow::Result<()> {
         Verb::List => session.show(&client.get(&["groups"]).await?, |groups: &Vec<Group>| {
             list(groups)
         }),
+        Verb::Show { name } => session.show(&client.get(&["groups", &name]).await?, show),
         Verb::Set { name, settings } => {
             let groups: Vec<Group> = client.get(&["groups"]).await?.read()?;
             let known = groups.into_iter().find(|group| group.name == name);
@@ -57,4 +61,43 @@ fn list(groups: &[Group]) -> String {
         ]);
     }
     table.to_string()
+}
+
+fn show(found: &GroupDetail) -> String {
+    let n = &found.newest;
+    let counts = [
+        ("queued", n.queued),
+        ("running", n.running),
+        ("lost", n.lost),
+        ("done", n.done),
+        ("failed", n.failed),
+        ("cancelled", n.cancelled),
+        ("expired", n.expired),
+        ("without a task", n.none),
+    ];
+    let counts: Vec<String> = counts
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(state, count)| format!("{count} {state}"))
+        .collect();
+    let mut table = Table::new(["MACHINE", "STATE", "DOING"]);
+    for machine in &found.members {
+        let name = machine.name.clone();
+        let state: &str = match machine.registration {
+            Registration::Seen => "seen",
+            Registration::Pending => "pending",
+            Registration::Approved => "approved",
+            Registration::Disabled => "disabled",
+        };
+        table.row([
+            name.unwrap_or_else(|| machine.macs.first().cloned().unwrap_or_default()),
+            state.to_owned(),
+            machine.task.as_ref().map(progress).unwrap_or_default(),
+        ]);
+    }
+    let head = format!("{}: {} machines", found.group.name, found.group.machines);
+    if counts.is_empty() {
+        return format!("{head}\n");
+    }
+    format!("{head}; newest tasks: {}\n{table}", counts.join(", "))
 }

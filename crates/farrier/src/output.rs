@@ -105,6 +105,10 @@ pub(crate) fn plan(plan: &Plan) -> String {
     for warning in &plan.warnings {
         text.push_str(&format!("  ! {}\n", shown(warning)));
     }
+    for left in &plan.left_out {
+        let (name, why) = (shown(&left.machine_name), shown(&left.why));
+        text.push_str(&format!("  x {name} is left out: {why}\n"));
+    }
     text
 }
 
@@ -115,7 +119,7 @@ pub(crate) fn time(millis: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use farrier_api::admin::Plan;
+    use farrier_api::admin::{LeftOut, Plan};
 
     use super::{Fields, Table, plan};
 
@@ -153,10 +157,19 @@ mod tests {
             summary: "Deploy.".to_owned(),
             steps: vec!["\r- nothing".to_owned()],
             warnings: vec!["x\u{2066}y".to_owned()],
+            left_out: vec![LeftOut {
+                machine: uuid::Uuid::nil(),
+                machine_name: "a\u{8}b".to_owned(),
+                why: "it has none".to_owned(),
+                task: None,
+            }],
             destructive: true,
             confirm: String::new(),
         });
-        assert_eq!(shown, "Deploy.\n  - ⟨U+000D⟩- nothing\n  ! x⟨U+2066⟩y\n");
+        assert_eq!(
+            shown,
+            "Deploy.\n  - ⟨U+000D⟩- nothing\n  ! x⟨U+2066⟩y\n  x a⟨U+0008⟩b is left out: it has none\n"
+        );
         let mut fields = Fields::default();
         fields.field("model", "ACME\u{7}");
         fields.field("serial", "");

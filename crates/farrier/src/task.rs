@@ -3,7 +3,9 @@
 mod text;
 
 use clap::{Args, Subcommand, ValueEnum};
-use farrier_api::admin::{NewTasks, Plan, TaskQuery, TaskState, TaskWork, TasksCreated, Then};
+use farrier_api::admin::{
+    LeftOut, NewTasks, Plan, TaskQuery, TaskState, TaskWork, TasksCreated, Then,
+};
 use farrier_api::agent::DiskSelector;
 use farrier_api::client::Answer;
 use serde_json::Value;
@@ -11,6 +13,7 @@ use uuid::Uuid;
 
 use crate::connection::Session;
 use crate::disk_choice;
+use crate::exit::Failure;
 use crate::machine::MAX_PAGE;
 use crate::output::{self};
 use crate::wait::wait;
@@ -53,6 +56,9 @@ pub(crate) enum Verb {
         /// Only of this machine (id, name or address).
         #[arg(long)]
         machine: Option<String>,
+        /// Only of the machines of this group.
+        #[arg(long, conflicts_with = "machine")]
+        group: Option<String>,
         #[arg(long)]
         state: Option<State>,
         /// How many.
@@ -83,11 +89,17 @@ pub(crate) struct Order {
     /// Machines: ids, names or addresses, repeated or separated by commas.
     #[arg(
         long = "machine",
-        required = true,
+        required_unless_present = "group",
         value_delimiter = ',',
         value_name = "MACHINE"
     )]
     machines: Vec<String>,
+    /// All machines of a group; those that cannot take it now are left out and told of.
+    #[arg(long)]
+    group: Option<String>,
+    /// Wake the machines by magic packets, one after another.
+    #[arg(long)]
+    wake: bool,
     /// What the machine does afterwards.
     #[arg(long, default_value = "local-boot")]
     then: After,
@@ -193,6 +205,7 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> anyhow::Result<()> {
         }
         Verb::List {
             machine,
+            group,
             state,
             limit,
         } => {
@@ -202,6 +215,7 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> anyhow::Result<()> {
             };
             let query = TaskQuery {
                 machine,
+                group,
                 state: state.map(State::word),
                 limit: Some(limit.min(MAX_PAGE)),
                 after: None,
@@ -241,15 +255,16 @@ async fn create(session: &Session, order: Order, work: TaskWork) -> anyhow::Resu
     for named in &order.machines {
         machines.push(session.machine(named).await?.summary.id);
     }
-    let many = machines.len() > 1;
     let mut new = NewTasks {
         machines,
+        group: order.group,
         work,
         then: order.then.word(),
+        wake: order.wake,
         confirm: None,
     };
     let plan: Answer<Plan> = session.client.post(&["tasks", "plan"], &new).await?;
-    let harmless = !plan.read()?.destructive && !many;
+    let harmless = !plan.read()?.destructive && !new.is_many();
     new.confirm = Some(session.agree(&plan, order.way.yes || harmless)?.confirm);
     created(
         session,
@@ -260,20 +275,30 @@ async fn create(session: &Session, order: Order, work: TaskWork) -> anyhow::Resu
 }
 
 async fn created(session: &Session, answer: &Answer<TasksCreated>, way: Way) -> anyhow::Result<()> {
+    let TasksCreated {
+        tasks, left_out, ..
+    } = answer.read()?;
     if !way.wait {
-        return session.show(answer, |created| {
-            created.tasks.iter().map(|task| line(task) + "\n").collect()
-        });
+        session.show(answer, text::created)?;
+        return all_took_it(&left_out);
     }
-    let tasks = answer.read()?.tasks;
-    for task in &tasks {
-        output::talk(&line(task));
+    output::talk(text::created(&answer.read()?).trim_end());
+    let known = left_out.iter().filter_map(|left| left.task);
+    let ids: Vec<_> = tasks.iter().map(|task| task.id).chain(known).collect();
+    wait(session, &ids).await?;
+    all_took_it(&left_out)
+}
+
+/// Machines that have this very order already are as they should be.
+fn all_took_it(left_out: &[LeftOut]) -> anyhow::Result<()> {
+    match left_out.iter().filter(|left| left.task.is_none()).count() {
+        0 => Ok(()),
+        count => Err(
+            Failure::task_failed(format!("{count} machine(s) got no task"))
+                .hint("the list says why; put that right and repeat the command")
+                .into(),
+        ),
     }
-    wait(
-        session,
-        &tasks.iter().map(|task| task.id).collect::<Vec<_>>(),
-    )
-    .await
 }
 
 impl After {

@@ -38,6 +38,11 @@ impl Reporter {
         lock(&self.stop).get_or_insert(reason.into());
     }
 
+    /// What most of the time so far was spent on.
+    pub fn bottleneck(&self) -> Option<Bottleneck> {
+        most(&Progress::default(), &lock(&self.latest))
+    }
+
     /// Tells the server every second, until dropped. A server that is away is not waited for here; what it
     /// missed is in the next report.
     pub async fn report(self: Arc<Self>, agent: Agent, task: Uuid, fence: u64) {
@@ -110,30 +115,26 @@ impl Pace {
         };
         let ms = u64::try_from(now.duration_since(*first_at).as_millis()).unwrap_or(u64::MAX);
         let done = progress.done_bytes.saturating_sub(first.done_bytes);
-        let busy = [
-            (
-                progress.disk_ms.saturating_sub(first.disk_ms),
-                Bottleneck::Disk,
-            ),
-            (
-                progress.cpu_ms.saturating_sub(first.cpu_ms),
-                Bottleneck::Cpu,
-            ),
-            (
-                progress.network_ms.saturating_sub(first.network_ms),
-                Bottleneck::Network,
-            ),
-        ];
-        let most = busy
-            .into_iter()
-            .max_by_key(|(ms, _)| *ms)
-            .filter(|(ms, _)| *ms > 0);
         let bytes_per_second = done.saturating_mul(1000).checked_div(ms).unwrap_or(0);
         Rates {
             bytes_per_second,
-            bottleneck: most.map(|(_, bottleneck)| bottleneck),
+            bottleneck: most(first, &progress),
         }
     }
+}
+
+/// What most of the time between two looks was spent on.
+fn most(first: &Progress, last: &Progress) -> Option<Bottleneck> {
+    let busy = [
+        (last.disk_ms.saturating_sub(first.disk_ms), Bottleneck::Disk),
+        (last.cpu_ms.saturating_sub(first.cpu_ms), Bottleneck::Cpu),
+        (
+            last.network_ms.saturating_sub(first.network_ms),
+            Bottleneck::Network,
+        ),
+    ];
+    let (ms, bottleneck) = busy.into_iter().max_by_key(|(ms, _)| *ms)?;
+    (ms > 0).then_some(bottleneck)
 }
 
 fn phase(phase: Phase) -> &'static str {

@@ -130,6 +130,7 @@ async fn inventory(agent: &Agent) -> Done {
         read_bytes: 0,
         written_bytes: 0,
         moved_bytes: 0,
+        bottleneck: None,
     };
     Ok(Finished {
         outcome,
@@ -173,6 +174,7 @@ async fn capture(
             read_bytes: captured.read_bytes,
             written_bytes: 0,
             moved_bytes: captured.stored_bytes,
+            bottleneck: reporter.bottleneck(),
         };
         Ok(Finished {
             outcome,
@@ -228,6 +230,7 @@ async fn apply(
             read_bytes: applied.checked_bytes,
             written_bytes: applied.written_bytes,
             moved_bytes: applied.fetched_bytes,
+            bottleneck: reporter.bottleneck(),
         };
         Ok(Finished {
             outcome,

@@ -116,7 +116,7 @@ pub struct Wake {
 }
 
 /// What went out. Whether the machine heard it, its next boot tells.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Woken {
     /// Each packet: to which hardware address, by which way.
     pub sent: Vec<String>,

@@ -54,6 +54,9 @@ pub struct Plan {
     pub steps: Vec<String>,
     /// What that person should know first.
     pub warnings: Vec<String>,
+    /// Machines that are left out, of a plan for many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
     /// Whether it overwrites or deletes something that cannot be brought back.
     pub destructive: bool,
     /// Repeat this in the request that executes the plan.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::Millis;
+use super::{MachineSummary, Millis, NewestTasks};
 
 /// Settings; what is left out is not set here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -269,6 +269,17 @@ pub struct Group {
     pub settings: Settings,
     /// How many machines are in it.
     pub machines: u64,
+}
+
+/// A group, and how far its machines are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GroupDetail {
+    #[serde(flatten)]
+    pub group: Group,
+    /// The newest task of each machine, by its state.
+    pub newest: NewestTasks,
+    /// Its machines by name: the first 1000.
+    pub members: Vec<MachineSummary>,
 }
 
 /// A condition in CEL and what follows from it.

@@ -128,6 +128,9 @@ pub struct TaskProgress {
 pub struct TaskQuery {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub machine: Option<Uuid>,
+    /// Of the machines that are in this group now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<TaskState>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -136,17 +139,36 @@ pub struct TaskQuery {
     pub limit: Option<u32>,
 }
 
-/// The same work for one or many machines.
+/// The same work for one or many machines: those that are named, those of a group, or both.
+///
+/// One named machine gets the task in any case, with warnings. Of a group or of several machines, those that cannot
+/// take it now are left out and told of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewTasks {
+    #[serde(default)]
     pub machines: Vec<Uuid>,
+    /// Every machine that is in this group now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     pub work: TaskWork,
     #[serde(default)]
     pub then: Then,
-    /// From the [`Plan`]; wanted for work that writes to disks, and for more than one machine.
+    /// Wake the machines by magic packets, one after another.
+    #[serde(default)]
+    pub wake: bool,
+    /// From the [`Plan`]; wanted for work that writes to disks, for a group, and for more than one machine. Sent again,
+    /// it orders nothing again and gives the same tasks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm: Option<String>,
+}
+
+impl NewTasks {
+    /// Whether machines that cannot take the work are left out, not warned of.
+    #[must_use]
+    pub fn is_many(&self) -> bool {
+        self.group.is_some() || self.machines.len() > 1
+    }
 }
 
 /// What came of [`NewTasks`].
@@ -154,4 +176,32 @@ pub struct NewTasks {
 pub struct TasksCreated {
     pub plan: Plan,
     pub tasks: Vec<TaskSummary>,
+    /// Who got no task, and why: as the plan said, or since it could not be stored.
+    #[serde(default)]
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A machine that gets no task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LeftOut {
+    pub machine: Uuid,
+    pub machine_name: String,
+    pub why: String,
+    /// The unfinished task that is this very order already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<Uuid>,
+}
+
+/// How many machines of a group have a newest task in each state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NewestTasks {
+    pub queued: u64,
+    pub running: u64,
+    pub lost: u64,
+    pub done: u64,
+    pub failed: u64,
+    pub cancelled: u64,
+    pub expired: u64,
+    /// Machines that never had a task.
+    pub none: u64,
 }

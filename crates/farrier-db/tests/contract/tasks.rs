@@ -163,7 +163,7 @@ pub(crate) async fn pages_are_newest_first(db: &Db) {
         ids(
             TaskQuery {
                 machine: Some(two),
-                state: None
+                ..TaskQuery::default()
             },
             None,
             9
@@ -174,8 +174,8 @@ pub(crate) async fn pages_are_newest_first(db: &Db) {
     assert_eq!(
         ids(
             TaskQuery {
-                machine: None,
-                state: Some(State::Done)
+                state: Some(State::Done),
+                ..TaskQuery::default()
             },
             None,
             9
@@ -187,7 +187,8 @@ pub(crate) async fn pages_are_newest_first(db: &Db) {
         ids(
             TaskQuery {
                 machine: Some(one),
-                state: Some(State::Queued)
+                state: Some(State::Queued),
+                ..TaskQuery::default()
             },
             None,
             9
@@ -195,6 +196,22 @@ pub(crate) async fn pages_are_newest_first(db: &Db) {
         .await,
         [3, 1]
     );
+    let of = |machines: &[_]| TaskQuery {
+        machines: Some(machines.to_vec()),
+        ..TaskQuery::default()
+    };
+    assert_eq!(ids(of(&[two]), None, 2).await, [6, 4]);
+    assert_eq!(ids(of(&[two, one]), Some(6), 2).await, [5, 4]);
+    assert_eq!(ids(of(&[]), None, 9).await, []);
+    let newest = async |machines: &[_]| {
+        let found = db.newest_tasks(machines).await.unwrap();
+        let mut ids: Vec<_> = found.iter().map(|t| t.id.0.as_u128()).collect();
+        ids.sort_unstable();
+        ids
+    };
+    assert_eq!(newest(&[one, two]).await, [5, 6]);
+    assert_eq!(newest(&[one]).await, [5]);
+    assert_eq!(newest(&[]).await, []);
 }
 
 pub(crate) async fn a_task_needs_its_machine(db: &Db) {

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use farrier_api::admin::{
-    self as api, Group, IssuedCode, MachineDetail, NewIntent, Rule, Rules, Settings,
+    self as api, Group, GroupDetail, IssuedCode, MachineDetail, MachineSummary, NewIntent,
+    NewestTasks, Rule, Rules, Settings,
 };
 use farrier_engine::model::{Machine, MachineId};
 use farrier_engine::policy::{self, BootIntent, MenuEntry, PolicyBook, ShortName};
+use farrier_engine::task::State;
 use farrier_engine::timeline::Kind;
 use uuid::Uuid;
 
@@ -216,6 +218,53 @@ impl Desk {
         Ok(())
     }
 
+    /// The machines of the group of that name.
+    pub(super) fn members_of(&self, group: &str) -> Result<Vec<MachineId>, Refusal> {
+        Ok(self.members(&self.known_group(group)?))
+    }
+
+    /// A group with its machines and how far they are.
+    pub async fn group(&self, name: &str) -> Result<GroupDetail, Refusal> {
+        self.allow(Action::Look)?;
+        let group = self.groups().await?;
+        let group = group.into_iter().find(|group| group.name == name);
+        let group = group.ok_or_else(|| Refusal::missing("group", name))?;
+        let ids = self.members_of(name)?;
+        let mut members: Vec<MachineSummary> = ids
+            .iter()
+            .filter_map(|id| self.core.fleet.machine(*id))
+            .map(|machine| convert::machine_summary(&self.core, &machine))
+            .collect();
+        members.sort_by_cached_key(|m| (m.name.is_none(), m.name.clone(), m.macs.clone()));
+        members.truncate(MAX_SHOWN);
+        Ok(GroupDetail {
+            newest: self.newest_tasks(&ids).await?,
+            members,
+            group,
+        })
+    }
+
+    async fn newest_tasks(&self, machines: &[MachineId]) -> Result<NewestTasks, Refusal> {
+        let tasks = self.core.db.newest_tasks(machines).await?;
+        let mut counts = NewestTasks {
+            none: machines.len().saturating_sub(tasks.len()) as u64,
+            ..NewestTasks::default()
+        };
+        for task in &tasks {
+            let count = match task.state {
+                State::Queued => &mut counts.queued,
+                State::Running => &mut counts.running,
+                State::Lost => &mut counts.lost,
+                State::Done => &mut counts.done,
+                State::Failed => &mut counts.failed,
+                State::Cancelled => &mut counts.cancelled,
+                State::Expired => &mut counts.expired,
+            };
+            *count += 1;
+        }
+        Ok(counts)
+    }
+
     fn members(&self, group: &ShortName) -> Vec<MachineId> {
         self.core.fleet.members(group)
     }
@@ -226,6 +275,8 @@ fn short_name(text: &str) -> Result<ShortName, Refusal> {
 }
 
 const MAX_GROUPS: usize = 1000;
+/// Of the machines of one group; as many as one order may be for.
+const MAX_SHOWN: usize = 1000;
 /// Each is judged for every packet of a boot.
 const MAX_RULES: usize = 100;
 const MAX_BOOTS: u16 = 100;

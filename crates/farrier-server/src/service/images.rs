@@ -143,6 +143,7 @@ impl Desk {
             warnings: Vec::new(),
             destructive: true,
             touches: vec![format!("{plan:?}")],
+            ..Draft::default()
         }
         .finish())
     }
@@ -273,6 +274,7 @@ fn prune_draft(plan: &PrunePlan) -> Draft {
         warnings: Vec::new(),
         destructive: true,
         touches: vec![format!("{plan:?}")],
+        ..Draft::default()
     }
 }
 

@@ -76,6 +76,7 @@ impl Desk {
             ],
             destructive: true,
             touches: vec![lease.starts.to_string()],
+            ..Draft::default()
         }
         .finish())
     }

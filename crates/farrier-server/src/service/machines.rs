@@ -258,6 +258,7 @@ impl Desk {
             warnings,
             destructive: true,
             touches,
+            ..Draft::default()
         }
         .finish())
     }

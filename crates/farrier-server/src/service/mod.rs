@@ -22,6 +22,7 @@ pub mod sign_in;
 mod stories;
 mod task_plan;
 mod tasks;
+pub mod tasks_of_many;
 mod wake;
 
 use std::sync::Arc;

@@ -6,17 +6,20 @@
 
 use std::sync::OnceLock;
 
-use farrier_api::admin::Plan;
+use farrier_api::admin::{LeftOut, Plan};
 
 use super::{Code, Refusal};
 
 /// A plan in the making.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Draft {
     pub summary: String,
     pub steps: Vec<String>,
     pub warnings: Vec<String>,
+    pub left_out: Vec<LeftOut>,
     pub destructive: bool,
+    /// Makes the confirmation one that can be told from those of all other plans; empty where nobody needs to.
+    pub once: String,
     /// What must not change between showing and doing: ids, revisions, roots.
     pub touches: Vec<String>,
 }
@@ -29,6 +32,8 @@ impl Draft {
             .into_iter()
             .chain(&self.steps)
             .chain(&self.warnings)
+            .chain(self.left_out.iter().map(|left| &left.why))
+            .chain([&self.once])
             .chain(&self.touches);
         for part in parts {
             hasher.update(&part.len().to_be_bytes());
@@ -38,11 +43,24 @@ impl Draft {
             summary: self.summary,
             steps: self.steps,
             warnings: self.warnings,
+            left_out: self.left_out,
             destructive: self.destructive,
-            confirm: hasher.finalize().to_hex()[..32].to_owned(),
+            confirm: format!("{}{}", self.once, &hasher.finalize().to_hex()[..32]),
         }
     }
 }
+
+/// What makes a confirmation the only one of its kind: out of one that is repeated, or new.
+#[must_use]
+pub fn once(confirm: Option<&str>) -> String {
+    if let Some(repeated) = confirm.and_then(|confirm| confirm.get(..ONCE)) {
+        return repeated.to_owned();
+    }
+    crate::core::new_id().simple().to_string()[..ONCE].to_owned()
+}
+
+/// All digits of an id: times and chance.
+const ONCE: usize = 32;
 
 /// Whether `confirm` is for exactly this plan.
 pub fn require(plan: &Plan, confirm: Option<&str>) -> Result<(), Refusal> {
@@ -79,6 +97,7 @@ mod tests {
             warnings: Vec::new(),
             destructive: true,
             touches: vec![touches.to_owned()],
+            ..Draft::default()
         }
     }
 
@@ -96,6 +115,20 @@ mod tests {
             require(&plan, Some("")).unwrap_err().code,
             Code::ConfirmNeeded
         );
+    }
+
+    #[test]
+    fn one_that_is_for_once_comes_again_only_when_it_is_repeated() {
+        let plan = |once: String| Draft { once, ..draft("") }.finish();
+        let first = plan(super::once(None));
+        assert_ne!(first.confirm, plan(super::once(None)).confirm);
+        let again = plan(super::once(Some(&first.confirm)));
+        assert!(require(&again, Some(&first.confirm)).is_ok());
+        // Cut anywhere, it is no confirmation.
+        for end in 1..first.confirm.len() {
+            let cut = &first.confirm[..end];
+            assert!(require(&plan(super::once(Some(cut))), Some(cut)).is_err());
+        }
     }
 
     #[test]

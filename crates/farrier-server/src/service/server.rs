@@ -97,8 +97,8 @@ impl Desk {
         let unfinished = self.core.fleet.unfinished();
         let count = |state| unfinished.iter().filter(|t| t.state == state).count() as u64;
         let query = farrier_db::TaskQuery {
-            machine: None,
             state: Some(State::Failed),
+            ..farrier_db::TaskQuery::default()
         };
         let failed = self.core.db.tasks(&query, None, MAX_FAILED).await?;
         let recent = failed

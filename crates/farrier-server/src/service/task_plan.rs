@@ -1,76 +1,125 @@
 //! What new tasks would do: which image, which disk, and what to be warned of before.
 
+mod many;
+
 use std::collections::{BTreeSet, HashMap};
 
 use farrier_api::admin::{NewTasks, Plan};
 use farrier_engine::model::{Disk, Machine, MachineId, Registration};
 use farrier_engine::policy::{Judged, Origin, Verdict, resolve};
 use farrier_engine::task::{DiskSelector, Work};
-use uuid::Uuid;
 
-use super::convert::{self};
-use super::plan::Draft;
+use super::convert::{self, Like};
+use super::plan::{self, Draft};
 use super::tasks::{describe, parse_image};
+use super::wake::wake_words;
 use super::{Code, Desk, Refusal};
 use crate::ui::text::bytes;
+use many::left_out;
+pub(super) use many::left_out_by_id;
 
 impl Desk {
     pub(super) async fn prepare(&self, new: &NewTasks) -> Result<Prepared, Refusal> {
-        let ids: BTreeSet<Uuid> = new.machines.iter().copied().collect();
-        if ids.is_empty() || ids.len() > MAX_MACHINES {
-            return Err(Refusal::bad(format!("name 1 to {MAX_MACHINES} machines")));
-        }
+        let ids = self.wanted_machines(new)?;
+        let many = new.is_many();
         let wanted = convert::work_back(new.work.clone());
+        if many && matches!(wanted, Work::Capture { .. }) {
+            return Err(Refusal::bad("a capture is of one machine"));
+        }
         let mut draft = Draft {
-            summary: String::new(),
-            steps: Vec::new(),
-            warnings: Vec::new(),
             destructive: matches!(wanted, Work::Deploy { .. } | Work::Repair { .. }),
-            touches: vec![format!("{wanted:?} {:?} {ids:?}", new.then)],
+            touches: vec![format!(
+                "{wanted:?} {:?} {} {:?} {ids:?}",
+                new.then, new.wake, new.group
+            )],
+            ..Draft::default()
         };
-        let mut settled: HashMap<String, (Work, Option<Content>)> = HashMap::new();
+        if many {
+            draft.once = plan::once(new.confirm.as_deref());
+        }
+        let mut settled = HashMap::new();
         let mut orders = Vec::with_capacity(ids.len());
         for id in ids {
-            let machine = self
-                .core
-                .fleet
-                .machine(MachineId(id))
-                .ok_or_else(|| Refusal::missing("machine", id))?;
-            let chosen = self.image_for(&wanted, &machine)?;
-            let work = chosen.as_ref().map_or(&wanted, |chosen| &chosen.work);
-            let key = format!("{work:?}");
-            if !settled.contains_key(&key) {
-                settled.insert(key.clone(), self.settle(work.clone()).await?);
-            }
-            let Some((work, image)) = settled.get(&key) else {
-                continue;
+            let machine = self.core.fleet.machine(MachineId(id));
+            let machine = machine.ok_or_else(|| Refusal::missing("machine", id))?;
+            let found = self.content_for(&wanted, &machine, &mut settled).await;
+            let found = match found {
+                Err(refusal) if many && is_of_one_machine(&wanted, &refusal) => {
+                    let name = format!("{}: ", convert::machine_name(&machine));
+                    let why = refusal.message.trim_start_matches(&name).to_owned();
+                    draft.left_out.push(left_out(&machine, why, None));
+                    continue;
+                }
+                other => other?,
             };
-            if let Some(chosen) = chosen {
+            if let Some(left) = self
+                .against(&machine, &found.work, new.then.like())
+                .filter(|_| many)
+            {
+                draft.left_out.push(left);
+                continue;
+            }
+            if let Some(origin) = found.origin {
                 let name = convert::machine_name(&machine);
-                let what = describe(work);
-                let origin = chosen.origin;
+                let what = describe(&found.work);
                 draft
                     .steps
                     .push(format!("{name}: {what}, chosen by {origin}"));
             }
-            self.plan_one(&mut draft, &machine, work, image.as_ref());
-            draft.touches.push(format!("{work:?}"));
-            orders.push((machine.id, work.clone()));
+            self.plan_one(&mut draft, &machine, &found.work, found.content.as_ref());
+            draft.touches.push(format!("{:?}", found.work));
+            orders.push((machine.id, found.work));
         }
-        let what = match &settled.values().collect::<Vec<_>>()[..] {
-            [(work, _)] => capital(&describe(work)),
+        let kinds: BTreeSet<_> = orders.iter().map(|(_, work)| describe(work)).collect();
+        let what = match kinds.first() {
+            Some(one) if kinds.len() == 1 => capital(one),
             _ => format!(
                 "{} that the policy chooses",
                 capital(&describe(&wanted)).trim_end()
             ),
         };
         draft.summary = match orders.len() {
-            1 => format!("{what}."),
+            0 => format!(
+                "{}: none of the machines can take it.",
+                capital(&describe(&wanted)).trim_end()
+            ),
+            1 if !many => format!("{what}."),
+            1 => format!("{what} on 1 machine."),
             many => format!("{what} on {many} machines."),
         };
+        if new.wake && !orders.is_empty() {
+            draft.steps.push(wake_words(orders.len()));
+        }
         Ok(Prepared {
             plan: draft.finish(),
             orders,
+        })
+    }
+
+    /// The work for one machine with the version that is meant now. What the same work came to is remembered.
+    async fn content_for(
+        &self,
+        wanted: &Work,
+        machine: &Machine,
+        settled: &mut HashMap<String, (Work, Option<Content>)>,
+    ) -> Result<Found, Refusal> {
+        let chosen = self.image_for(wanted, machine)?;
+        let origin = chosen.as_ref().map(|chosen| chosen.origin.clone());
+        let work = chosen.map_or_else(|| wanted.clone(), |chosen| chosen.work);
+        let key = format!("{work:?}");
+        if let Some((work, content)) = settled.get(&key) {
+            return Ok(Found {
+                work: work.clone(),
+                content: *content,
+                origin,
+            });
+        }
+        let (work, content) = self.settle(work).await?;
+        settled.insert(key, (work.clone(), content));
+        Ok(Found {
+            work,
+            content,
+            origin,
         })
     }
 
@@ -189,16 +238,23 @@ impl Desk {
             Work::Deploy { disk, .. } => ("OVERWRITE", disk),
             Work::Repair { disk, .. } => ("bring back to the image", disk),
         };
+        let with = match work {
+            Work::Deploy { image, version, .. } | Work::Repair { image, version, .. } => {
+                let version = version.map_or_else(String::new, |v| format!(" version {v}"));
+                format!(": {image}{version}")
+            }
+            _ => String::new(),
+        };
         let Some(inventory) = &machine.inventory else {
             draft.warnings.push(format!("{name} has no inventory yet: its agent decides which disk fits, and stops if that is not exactly one."));
             draft
                 .steps
-                .push(format!("{name}: {verb} the disk that fits"));
+                .push(format!("{name}: {verb} the disk that fits{with}"));
             return;
         };
         match &matching(&inventory.disks, selector)[..] {
             [disk] => {
-                draft.steps.push(format!("{name}: {verb} {}", disk_words(disk)));
+                draft.steps.push(format!("{name}: {verb} {}{with}", disk_words(disk)));
                 if image.is_some_and(|i| i.disk_bytes > disk.size_bytes) {
                     draft.warnings.push(format!("{name}: the image may not fit on {}.", disk_words(disk)));
                 }
@@ -223,7 +279,28 @@ struct Chosen {
     origin: Origin,
 }
 
+/// What one machine is to do.
+struct Found {
+    work: Work,
+    content: Option<Content>,
+    /// Who chose the image, if nobody named one.
+    origin: Option<Origin>,
+}
+
+/// Whether the other machines of the order can do without the one that this is said of.
+fn is_of_one_machine(wanted: &Work, refusal: &Refusal) -> bool {
+    let (Work::Deploy { image, version, .. } | Work::Repair { image, version, .. }) = wanted else {
+        return false;
+    };
+    let of_it = matches!(
+        refusal.code,
+        Code::BadRequest | Code::NotPossible | Code::NotFound
+    );
+    image.is_empty() && version.is_none() && of_it
+}
+
 /// What of an image a plan needs.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Content {
     pub(super) version: u32,
     pub(super) disk_bytes: u64,
@@ -264,9 +341,6 @@ pub(super) fn capital(text: &str) -> String {
         first.to_uppercase().chain(chars).collect()
     })
 }
-
-/// One request is one school; more is more than one request.
-const MAX_MACHINES: usize = 1000;
 
 #[cfg(test)]
 mod tests;

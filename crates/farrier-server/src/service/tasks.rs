@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::convert::{self, Like};
 use super::plan::require;
 use super::task_plan::Prepared;
+use super::wake::wake_one_after_another;
 use super::{Code, Desk, Refusal, limit};
 use crate::auth::Action;
 use crate::core::now;
@@ -26,6 +27,11 @@ impl Desk {
         let before = query.after.as_deref().map(parse_id).transpose()?;
         let wanted = farrier_db::TaskQuery {
             machine: query.machine.map(MachineId),
+            machines: query
+                .group
+                .as_deref()
+                .map(|group| self.members_of(group))
+                .transpose()?,
             state: query.state.map(Like::like),
         };
         let limit = limit(query.limit);
@@ -72,30 +78,50 @@ impl Desk {
 
     pub async fn create_tasks(&self, new: &NewTasks) -> Result<TasksCreated, Refusal> {
         self.allow(Action::CreateTask)?;
-        let Prepared {
-            plan,
-            orders: machines,
-        } = self.prepare(new).await?;
-        if plan.destructive || machines.len() > 1 {
+        if new.wake {
+            self.allow(Action::WakeMachine)?;
+        }
+        if new.is_many() {
+            return self.create_many(new).await;
+        }
+        let Prepared { plan, orders } = self.prepare(new).await?;
+        if plan.destructive {
             require(&plan, new.confirm.as_deref())?;
         }
-        let at = now();
-        let mut tasks = Vec::with_capacity(machines.len());
-        for (machine, work) in machines {
-            let task = Task {
-                then: new.then.like(),
-                ..queued(machine, work, self.who.name.clone(), at)
-            };
-            let stored = self.core.fleet.add_task(task).await?;
-            self.core.note(
-                machine,
-                Kind::Task,
-                format!("{} ordered: {}.", self.who.name, describe(&stored.work)),
-            );
+        let mut tasks = Vec::with_capacity(orders.len());
+        for (machine, work) in orders {
+            let stored = self.order(machine, work, new.then.like()).await?;
+            if new.wake {
+                wake_one_after_another(Arc::clone(&self.core), vec![machine], &self.who.name);
+            }
             tasks.push(convert::task_summary(&self.core, &stored));
         }
         self.audit(Action::CreateTask, plan.summary.clone()).await;
-        Ok(TasksCreated { plan, tasks })
+        Ok(TasksCreated {
+            plan,
+            tasks,
+            left_out: Vec::new(),
+        })
+    }
+
+    /// Stores a task and tells of it.
+    pub(super) async fn order(
+        &self,
+        machine: MachineId,
+        work: Work,
+        then: task::Then,
+    ) -> Result<Arc<Task>, Refusal> {
+        let task = Task {
+            then,
+            ..queued(machine, work, self.who.name.clone(), now())
+        };
+        let stored = self.core.fleet.add_task(task).await?;
+        self.core.note(
+            machine,
+            Kind::Task,
+            format!("{} ordered: {}.", self.who.name, describe(&stored.work)),
+        );
+        Ok(stored)
     }
 
     pub async fn cancel_task(&self, id: Uuid) -> Result<TaskSummary, Refusal> {
@@ -184,8 +210,10 @@ impl Desk {
         }
         Ok(NewTasks {
             machines: vec![old.machine],
+            group: None,
             work: old.work,
             then: old.then,
+            wake: false,
             confirm: None,
         })
     }

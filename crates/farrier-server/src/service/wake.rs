@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use farrier_api::admin::{Wake, Woken};
 use farrier_engine::model::{Machine, MachineId};
-use farrier_engine::timeline::Kind;
+use farrier_engine::timeline::{Entry, Kind};
 use farrier_net::interface::{self, Interface};
 use farrier_net::wake::{broadcast_of, wake, wake_far};
 use farrier_proto::MacAddr;
@@ -14,7 +16,7 @@ use uuid::Uuid;
 
 use super::{Code, Desk, Refusal, convert};
 use crate::auth::Action;
-use crate::core::Core;
+use crate::core::{Core, now};
 
 impl Desk {
     /// Sends magic packets to every hardware address of a machine, on every served interface and to the
@@ -30,7 +32,7 @@ impl Desk {
         let password = password
             .transpose()
             .map_err(|error| Refusal::bad(error.to_string()))?;
-        let (core, waked) = (std::sync::Arc::clone(&self.core), machine.clone());
+        let (core, waked) = (Arc::clone(&self.core), machine.clone());
         let woken = tokio::task::spawn_blocking(move || send(&core, &waked, password))
             .await
             .map_err(|error| Refusal::new(Code::Internal, error.to_string()))?;
@@ -40,20 +42,56 @@ impl Desk {
             return Err(Refusal::new(Code::NotPossible, text)
                 .hint("serve an interface that reaches the machine, with CAP_NET_RAW"));
         }
-        let told = format!("{} sent magic packets to wake the machine.", self.who.name);
-        let entry = farrier_engine::timeline::Entry::new(
-            machine.id,
-            crate::core::now(),
-            Kind::Operator,
-            told,
-        );
-        self.core
-            .note_entry(entry.with("packets", woken.sent.join(", ")));
+        let entry = woken_entry(machine.id, &self.who.name, woken.clone());
+        self.core.note_entry(entry);
         self.audit(Action::WakeMachine, convert::machine_name(&machine))
             .await;
         Ok(woken)
     }
 }
+
+/// What a plan says of it.
+pub(super) fn wake_words(machines: usize) -> String {
+    match machines {
+        1 => "wake the machine by magic packets".to_owned(),
+        many => format!(
+            "wake {many} machines by magic packets, {} in a second",
+            1000 / APART.as_millis()
+        ),
+    }
+}
+
+/// Wakes machines in the background, with pauses: a room that starts in one moment trips its fuse, and firmware of
+/// hundreds that asks in one moment asks again and again.
+pub(super) fn wake_one_after_another(core: Arc<Core>, machines: Vec<MachineId>, who: &str) {
+    let who = who.to_owned();
+    tokio::spawn(async move {
+        for (place, id) in machines.into_iter().enumerate() {
+            if place > 0 {
+                tokio::time::sleep(APART).await;
+            }
+            let Some(machine) = core.fleet.machine(id) else {
+                continue;
+            };
+            let sender = Arc::clone(&core);
+            let woken = tokio::task::spawn_blocking(move || send(&sender, &machine, None)).await;
+            core.note_entry(woken_entry(id, &who, woken.unwrap_or_default()));
+        }
+    });
+}
+
+fn woken_entry(machine: MachineId, who: &str, woken: Woken) -> Entry {
+    if woken.sent.is_empty() {
+        let why = woken.failed.join("; ");
+        let told = format!("The machine could not be woken: no magic packet was sent. {why}");
+        return Entry::new(machine, now(), Kind::Warning, told);
+    }
+    let told = format!("{who} sent magic packets to wake the machine.");
+    Entry::new(machine, now(), Kind::Operator, told).with("packets", woken.sent.join(", "))
+}
+
+/// Between two machines that are woken.
+const APART: Duration = Duration::from_millis(100);
 
 fn send(core: &Core, machine: &Machine, password: Option<SecureOn>) -> Woken {
     let mut woken = Woken {

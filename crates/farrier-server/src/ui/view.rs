@@ -108,6 +108,7 @@ impl PlanPage {
             summary: shown(&plan.summary),
             steps: each(&plan.steps),
             warnings: each(&plan.warnings),
+            left_out: plan.left_out.iter().map(shown_left_out).collect(),
             destructive: plan.destructive,
             confirm: plan.confirm.clone(),
         };

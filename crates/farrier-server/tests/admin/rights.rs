@@ -80,6 +80,10 @@ fn body(route: &Route, world: &World) -> Option<(&'static str, String)> {
         ("POST", "/machines/{id}/order") => {
             Some((FORM, format!("csrf={CSRF}&kind=inventory&then=local_boot")))
         }
+        ("POST", "/orders") => Some((
+            FORM,
+            format!("csrf={CSRF}&kind=inventory&machines={}", world.machine),
+        )),
         ("POST", "/policy/site" | "/policy/groups") => {
             Some((FORM, format!("csrf={CSRF}&name=extra&menu=never")))
         }

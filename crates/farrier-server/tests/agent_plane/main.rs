@@ -1,10 +1,13 @@
 //! The agent plane, asked from outside by an honest client and by others: T3, T9, T12, T14 of the threat model.
 #![allow(clippy::print_stdout, reason = "the figures are what the run is for")]
+#![allow(clippy::print_stderr, reason = "a skipped test must be seen")]
 
 mod chunks;
 mod deployment;
 mod enrolment;
 mod hostile;
+mod loss;
+mod many;
 mod rights;
 #[path = "../site/mod.rs"]
 mod site;
@@ -36,6 +39,7 @@ fn done(fence: u64, root: Option<String>) -> ResultReport {
         read_bytes: 0,
         written_bytes: 0,
         moved_bytes: 0,
+        bottleneck: None,
     };
     ResultReport { fence, outcome }
 }

@@ -1,6 +1,6 @@
 //! Tasks, as people read them.
 
-use farrier_api::admin::{Page, TaskState, TaskSummary, TaskWork, Then};
+use farrier_api::admin::{Page, TaskState, TaskSummary, TaskWork, TasksCreated, Then};
 use farrier_api::agent::Bottleneck;
 use farrier_server::service::describe_work;
 use farrier_server::ui::text::{bytes, shown};
@@ -73,6 +73,20 @@ pub(super) fn show(task: &TaskSummary) -> String {
         None => fields.field("expires", time(task.expires)),
     }
     fields.to_string()
+}
+
+/// What came of an order, machine by machine.
+pub(super) fn created(created: &TasksCreated) -> String {
+    let tasks = created.tasks.iter().map(|task| line(task) + "\n");
+    let left = created.left_out.iter().map(|left| {
+        let task = left.task.map_or_else(String::new, |id| format!(" ({id})"));
+        format!(
+            "{}: left out: {}{task}\n",
+            shown(&left.machine_name),
+            shown(&left.why)
+        )
+    });
+    tasks.chain(left).collect()
 }
 
 fn disk(work: &TaskWork) -> String {

@@ -3,16 +3,14 @@
 
 use axum::Form;
 use axum::extract::{FromRequest, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Redirect, Response};
-use farrier_api::admin::{MachineChange, NewTasks, SetUp, SignIn, TaskWork, Then};
-use farrier_api::agent::DiskSelector;
+use farrier_api::admin::{MachineChange, SetUp, SignIn};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::api::Named;
-use super::pages::order_form;
 use super::{Shared, html};
 use crate::http::session::{From, check_csrf, clear_cookie, is_by_cookie, set_cookie};
 use crate::service::{Code, Desk, Refusal, SignedInSession};
@@ -224,110 +222,6 @@ pub(super) async fn retry(Named(id): Named<Uuid>, filled: Filled<ConfirmForm>) -
         .retry_task(id, Some(filled.form.confirm))
         .await?;
     Ok(Redirect::to("/tasks").into_response())
-}
-
-#[derive(Deserialize)]
-pub(super) struct OrderForm {
-    kind: String,
-    #[serde(default)]
-    image: String,
-    #[serde(default)]
-    serial: String,
-    #[serde(default)]
-    then: String,
-    /// Absent on the form, there on the plan that follows it.
-    #[serde(default)]
-    confirm: String,
-}
-
-/// The form leads to the plan, the plan to the task.
-pub(super) async fn order(Named(id): Named<Uuid>, filled: Filled<OrderForm>) -> Page {
-    let Filled { desk, form } = filled;
-    let new = NewTasks {
-        machines: vec![id],
-        work: form.work()?,
-        then: form.then(),
-        confirm: Some(form.confirm.clone()).filter(|c| !c.is_empty()),
-    };
-    let kind = ui::kind_of(&new.work);
-    let done = match &new.confirm {
-        Some(_) => desk.create_tasks(&new).await.map(|_| ()),
-        None => Err(Refusal::new(Code::ConfirmNeeded, "")),
-    };
-    match done {
-        Ok(()) => Ok(to_machine(id)),
-        Err(refusal) if matches!(refusal.code, Code::ConfirmNeeded | Code::PlanChanged) => {
-            match desk.plan_tasks(&new).await {
-                Ok(plan) => {
-                    let frame = Frame::new(ui::verb(kind), "machines", Some(desk.who()));
-                    let (action, back) =
-                        (format!("/machines/{id}/order"), format!("/machines/{id}"));
-                    Ok(html(
-                        StatusCode::OK,
-                        &ui::PlanPage::of(
-                            frame,
-                            &plan,
-                            action,
-                            form.fields(),
-                            ui::verb(kind),
-                            back,
-                        ),
-                    ))
-                }
-                Err(refusal) if matches!(refusal.code, Code::BadRequest | Code::NotFound) => {
-                    order_form(&desk, id, kind, &sentence(&refusal.message))
-                }
-                Err(refusal) => Err(refusal),
-            }
-        }
-        Err(refusal) => Err(refusal),
-    }
-}
-
-impl OrderForm {
-    fn work(&self) -> Result<TaskWork, Refusal> {
-        let disk = DiskSelector {
-            serial: Some(self.serial.clone()).filter(|s| !s.is_empty()),
-            ..DiskSelector::default()
-        };
-        let image = self.image.clone();
-        match self.kind.as_str() {
-            "inventory" => Ok(TaskWork::Inventory),
-            "capture" => Ok(TaskWork::Capture { image, disk }),
-            "deploy" => Ok(TaskWork::Deploy {
-                image,
-                version: None,
-                disk,
-            }),
-            "repair" => Ok(TaskWork::Repair {
-                image,
-                version: None,
-                disk,
-            }),
-            _ => Err(Refusal::bad("there is no such kind of work")),
-        }
-    }
-
-    fn then(&self) -> Then {
-        match self.then.as_str() {
-            "network_boot" => Then::NetworkBoot,
-            "power_off" => Then::PowerOff,
-            "reboot" => Then::Reboot,
-            _ => Then::LocalBoot,
-        }
-    }
-
-    fn fields(&self) -> Vec<(String, String)> {
-        [
-            ("kind", &self.kind),
-            ("image", &self.image),
-            ("serial", &self.serial),
-            ("then", &self.then),
-        ]
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value.clone()))
-        .collect()
-    }
 }
 
 pub(super) fn to_machine(id: Uuid) -> Response {

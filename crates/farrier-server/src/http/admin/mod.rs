@@ -8,6 +8,7 @@ mod api;
 mod events;
 mod forms;
 mod openapi;
+mod order_pages;
 mod pages;
 mod policy_pages;
 pub mod routes;

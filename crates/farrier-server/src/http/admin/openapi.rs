@@ -28,6 +28,7 @@ use super::routes::{self, Access};
     admin::ExplainedFirmware,
     admin::ExplainedRule,
     admin::Group,
+    admin::GroupDetail,
     admin::ImageDetail,
     admin::ImageSummary,
     admin::ImageVersion,
@@ -40,6 +41,7 @@ use super::routes::{self, Access};
     admin::IpxeVariant,
     admin::LearnedStrategy,
     admin::Lease,
+    admin::LeftOut,
     admin::Loader,
     admin::MachineChange,
     admin::MachineCounts,
@@ -53,6 +55,7 @@ use super::routes::{self, Access};
     admin::NewTasks,
     admin::NewToken,
     admin::NewUser,
+    admin::NewestTasks,
     admin::Plan,
     admin::Registration,
     admin::Role,
@@ -260,8 +263,8 @@ docs! {
     GET "/api/v1/machines/{id}/compare" "The last boot beside the last good one." [] Nothing => Json("BootComparison");
     GET "/api/v1/machines/{id}/delete" "What forgetting a machine would do." [] Nothing => Json("Plan");
     POST "/api/v1/machines/{id}/delete" "Forgets a machine." [] Json("Confirm") => Nothing;
-    GET "/api/v1/tasks" "Tasks, the newest first." ["machine", "state", "after", "limit"] Nothing => Page("TaskSummary");
-    POST "/api/v1/tasks" "Orders work." [] Json("NewTasks") => Json("TasksCreated");
+    GET "/api/v1/tasks" "Tasks, the newest first." ["machine", "group", "state", "after", "limit"] Nothing => Page("TaskSummary");
+    POST "/api/v1/tasks" "Orders work for machines, or for a group." [] Json("NewTasks") => Json("TasksCreated");
     POST "/api/v1/tasks/plan" "What ordering work would do." [] Json("NewTasks") => Json("Plan");
     GET "/api/v1/tasks/{id}" "One task." [] Nothing => Json("TaskSummary");
     POST "/api/v1/tasks/{id}/cancel" "Cancels a task." [] Nothing => Json("TaskSummary");
@@ -292,6 +295,7 @@ docs! {
     GET "/api/v1/policy/rules" "The site's rules, in their order." [] Nothing => List("Rule");
     PUT "/api/v1/policy/rules" "Sets all rules; refused with the place of each fault." [] Json("Rules") => List("Rule");
     GET "/api/v1/groups" "Groups of machines." [] Nothing => List("Group");
+    GET "/api/v1/groups/{name}" "A group with its machines and how far they are." [] Nothing => Json("GroupDetail");
     PUT "/api/v1/groups/{name}" "Makes a group, or sets what it sets." [] Json("Settings") => Json("Group");
     DELETE "/api/v1/groups/{name}" "Removes a group without machines." [] Nothing => Nothing;
     PUT "/api/v1/machines/{id}/intent" "Says what a machine does at its next boots." [] Json("NewIntent") => Json("MachineDetail");

@@ -168,6 +168,7 @@ pub(super) async fn machine_row(desk: Desk, Named(id): Named<Uuid>) -> Page {
     Ok(html(
         StatusCode::OK,
         &ui::MachineRow {
+            frame: Frame::new("", "machines", Some(desk.who())),
             m: MachineView::of(&found.summary),
         },
     ))
@@ -212,43 +213,6 @@ pub(super) async fn machine(
         events: story.items.iter().map(EntryView::of).collect(),
         more: story.next,
         m,
-    };
-    Ok(html(StatusCode::OK, &page))
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct OrderQuery {
-    kind: String,
-}
-
-pub(super) async fn order(
-    desk: Desk,
-    Named(id): Named<Uuid>,
-    Asked(query): Asked<OrderQuery>,
-) -> Page {
-    let kind = match query.kind.as_str() {
-        "deploy" => "deploy",
-        "repair" => "repair",
-        "capture" => "capture",
-        _ => "inventory",
-    };
-    desk.allow(crate::auth::Action::CreateTask)?;
-    order_form(&desk, id, kind, "")
-}
-
-pub(super) fn order_form(desk: &Desk, id: Uuid, kind: &'static str, error: &str) -> Page {
-    let found = desk.machine(id)?;
-    let inventory = ui::InventoryView::of(&found).unwrap_or_default();
-    let m = MachineView::of(&found.summary);
-    let page = ui::OrderForm {
-        frame: Frame::new(ui::verb(kind), "machines", Some(desk.who())),
-        machine: m.id,
-        machine_name: m.name,
-        kind,
-        images: desk.image_names()?,
-        disks: inventory.disks,
-        error: shown(error),
     };
     Ok(html(StatusCode::OK, &page))
 }

@@ -65,6 +65,15 @@ pub(super) async fn progress(
     Ok(Json(wire::ProgressAnswer { stop: None }))
 }
 
+fn limit(bottleneck: Option<wire::Bottleneck>) -> &'static str {
+    match bottleneck {
+        Some(wire::Bottleneck::Cpu) => "; the processor was the limit",
+        Some(wire::Bottleneck::Disk) => "; the disk was the limit",
+        Some(wire::Bottleneck::Network) => "; the network was the limit",
+        None => "",
+    }
+}
+
 pub(super) async fn result(
     State(plane): State<Arc<Plane>>,
     session: Session,
@@ -82,6 +91,7 @@ pub(super) async fn result(
             read_bytes,
             written_bytes,
             moved_bytes,
+            bottleneck,
         } => {
             let done = proven(&plane, &task, root.as_deref()).await;
             if matches!(done, Outcome::Done) {
@@ -93,10 +103,11 @@ pub(super) async fn result(
                     session.machine.id,
                     Kind::Task,
                     format!(
-                        "Done{disk}: {} MiB read, {} MiB written, {} MiB over the network.",
+                        "Done{disk}: {} MiB read, {} MiB written, {} MiB over the network{}.",
                         mib(read_bytes),
                         mib(written_bytes),
-                        mib(moved_bytes)
+                        mib(moved_bytes),
+                        limit(bottleneck)
                     ),
                 );
             }

@@ -218,6 +218,7 @@ pub struct Machines {
 #[derive(Debug, Template)]
 #[template(path = "machine_row.html")]
 pub struct MachineRow {
+    pub frame: Frame,
     pub m: MachineView,
 }
 

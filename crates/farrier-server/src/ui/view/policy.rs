@@ -2,13 +2,14 @@
 
 use askama::Template;
 use farrier_api::admin::{
-    EffectiveSetting, Explained, ExplainedFirmware, ExplainedRule, Group, Intent, Rule,
-    SelfDeployment,
+    EffectiveSetting, Explained, ExplainedFirmware, ExplainedRule, Group, GroupDetail, Intent,
+    Rule, SelfDeployment,
 };
 
 use super::super::Frame;
 use super::super::setting_fields::{ChoiceView, FieldView, Input, summary};
 use super::super::text::{Moment, shown};
+use super::MachineView;
 
 #[derive(Debug, Template)]
 #[template(path = "policy.html")]
@@ -33,6 +34,40 @@ impl GroupView {
             name: group.name.clone(),
             machines: group.machines,
             sets: summary(&group.settings),
+        }
+    }
+}
+
+/// A group with its machines.
+#[derive(Debug, Template)]
+#[template(path = "group.html")]
+pub struct GroupPage {
+    pub frame: Frame,
+    pub group: GroupView,
+    /// How many machines have a newest task in each state; states that none is in are left out.
+    pub newest: Vec<(&'static str, u64)>,
+    pub rows: Vec<MachineView>,
+}
+
+impl GroupPage {
+    #[must_use]
+    pub fn of(frame: Frame, found: &GroupDetail) -> Self {
+        let n = &found.newest;
+        let newest = [
+            ("queued", n.queued),
+            ("running", n.running),
+            ("lost", n.lost),
+            ("done", n.done),
+            ("failed", n.failed),
+            ("cancelled", n.cancelled),
+            ("expired", n.expired),
+            ("without a task", n.none),
+        ];
+        Self {
+            frame,
+            group: GroupView::of(&found.group),
+            newest: newest.into_iter().filter(|(_, count)| *count > 0).collect(),
+            rows: found.members.iter().map(MachineView::of).collect(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Tasks, and the form that orders one.
 
 use askama::Template;
-use farrier_api::admin::{TaskState, TaskSummary, TaskWork};
+use farrier_api::admin::{LeftOut, TaskState, TaskSummary, TaskWork, TasksCreated};
 use farrier_api::agent::Bottleneck;
 
 use super::DiskView;
@@ -116,13 +116,18 @@ pub struct TaskPage {
     pub t: TaskView,
 }
 
-/// The form that orders work for a machine.
+/// The form that orders work for one machine or many.
 #[derive(Debug, Template)]
 #[template(path = "order.html")]
 pub struct OrderForm {
     pub frame: Frame,
-    pub machine: String,
-    pub machine_name: String,
+    /// Who gets it, as it is shown.
+    pub whom: String,
+    pub action: String,
+    pub back: String,
+    /// What the form sends along.
+    pub fields: Vec<(String, String)>,
+    pub many: bool,
     pub kind: &'static str,
     pub images: Vec<String>,
     pub disks: Vec<DiskView>,
@@ -138,6 +143,40 @@ impl OrderForm {
     #[must_use]
     pub fn wants_image(&self) -> bool {
         matches!(self.kind, "deploy" | "repair")
+    }
+}
+
+/// What came of an order for many.
+#[derive(Debug, Template)]
+#[template(path = "ordered.html")]
+pub struct OrderedPage {
+    pub frame: Frame,
+    pub summary: String,
+    pub tasks: Vec<TaskView>,
+    pub left_out: Vec<LeftOut>,
+    pub back: String,
+}
+
+impl OrderedPage {
+    #[must_use]
+    pub fn of(frame: Frame, created: &TasksCreated, back: String) -> Self {
+        Self {
+            frame,
+            summary: shown(&created.plan.summary),
+            tasks: created.tasks.iter().map(TaskView::of).collect(),
+            left_out: created.left_out.iter().map(shown_left_out).collect(),
+            back,
+        }
+    }
+}
+
+/// Names come from people, reasons may quote them.
+#[must_use]
+pub fn shown_left_out(left: &LeftOut) -> LeftOut {
+    LeftOut {
+        machine_name: shown(&left.machine_name),
+        why: shown(&left.why),
+        ..left.clone()
     }
 }
 

@@ -47,6 +47,13 @@ pub(in crate::http::admin) async fn groups(desk: Desk) -> Answer<Vec<words::Grou
     desk.groups().await.map(Json)
 }
 
+pub(in crate::http::admin) async fn group(
+    desk: Desk,
+    Named(name): Named<String>,
+) -> Answer<words::GroupDetail> {
+    desk.group(&name).await.map(Json)
+}
+
 pub(in crate::http::admin) async fn set_group(
     desk: Desk,
     Named(name): Named<String>,

@@ -266,6 +266,7 @@ pub(super) fn routes() -> Vec<Route> {
             put(api::set_rules),
         ),
         route("GET", "/api/v1/groups", Needs(Look), get(api::groups)),
+        route("GET", "/api/v1/groups/{name}", Needs(Look), get(api::group)),
         route(
             "PUT",
             "/api/v1/groups/{name}",

@@ -4,7 +4,7 @@ use axum::routing::{get, post};
 
 use super::{Access, Route, route};
 use crate::auth::Action;
-use crate::http::admin::{forms, pages, policy_pages};
+use crate::http::admin::{forms, order_pages, pages, policy_pages};
 
 pub(super) fn routes() -> Vec<Route> {
     use Access::{Needs, Public, SignedIn};
@@ -32,13 +32,31 @@ pub(super) fn routes() -> Vec<Route> {
             "GET",
             "/machines/{id}/order",
             Needs(CreateTask),
-            get(pages::order),
+            get(order_pages::order),
         ),
         route(
             "POST",
             "/machines/{id}/order",
             Needs(CreateTask),
-            post(forms::order),
+            post(order_pages::set_order),
+        ),
+        route(
+            "GET",
+            "/orders",
+            Needs(CreateTask),
+            get(order_pages::orders),
+        ),
+        route(
+            "POST",
+            "/orders",
+            Needs(CreateTask),
+            post(order_pages::set_orders),
+        ),
+        route(
+            "GET",
+            "/groups/{name}",
+            Needs(Look),
+            get(order_pages::group),
         ),
         route(
             "POST",
