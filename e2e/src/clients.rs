@@ -247,6 +247,27 @@ pub fn curl(host: &Host, arguments: &[&str], url: &str) -> Result<String> {
         .arg(url))
 }
 
+/// Asks for a machine's own script and, where the answer is only its name, fetches that, as iPXE does.
+///
+/// # Errors
+/// As [`curl`].
+pub fn own_script(host: &Host, server: Ipv4Addr, mac: &str) -> Result<String> {
+    let query = format!(
+        "mac={}&platform=efi&buildarch=x86_64",
+        mac.replace(':', "-")
+    );
+    let url = format!("http://{server}:8067/boot/script?{query}");
+    let answer = curl(host, &["--fail"], &url)?;
+    let named = answer
+        .lines()
+        .filter_map(|line| line.strip_prefix("chain "));
+    let mut words = named.flat_map(|line| line.split(' '));
+    match words.find(|word| word.contains("/boot/named/")) {
+        Some(named) => curl(host, &["--fail"], named),
+        None => Ok(answer),
+    }
+}
+
 /// Loads the DHCP server with Kea's `perfdhcp` and returns its report.
 ///
 /// # Errors

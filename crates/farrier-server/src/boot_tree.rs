@@ -13,6 +13,7 @@
 //! | `pxelinux.cfg/...` in any folder | PXELINUX's configuration, U-Boot's or s390x's menu, for one machine |
 //! | `C0A80007`, `C0A80007.SUN4U` | the boot program of the machine with this address |
 //! | `boot/script/<language>/...` | the same, for loaders that were told to ask again |
+//! | `boot/named/<name>` | the script that starts one machine's agent, once |
 //! | `boot/agent/<tag>/vmlinuz`, `.../agent.img` | the agent |
 //!
 //! A folder named by a board's serial number or hardware address in front of any of these is passed over.
@@ -53,6 +54,8 @@ pub(crate) use scripts::tftp;
 pub const FIRST_SCRIPT: &str = "boot/first.ipxe";
 /// Where a loader asks for its own script.
 pub const SCRIPT: &str = "boot/script";
+/// Above the names of scripts that are good once; by HTTP alone.
+pub const NAMED: &str = "boot/named";
 
 /// Who asks, by address only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -30,6 +30,7 @@ use crate::leases::Leases;
 use crate::loaders::Loaders;
 use crate::media::shelf::Shelf;
 use crate::menu_codes::MenuCodes;
+use crate::named_scripts::NamedScripts;
 use crate::packet_log::PacketLog;
 use crate::relays::Relays;
 use crate::rounds::Rounds;
@@ -69,6 +70,8 @@ pub struct Core {
     pub menu_codes: MenuCodes,
     /// Orders for many machines that were carried out of late.
     pub orders: tokio::sync::Mutex<Orders>,
+    /// Scripts that are fetched once.
+    pub named_scripts: NamedScripts,
     /// What decisions rest on: the site's settings, the catalogue, whether there is an agent.
     pub snapshot: ArcSwap<Snapshot>,
     pub sightings: Sightings,

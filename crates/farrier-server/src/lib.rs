@@ -36,6 +36,7 @@ pub mod leases;
 pub mod loaders;
 pub mod media;
 pub mod menu_codes;
+pub mod named_scripts;
 mod neighbours;
 pub mod notes;
 pub mod outside;

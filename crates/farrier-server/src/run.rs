@@ -25,6 +25,7 @@ use crate::leases::Leases;
 use crate::loaders::Loaders;
 use crate::media::shelf::Shelf;
 use crate::menu_codes::MenuCodes;
+use crate::named_scripts::NamedScripts;
 use crate::packet_log::PacketLog;
 use crate::relays::Relays;
 use crate::rounds::Rounds;
@@ -119,6 +120,7 @@ pub async fn open(config: Config) -> anyhow::Result<(Arc<Core>, tokio::task::Joi
         rounds: Rounds::load(&db, now()).await?,
         menu_codes: MenuCodes::default(),
         orders: tokio::sync::Mutex::default(),
+        named_scripts: NamedScripts::default(),
         site: ArcSwap::from_pointee(site),
         sightings: Sightings::default(),
         whereabouts: Whereabouts::default(),

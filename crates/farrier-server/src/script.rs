@@ -1,5 +1,6 @@
 //! A loader says who it is and gets its script: facts -> gather -> decide -> render.
 
+mod agent;
 mod page;
 mod who;
 
@@ -16,11 +17,12 @@ use farrier_engine::silence::Awaited;
 use farrier_engine::task::{Task, Work};
 use farrier_engine::timeline::{Entry, Kind};
 use farrier_engine::{Reason, WallTime};
-use page::Page;
+use page::{Page, PageError};
 use who::known;
 
 use crate::boot_tree::{self, Asker, Channel, Urls};
 use crate::core::{Core, Recognised, now};
+use crate::named_scripts::Gone;
 
 /// The script for whoever sent `parameters`. There is always one: what cannot be done is said on the
 /// machine's screen, and its local disk starts.
@@ -119,23 +121,76 @@ pub async fn render_for(
         asker,
         reader,
     };
-    match page
+    let made = page
         .render(&decision.action, who.machine.as_deref(), now)
-        .await
+        .await;
+    or_said(&page, who.machine.as_deref(), made)
+}
+
+/// The script behind a name that this address was told, which is used up by this.
+pub async fn named(core: &Core, asker: Asker, name: &str) -> Result<String, Gone> {
+    let now = now();
+    let taken = core.named_scripts.take(name, asker.ip, now);
+    let promised = taken.inspect_err(|gone| told_in_vain(core, asker, *gone))?;
+    let machine = core.fleet.machine(promised.machine).ok_or(Gone::Over)?;
+    if let AgentPurpose::Task(task) = promised.purpose
+        && core
+            .fleet
+            .queue(machine.id)
+            .iter()
+            .all(|due| due.id != task)
     {
-        Ok(text) => text,
-        Err(error) => {
-            tracing::warn!(mac = %facts.mac, %error, "a script could not be made");
-            if let Some(machine) = &who.machine {
-                let why = format!(
-                    "Its {} script could not be made: {error}.",
-                    reader.language.name()
-                );
-                core.note(machine.id, Kind::Warning, why);
-            }
-            page.message(Reason::NotStored).unwrap_or_default()
-        }
+        return Err(Gone::Over);
     }
+    let language = Language::Ipxe;
+    let (arch, firmware) = (machine.arch, machine.firmware);
+    let facts = BootFacts::from_loader(promised.mac, language, arch, firmware, None);
+    let urls = Urls::by(&core.config, asker.server, asker.by == Channel::Https);
+    let page = Page {
+        core,
+        facts: &facts,
+        asker,
+        reader: &Reader {
+            language,
+            http: true,
+            script: urls.url(boot_tree::SCRIPT),
+        },
+    };
+    let made = page.agent_itself(&machine, promised.purpose, now).await;
+    Ok(or_said(&page, Some(&machine), made))
+}
+
+/// Tells, once for each name, that somebody asked for it who may not have it.
+fn told_in_vain(core: &Core, asker: Asker, gone: Gone) {
+    let (machine, why) = match gone {
+        Gone::Elsewhere {
+            machine,
+            first: true,
+        } => (machine, "its name was told to another address"),
+        Gone::Spent {
+            machine,
+            first: true,
+        } => (machine, "it was fetched already"),
+        _ => return,
+    };
+    let ip = asker.ip;
+    let text = format!("The script that starts its agent was refused to {ip}: {why}.");
+    core.note(machine, Kind::Warning, text);
+}
+
+/// The script, or one that says that there is none.
+fn or_said(page: &Page<'_>, machine: Option<&Machine>, made: Result<String, PageError>) -> String {
+    let error = match made {
+        Ok(text) => return text,
+        Err(error) => error,
+    };
+    tracing::warn!(mac = %page.facts.mac, %error, "a script could not be made");
+    if let Some(machine) = machine {
+        let language = page.reader.language.name();
+        let why = format!("Its {language} script could not be made: {error}.");
+        page.core.note(machine.id, Kind::Warning, why);
+    }
+    page.message(Reason::NotStored).unwrap_or_default()
 }
 
 /// The task that the policy starts by itself, where there is an agent to do it.

@@ -193,15 +193,8 @@ fn x3_nothing_secret_before_enrolment() {
         &format!("http://{}:8067/boot/first.ipxe", run.server()),
     )
     .unwrap();
-    let script = clients::curl(
-        &run.client,
-        &["--fail"],
-        &format!(
-            "http://{}:8067/boot/script?mac=52-54-00-77-00-63&platform=efi&buildarch=x86_64",
-            run.server()
-        ),
-    )
-    .unwrap();
+    let mac = "52:54:00:77:00:63";
+    let script = clients::own_script(&run.client, run.server(), mac).unwrap();
     assert!(script.contains("farrier.token="), "{script}");
     for secret in &secrets {
         assert!(!first.contains(secret) && !script.contains(secret));

@@ -85,12 +85,8 @@ impl Setting {
     fn job(&self, work: &Value) -> Result<Ends> {
         let task = self.site.order(MAC, work, "local_boot")?;
         let server = self.site.host().address().context("the server has one")?;
-        let url = format!(
-            "http://{server}:8067/boot/script?mac={}&platform=efi&buildarch=x86_64",
-            MAC.replace(':', "-")
-        );
         let script = self.root.join("script");
-        fs::write(&script, clients::curl(&self.machine, &["--fail"], &url)?)?;
+        fs::write(&script, clients::own_script(&self.machine, server, MAC)?)?;
         let mut agent = self.machine.command(&self.agent.to_string_lossy());
         agent.arg(&script).arg(&self.root);
 

@@ -102,6 +102,29 @@ pub fn first(script: &Url) -> String {
     ipxe.finish()
 }
 
+/// The answer that names a script, which is good once. Where it is gone or does not arrive, iPXE asks for another, and
+/// the second time goes on without.
+#[must_use]
+pub fn named(named: &Url, script: &Url) -> String {
+    let mut ipxe = Ipxe::new();
+    ipxe.line([
+        Part::Fixed("chain --replace --autofree"),
+        Part::Url(named),
+        Part::Fixed("|| goto again"),
+    ]);
+    ipxe.label("again");
+    ipxe.line([Part::Fixed("isset ${asked-again} && goto failed ||")]);
+    ipxe.line([Part::Fixed("set asked-again yes")]);
+    ask_again(&mut ipxe, script, None);
+    ipxe.label("failed");
+    ipxe.line([Part::Fixed(
+        "echo Farrier: the server did not answer. The machine goes on to its next boot entry.",
+    )]);
+    ipxe.line([Part::Fixed("sleep 5")]);
+    ipxe.line([Part::Fixed("exit")]);
+    ipxe.finish()
+}
+
 /// GRUB's first script, the same for all machines of a server: it asks for the machine's own one below `script`,
 /// by its processor, platform and hardware address.
 ///

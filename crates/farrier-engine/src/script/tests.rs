@@ -54,6 +54,26 @@ fn the_first_script() {
 }
 
 #[test]
+fn z16_the_answer_names_a_script_and_asks_for_another_once() {
+    let script = named(&server("boot/named/a1b2"), &server("boot/script"));
+    let (head, tail) = script
+        .split_once("boot/script?mac=${netX/mac:hexhyp}&")
+        .unwrap();
+    assert_eq!(
+        head,
+        "#!ipxe\n\
+         chain --replace --autofree http://10.0.0.1:8080/boot/named/a1b2 || goto again\n\
+         :again\n\
+         isset ${asked-again} && goto failed ||\n\
+         set asked-again yes\n\
+         chain --replace --autofree http://10.0.0.1:8080/"
+    );
+    let (_, end) = tail.split_once(" || goto failed\n:failed\n").unwrap();
+    assert!(end.ends_with("exit\n"), "{end}");
+    commands(&script);
+}
+
+#[test]
 fn the_agent() {
     let arguments = [
         Argument::flag("quiet"),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, Extension, Form, Query, State};
+use axum::extract::{DefaultBodyLimit, Extension, Form, Path, Query, State};
 use axum::http::response;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -22,6 +22,7 @@ use crate::boot_tree::{Asker, BootTree, Channel, Large, Missing, Served};
 use crate::ca::BootTls;
 use crate::core::{Core, now};
 use crate::http::serve::{Peer, Watch};
+use crate::named_scripts::Gone;
 use crate::script;
 
 /// What the handlers share.
@@ -35,6 +36,8 @@ pub struct BootHttp {
 pub fn router(boot: BootHttp) -> Router {
     Router::new()
         .route("/boot/script", get(script_by_query).post(script_by_form))
+        // HEAD would use it up.
+        .route("/boot/named/{name}", get(named_script).head(not_by_head))
         .layer(DefaultBodyLimit::max(MAX_FORM))
         .fallback(any(serve_file))
         .with_state(boot)
@@ -83,6 +86,38 @@ async fn serve_script(boot: &BootHttp, peer: &Peer, parameters: &Parameters) -> 
     }
     let text = script::render(&boot.core, asker, parameters).await;
     ([(header::CONTENT_TYPE, "text/plain")], text).into_response()
+}
+
+/// What a loader was told to fetch, once.
+async fn named_script(
+    State(boot): State<BootHttp>,
+    Extension(peer): Extension<Peer>,
+    Path(name): Path<String>,
+) -> Response {
+    let asker = asker(&peer);
+    if !boot.tree.may_ask(asker.ip) {
+        boot.tree.ignored_stranger(asker.ip);
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    boot.tree.asked_by_http(asker.ip);
+    let gone = match script::named(&boot.core, asker, &name).await {
+        Ok(text) => return ([(header::CONTENT_TYPE, "text/plain")], text).into_response(),
+        Err(gone) => gone,
+    };
+    let status = match gone {
+        Gone::Unknown | Gone::Elsewhere { .. } => StatusCode::NOT_FOUND,
+        Gone::Spent { .. } | Gone::Expired | Gone::Over => StatusCode::GONE,
+    };
+    (
+        status,
+        [(header::CONTENT_TYPE, "text/plain")],
+        format!("{gone}\n"),
+    )
+        .into_response()
+}
+
+async fn not_by_head() -> StatusCode {
+    StatusCode::METHOD_NOT_ALLOWED
 }
 
 async fn serve_file(

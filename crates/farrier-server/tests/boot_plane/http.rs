@@ -4,15 +4,20 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
-use farrier_server::boot_tree::BootTree;
+use farrier_engine::model::Registration;
+use farrier_engine::task::{State, Task, Work};
+use farrier_engine::timeline::Kind;
+use farrier_server::boot_tree::{Asker, BootTree};
 use farrier_server::http::boot::{BootHttp, router};
 use farrier_server::http::serve::{Limits, serve};
+use farrier_server::named_scripts::Gone;
+use farrier_server::script;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::{LOOPBACK, kernel};
-use crate::site::Site;
 use crate::site::wire::{Answer, send_raw};
+use crate::site::{LOADER, Site, named_in};
 
 /// The boot plane's HTTP listener.
 pub(crate) async fn http(
@@ -129,6 +134,93 @@ async fn rfc9110_head_ranges_and_never_a_redirect() {
             .await
             .status,
         404
+    );
+}
+
+/// Z16: what starts the agent is behind a name that differs each time, is good once, from the address it was told to,
+/// and while its task is there. HEAD and other machines do not use it up.
+#[tokio::test]
+async fn z16_the_answer_names_a_script_that_is_good_once() {
+    let data = tempfile::tempdir().unwrap();
+    let site = Site::open(data.path()).await;
+    let (at, _stop) = http(&site, vec![LOOPBACK], LIMITS).await;
+    let (mac, other) = ("52:54:00:00:00:01", "52:54:00:00:00:02");
+    for mac in [mac, other] {
+        site.script(mac).await;
+        let machine = site.machine_of(mac);
+        site.set_registration(machine, Registration::Approved).await;
+    }
+    let machine = site.machine_of(mac);
+    let task = site.order(machine, Work::Inventory).await;
+    let says = |mac| [("mac", mac), ("platform", "efi"), ("buildarch", "x86_64")];
+    let told = async || {
+        let answer = site.answer_for(&says(mac)).await;
+        assert!(!answer.contains("farrier."), "no secret: {answer}");
+        let name = named_in(&answer).unwrap_or_else(|| panic!("no name in {answer}"));
+        format!("/boot/named/{name}")
+    };
+    let none = site.answer_for(&says(other)).await;
+    assert_eq!(named_in(&none), None, "another machine is named nothing");
+
+    let (first, second) = (told().await, told().await);
+    assert_ne!(first, second);
+    // A neighbour that overheard the name.
+    let neighbour = Asker {
+        ip: Ipv4Addr::new(127, 0, 0, 9).into(),
+        ..LOADER
+    };
+    let name = first.rsplit('/').next().unwrap();
+    let refused = script::named(&site.core, neighbour, name).await;
+    assert_eq!(
+        refused,
+        Err(Gone::Elsewhere {
+            machine,
+            first: true
+        })
+    );
+    site.told(machine, Kind::Warning, "refused to 127.0.0.9")
+        .await;
+    let head = format!("HEAD {first} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    assert_eq!(ask(at, &head).await.status, 405);
+
+    let tokens = [get(at, &first, "").await, get(at, &second, "").await].map(|answer| {
+        assert_eq!(answer.status, 200);
+        let text = answer.text();
+        assert!(text.contains(&format!("farrier.mac={mac} ")), "{text}");
+        let (_, token) = text.split_once("farrier.token=").unwrap();
+        token.split(' ').next().unwrap().to_owned()
+    });
+    assert_ne!(tokens[0], tokens[1]);
+    assert!(!first.contains(&tokens[0]), "the name is no token");
+    for spent in [&first, &second] {
+        let answer = get(at, spent, "").await;
+        assert_eq!(answer.status, 410);
+        assert!(answer.text().contains("good once"), "{}", answer.text());
+    }
+    site.told(machine, Kind::Warning, "it was fetched already")
+        .await;
+    let unknown = format!("/boot/named/{}", "0".repeat(32));
+    assert_eq!(get(at, &unknown, "").await.status, 404);
+
+    let late = told().await;
+    let cancelled = |task: &Task| {
+        let state = State::Cancelled;
+        Ok::<_, ()>((
+            Task {
+                state,
+                ..task.clone()
+            },
+            (),
+        ))
+    };
+    let done = site.core.fleet.change_task(task, cancelled).await;
+    done.unwrap().unwrap();
+    let answer = get(at, &late, "").await;
+    assert_eq!(answer.status, 410);
+    assert!(
+        answer.text().contains("work that is over"),
+        "{}",
+        answer.text()
     );
 }
 

@@ -9,7 +9,7 @@
 pub mod disk;
 pub mod wire;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +39,19 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+
+/// Who the scripts are asked for by.
+pub const LOADER: Asker = Asker {
+    ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+    server: IpAddr::V4(Ipv4Addr::LOCALHOST),
+    by: Channel::Http,
+};
+
+/// The name of the script that an answer sends the loader to.
+pub fn named_in(answer: &str) -> Option<&str> {
+    let (_, rest) = answer.split_once("/boot/named/")?;
+    rest.split(' ').next()
+}
 
 /// One server and its agent plane.
 pub struct Site {
@@ -138,16 +151,20 @@ impl Site {
     }
 
     pub async fn script_for(&self, says: &[(&str, &str)]) -> String {
+        let answer = self.answer_for(says).await;
+        match named_in(&answer) {
+            Some(name) => script::named(&self.core, LOADER, name).await.unwrap(),
+            None => answer,
+        }
+    }
+
+    /// The answer itself, which may be the name of a script.
+    pub async fn answer_for(&self, says: &[(&str, &str)]) -> String {
         let says: Vec<_> = says
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        let asker = Asker {
-            ip: Ipv4Addr::LOCALHOST.into(),
-            server: Ipv4Addr::LOCALHOST.into(),
-            by: Channel::Http,
-        };
-        script::render(&self.core, asker, &says).await
+        script::render(&self.core, LOADER, &says).await
     }
 
     /// What the agent is told by the script that starts it. Somebody at the machine chose it.

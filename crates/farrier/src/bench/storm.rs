@@ -265,7 +265,12 @@ impl Machine {
                 ..place
             };
             let mut script = Vec::new();
-            let bytes = get(lease.ip, &own, Some(&mut script)).await?;
+            let mut bytes = get(lease.ip, &own, Some(&mut script)).await?;
+            if let Some(path) = named_in(&script) {
+                script.clear();
+                let named = Place { path, ..own };
+                bytes += get(lease.ip, &named, Some(&mut script)).await?;
+            }
             if !text.starts_with(b"#!ipxe") || !script.starts_with(b"#!ipxe") {
                 return Err("what came is no script".to_owned());
             }
@@ -337,6 +342,15 @@ async fn get(from: Ipv4Addr, place: &Place, mut keep: Option<&mut Vec<u8>>) -> R
         tokio::time::sleep(PAUSE).await;
     }
     Err(last)
+}
+
+/// The path of the script that an answer sends iPXE to, if it is under a name of its own.
+fn named_in(answer: &[u8]) -> Option<String> {
+    let answer = str::from_utf8(answer).ok()?;
+    let line = answer.lines().find(|line| line.starts_with("chain "))?;
+    let (_, name) = line.split_once("/boot/named/")?;
+    let name = name.split(' ').next()?;
+    Some(format!("/boot/named/{name}"))
 }
 
 fn is_script(boot_file: &str) -> bool {

@@ -12,6 +12,15 @@ pub(super) fn script_and_files_by_http(capture: &Capture, address: Ipv4Addr) -> 
     for path in ["/vmlinuz", "/agent.img"] {
         assert_eq!(asked(capture, address, path).to, BOOT_PLANE, "{path}");
     }
+    // Z16: iPXE was told a name, and asked for what is behind it once.
+    let asked_for = |s: &&Stream| s.to == BOOT_PLANE && *s.from.ip() == address;
+    let asked_for = capture.streams.iter().filter(asked_for);
+    let named = asked_for.map(|s| {
+        String::from_utf8_lossy(&s.bytes)
+            .matches("GET /boot/named/")
+            .count()
+    });
+    assert_eq!(named.sum::<usize>(), 1, "a name that is good once");
     let scripts = capture.streams.iter().filter(|s| s.from == BOOT_PLANE);
     let script = scripts
         .map(|stream| String::from_utf8_lossy(&stream.bytes))
