@@ -56,7 +56,12 @@ pub const LOADERS: &[(&str, Suite)] = &[
 ];
 
 /// Programs that only tests use, and whose packages would start services or clash if they were installed.
-pub const FOREIGN: &[&str] = &["isc-dhcp-relay", "bootpc", "kea-dhcp4-server"];
+pub const FOREIGN: &[&str] = &[
+    "isc-dhcp-relay",
+    "isc-dhcp-server",
+    "bootpc",
+    "kea-dhcp4-server",
+];
 
 /// The kernel that the agent and the golden disk boot with, by its name that always means the newest.
 const KERNEL: &str = "linux-image-amd64";

@@ -72,6 +72,10 @@ impl Brought {
         if let Some(what) = chain::out_of_date(leaf, now()) {
             faults.push(wrong(what, "Renew it."));
         }
+        if let Some(what) = chain::unsigned(&certified.cert, now()) {
+            let remedy = "Put into the file the certificate, then the one that signed it, then the one that signed that.";
+            faults.push(wrong(what, remedy));
+        }
         if faults.is_empty() {
             Ok(certified)
         } else {
@@ -144,7 +148,7 @@ mod tests {
     use std::path::Path;
     use std::time::Duration;
 
-    use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
     use tokio::sync::watch;
 
     use super::{Brought, own_certificate};
@@ -197,11 +201,17 @@ mod tests {
             told.len() == 2 && told[1].starts_with("ended on"),
             "{told:?}"
         );
-        std::fs::write(
-            folder.path().join("boot.key"),
-            KeyPair::generate().unwrap().serialize_pem(),
-        )
-        .unwrap();
+        // With an authority behind it that did not sign it.
+        write(folder.path(), "10.0.0.1", 2400);
+        let leaf = std::fs::read_to_string(folder.path().join("boot.pem")).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let other = params.self_signed(&key).unwrap().pem();
+        std::fs::write(folder.path().join("boot.pem"), leaf + &other).unwrap();
+        let told = faults(folder.path(), "");
+        assert_eq!(told, ["is not signed by those that are sent with it"]);
+        std::fs::write(folder.path().join("boot.key"), key.serialize_pem()).unwrap();
         let told = faults(folder.path(), "");
         assert!(told[0].contains("boot.key"), "{told:?}");
     }

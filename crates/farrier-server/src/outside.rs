@@ -47,11 +47,18 @@ pub async fn check(served: &[Served]) -> Vec<Check> {
                 None => None,
             }
         };
-        let (dhcp, tftp, http, https, boot) = tokio::join!(
+        let agents = async {
+            match served.agent_port {
+                Some(port) => Some(https::agents(served, at(port), near).await),
+                None => None,
+            }
+        };
+        let (dhcp, tftp, http, https, agents, boot) = tokio::join!(
             dhcp,
             tftp(at(served.tftp_port)),
             http(at(served.http_port)),
             https,
+            agents,
             boot_server(at(served.boot_server_port))
         );
         let dhcp = dhcp.map(|(port, heard)| judged(DHCP, "UDP", served, port, heard, near));
@@ -67,7 +74,8 @@ pub async fn check(served: &[Served]) -> Vec<Check> {
                 near,
             ),
         ];
-        dhcp.into_iter().chain(others).chain(https).collect()
+        let tls = https.into_iter().chain(agents);
+        dhcp.into_iter().chain(others).chain(tls).collect()
     });
     futures::future::join_all(asked).await.concat()
 }
@@ -273,6 +281,7 @@ mod tests {
             http_port: 8067,
             https: None,
             boot_server_port: 4011,
+            agent_port: None,
         }
     }
 

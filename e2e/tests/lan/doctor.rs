@@ -4,7 +4,7 @@ use std::{
     fs,
     net::{Ipv4Addr, SocketAddrV4, UdpSocket},
     path::Path,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use farrier_e2e::{
@@ -92,6 +92,7 @@ fn f12_doctor_names_each_port_that_a_firewall_closes() {
         ("TFTP", "udp", "69", "bad"),
         ("HTTP", "tcp", "8067", "bad"),
         ("PXE boot server", "udp", "4011", "warning"),
+        ("Agents", "tcp", "8444", "bad"),
     ];
     let open = seen_from(&scene, &client);
     for (name, _, port, _) in ports {
@@ -183,8 +184,18 @@ fn f12_doctor_looks_at_the_certificate_for_firmware() {
     let authority = fs::read_to_string(brought.join("first.pem")).unwrap();
     let leaf = fs::read_to_string(brought.join("leaf.pem")).unwrap();
     fs::write(brought.join("boot.pem"), leaf + &authority).unwrap();
-    let (verdict, _) = https("is not signed by those that are sent with it");
+    let (verdict, _) =
+        https("the new one is refused: is not signed by those that are sent with it");
     assert_eq!(verdict, "bad");
+    let refused = start_with(&scene, &client);
+    assert_eq!(refused.0, Some(2), "{}", refused.1);
+    for words in [
+        "boot.tls.certificate",
+        "is not signed by those that are sent with it",
+        "then the one that signed it",
+    ] {
+        assert!(refused.1.contains(words), "{words}: {}", refused.1);
+    }
 
     fs::copy(brought.join("first.key"), brought.join("boot.key")).unwrap();
     let (verdict, remedy) = https("the new one is refused");
@@ -197,6 +208,24 @@ fn f12_doctor_looks_at_the_certificate_for_firmware() {
     let (verdict, remedy) = https("no answer");
     assert_eq!(verdict, "bad");
     assert!(remedy.contains("TCP port 443 to 10.77.0.1"), "{remedy}");
+}
+
+/// What comes of starting the server anew on another host, with the same files: its exit code and what it says.
+fn start_with(scene: &Scene, host: &Host) -> (Option<i32>, String) {
+    let programs = farrier_e2e::site::Programs::find(&scene.lab).unwrap();
+    let config = fs::read_to_string(scene.folder.join("farrier.toml")).unwrap();
+    let data = scene.folder.join("second-data");
+    let ours = scene.site.data().display().to_string();
+    let second = scene.folder.join("second.toml");
+    fs::write(&second, config.replace(&ours, &data.display().to_string())).unwrap();
+    let mut serve = host.command(programs.farrier.to_str().unwrap());
+    let output = serve
+        .args(["serve", "--config"])
+        .arg(&second)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+    (output.status.code(), said.into_owned())
 }
 
 /// Leaves `boot.pem` and `boot.key` for our server's address, good for so many days, and the authority beside them.
@@ -394,9 +423,9 @@ fn discover(host: &Host, mac: [u8; 6], arch: u8) {
     .unwrap();
 }
 
-/// F12: what `doctor --lines` prints goes word by word into dnsmasq and Kea, and then the probe is content.
+/// F12: what `doctor --lines` prints goes word by word into dnsmasq, Kea and ISC's dhcpd, and then the probe is content.
 #[test]
-fn f12_printed_lines_make_dnsmasq_and_kea_right() {
+fn f12_printed_lines_make_dnsmasq_kea_and_isc_right() {
     let scene = serving("doctor-lines", "proxy");
     let lines = scene
         .site
@@ -416,8 +445,52 @@ fn f12_printed_lines_make_dnsmasq_and_kea_right() {
          \"subnet4\": [ {{ \"subnet\": \"10.77.0.0/24\", \"pools\": [ {{ \"pool\": \"10.77.0.50 - 10.77.0.99\" }} ] }} ],\n\
          \"client-classes\": [\n{lines}\n] }} }}\n"
     );
-    let _kea = kea(&scene, &host, &text);
+    let kea = kea(&scene, &host, &text);
     content(&scene, "kea");
+    kea.kill().unwrap();
+
+    // Debian's default is to look for a free address by echo before it is offered: a second of silence.
+    let subnet = "subnet 10.77.0.0 netmask 255.255.255.0 { range 10.77.0.50 10.77.0.99; }\n";
+    let dhcpd = isc(&scene, &host, subnet);
+    let checks = seen_inside(&scene);
+    find(&checks, "network eth0", "nobody else names boot files");
+    dhcpd.kill().unwrap();
+    let lines = scene.site.farrier(&["doctor", "--lines", "isc"]).unwrap();
+    let _dhcpd = isc(&scene, &host, &format!("{lines}{subnet}"));
+    content(&scene, "isc");
+}
+
+/// F12: the server as a whole, seen by who asks it: stopped, and started again.
+#[test]
+fn f12_doctor_names_the_server_that_is_stopped() {
+    let mut scene = serving("doctor-stopped", "dhcp");
+    let programs = farrier_e2e::site::Programs::find(&scene.lab).unwrap();
+    let doctor = |scene: &Scene| {
+        let mut command = scene
+            .site
+            .host()
+            .command(programs.farrier.to_str().unwrap());
+        command
+            .arg("doctor")
+            .env("FARRIER_DATA", scene.site.data())
+            .env("FARRIER_SERVER", "https://10.77.0.1:8443");
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), said)
+    };
+    scene.site.kill();
+    let asked = Instant::now();
+    let (code, said) = doctor(&scene);
+    assert!(
+        asked.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        asked.elapsed()
+    );
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("https://10.77.0.1:8443"), "{said}");
+    scene.site.resume().unwrap();
+    let (_, said) = doctor(&scene);
+    assert!(!said.contains("does not answer"), "{said}");
 }
 
 fn content(scene: &Scene, server: &str) {
@@ -452,4 +525,27 @@ fn kea(scene: &Scene, host: &Host, text: &str) -> Program {
     kea.wait_for("DHCP4_STARTED", Duration::from_secs(10))
         .unwrap();
     kea
+}
+
+/// Debian's ISC dhcpd, unpacked and not installed.
+fn isc(scene: &Scene, host: &Host, text: &str) -> Program {
+    let debs = Debs::open(&scene.lab).unwrap();
+    let program = debs.program("isc-dhcp-server", "usr/sbin/dhcpd").unwrap();
+    let (file, leases) = (
+        scene.folder.join("dhcpd.conf"),
+        scene.folder.join("dhcpd.leases"),
+    );
+    fs::write(&file, text).unwrap();
+    fs::write(&leases, "").unwrap();
+    let mut dhcpd = host.command(&program.to_string_lossy());
+    dhcpd.args(["-4", "-f", "-d", "--no-pid", "-cf"]).arg(&file);
+    dhcpd.arg("-lf").arg(&leases).arg("eth0");
+    // One log for each start: what is waited for is in the earlier one.
+    let folder = scene.folder.join(format!("isc-{}", text.len()));
+    fs::create_dir_all(&folder).unwrap();
+    let dhcpd = Program::start("dhcpd", dhcpd, &folder).unwrap();
+    dhcpd
+        .wait_for("Server starting service", Duration::from_secs(10))
+        .unwrap();
+    dhcpd
 }

@@ -97,6 +97,9 @@ pub struct Served {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub https: Option<ServedHttps>,
     pub boot_server_port: u16,
+    /// Where agents work; none from a server that does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_port: Option<u16>,
 }
 
 /// HTTPS of the boot plane.

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 use farrier_engine::WallTime;
-use rustls::RootCertStore;
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, Error, RootCertStore};
 use x509_parser::certificate::Validity;
 
 use crate::hex::hex;
@@ -77,26 +77,40 @@ fn validity(certificate: &CertificateDer<'_>) -> Option<Validity> {
 
 /// A chain that begins with one certificate and goes on with those of another is refused by everybody.
 fn broken(chain: &[CertificateDer<'_>], at: WallTime) -> Option<String> {
-    let [leaf, between @ .., last] = chain else {
-        return None;
-    };
-    let clock = Duration::from_millis(at.0.try_into().unwrap_or_default());
-    let mut trusted = RootCertStore::empty();
-    let verified = trusted.add(last.clone().into_owned()).and_then(|()| {
-        verify_server_cert_signed_by_trust_anchor(
-            &ParsedCertificate::try_from(leaf)?,
-            &trusted,
-            between,
-            UnixTime::since_unix_epoch(clock),
-            crypto::aws_lc_rs::default_provider()
-                .signature_verification_algorithms
-                .all,
-        )
-    });
-    let error = verified.err()?;
+    let error = verified(chain, at).err()?;
     Some(format!(
         "is not signed by those that are sent with it: {error}"
     ))
+}
+
+/// The same, of those chains alone whose certificates do not sign one another: what else is refused here, some firmware
+/// may take.
+pub(crate) fn unsigned(chain: &[CertificateDer<'_>], at: WallTime) -> Option<String> {
+    let no_signer = matches!(
+        verified(chain, at),
+        Err(Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature
+        ))
+    );
+    no_signer.then(|| "is not signed by those that are sent with it".to_owned())
+}
+
+fn verified(chain: &[CertificateDer<'_>], at: WallTime) -> Result<(), Error> {
+    let [leaf, between @ .., last] = chain else {
+        return Ok(());
+    };
+    let clock = Duration::from_millis(at.0.try_into().unwrap_or_default());
+    let mut trusted = RootCertStore::empty();
+    trusted.add(last.clone().into_owned())?;
+    verify_server_cert_signed_by_trust_anchor(
+        &ParsedCertificate::try_from(leaf)?,
+        &trusted,
+        between,
+        UnixTime::since_unix_epoch(clock),
+        crypto::aws_lc_rs::default_provider()
+            .signature_verification_algorithms
+            .all,
+    )
 }
 
 /// Who is to bring a new one has holidays.
@@ -109,7 +123,7 @@ mod tests {
     };
     use rustls::pki_types::CertificateDer;
 
-    use super::{fault, good_for};
+    use super::{fault, good_for, unsigned};
     use crate::core::now;
 
     /// A certificate for `10.0.0.1` below an authority of this name, and the authority.
@@ -144,6 +158,16 @@ mod tests {
         ] {
             let fault = fault(chain, host, at).unwrap();
             assert!(fault.contains(words), "{name}: {fault}");
+        }
+        for (chain, broken) in [
+            (&ours[..], false),
+            (&ours[..1], false),
+            (&mixed, true),
+            (&[ours[0].clone(), other[0].clone(), ours[1].clone()], false),
+            (&[ours[0].clone(), ours[1].clone(), other[1].clone()], true),
+            (&late, false),
+        ] {
+            assert_eq!(unsigned(chain, at).is_some(), broken, "{chain:?}");
         }
         assert!(good_for(&ours, at).as_secs() > 86_400);
         assert!(good_for(&late, at).is_zero());

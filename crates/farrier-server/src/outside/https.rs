@@ -38,16 +38,31 @@ pub(super) async fn check(served: &Served, https: &ServedHttps, ip: IpAddr, near
     let port = judged("HTTPS", "TCP", served, https.port, heard, near);
     match shown {
         Shown::Not(_) => port,
-        Shown::NoTls(cause) => Check {
-            verdict: Verdict::Bad,
-            found: format!("answers, and TLS does not come about: {cause}"),
-            remedy: Some(
-                "See that no other program and no proxy has this port; the server's log says more."
-                    .to_owned(),
-            ),
-            ..port
-        },
+        Shown::NoTls(cause) => no_tls(&cause, port),
         Shown::Chain(chain) => judge(&chain, name, https, port),
+    }
+}
+
+/// Where agents work. They know the server by what their boot script pinned, so that no name is judged here.
+pub(super) async fn agents(served: &Served, at: SocketAddr, near: bool) -> Check {
+    let shown = look(at, &served.address).await;
+    let port = |heard| judged("Agents", "TCP", served, at.port(), heard, near);
+    match shown {
+        Shown::Not(heard) => port(heard),
+        Shown::NoTls(cause) => no_tls(&cause, port(Heard::Answer)),
+        Shown::Chain(_) => port(Heard::Answer),
+    }
+}
+
+fn no_tls(cause: &str, port: Check) -> Check {
+    Check {
+        verdict: Verdict::Bad,
+        found: format!("answers, and TLS does not come about: {cause}"),
+        remedy: Some(
+            "See that no other program and no proxy has this port; the server's log says more."
+                .to_owned(),
+        ),
+        ..port
     }
 }
 

@@ -53,6 +53,7 @@ impl Desk {
                 http_port: config.boot_http_port,
                 https: self.served_https(),
                 boot_server_port: BOOT_SERVER_PORT,
+                agent_port: Some(config.agent_port),
             })
         });
         served.collect()

@@ -171,8 +171,11 @@ pub fn lines(
                 "{{ \"name\": \"farrier-{name}\", \"test\": \"not option[175].exists and option[93].hex == 0x{code:04x}\", \
                  \"next-server\": \"{ours}\", \"boot-file-name\": \"{file}\" }}"
             )],
+            // A number there is one of 32 bits, which no option of 16 is equal to.
             OtherServer::Isc => vec![format!(
-                "elsif option farrier-arch = {code} {{ next-server {ours}; filename \"{file}\"; }}"
+                "elsif option farrier-arch = {:02x}:{:02x} {{ next-server {ours}; filename \"{file}\"; }}",
+                code >> 8,
+                code & 0xff
             )],
             OtherServer::Windows => {
                 let class = format!("PXEClient:Arch:{code:05}");
