@@ -198,6 +198,8 @@ impl Connection {
         );
         let said = |e: std::io::Error| e.to_string();
         self.stream.write_all(head.as_bytes()).await.map_err(said)?;
+        // TLS may have kept some of it.
+        self.stream.flush().await.map_err(said)?;
         let (mut filled, body) = self.head().await?;
         let length = content_length(&self.buffer[..body])?;
         let mut left = length;
