@@ -104,6 +104,11 @@ const steps = {
 
   async "ticked machines are ordered for at once, and who cannot is left out"() {
     await page.goto(`${url}/machines?search=room-1`);
+    const ticked = () => page.locator("tbody input[type=checkbox]:checked").count();
+    await page.getByRole("button", { name: "Tick all" }).click();
+    assert.equal(await ticked(), await page.locator("tbody tr").count());
+    await page.getByRole("button", { name: "Tick all" }).click();
+    assert.equal(await ticked(), 0);
     for (const seat of ["room-11", "room-12", "room-18"]) await page.getByLabel(`Tick ${seat}`).check();
     await page.getByRole("button", { name: "Inventory…" }).click();
     const dialog = page.getByRole("dialog");

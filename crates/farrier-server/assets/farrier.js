@@ -178,6 +178,15 @@ sheet?.addEventListener("submit", (event) => {
   load(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)) }).catch(() => form.submit());
 });
 
+// ---- all machines that are shown
+const tickAll = document.querySelector("[data-tick-all]");
+if (tickAll) tickAll.hidden = false;
+tickAll?.addEventListener("click", () => {
+  const boxes = [...document.querySelectorAll(`input[type=checkbox][form="${CSS.escape(tickAll.form.id)}"]`)];
+  const all = boxes.every((box) => box.checked);
+  for (const box of boxes) box.checked = !all;
+});
+
 // ---- search as one types
 const find = document.querySelector("form.find input[type=search]");
 document.addEventListener("keydown", (event) => {
