@@ -200,6 +200,35 @@ const steps = {
     await shot("policy-filled");
   },
 
+  async "what deploys by itself shows its plan first, and leads back to what was typed"() {
+    const dialog = page.getByRole("dialog");
+    const plan = dialog.getByRole("heading", { name: /Starts deployments by itself/ });
+    const when = "facts.mac.startsWith('02:')";
+    await page.goto(`${url}/policy`);
+    await tabTo("New rule…");
+    await page.keyboard.press("Enter");
+    await dialog.waitFor();
+    await page.keyboard.type("new-pcs");
+    await page.keyboard.press("Tab");
+    await page.keyboard.type(when);
+    await dialog.locator("select[name=deploy]").selectOption("once");
+    await dialog.locator("[name=image]").fill("lab-debian");
+    await dialog.getByRole("button", { name: "Save" }).click();
+    await plan.waitFor();
+    assert.match(await dialog.innerText(), /Machines that nobody knows yet get it, too/);
+    await shot("deploy-plan");
+    await dialog.getByRole("button", { name: "Change it" }).click();
+    await dialog.locator("textarea").waitFor();
+    assert.equal(await dialog.locator("textarea").inputValue(), when);
+    assert.equal(await dialog.locator("[name=image]").inputValue(), "lab-debian");
+    await dialog.getByRole("button", { name: "Save" }).click();
+    await plan.waitFor();
+    await dialog.getByRole("button", { name: "Let it happen" }).click();
+    await page.getByRole("row", { name: /new-pcs.*lab-debian/ }).waitFor();
+    await page.getByRole("button", { name: "Remove the rule new-pcs" }).click();
+    await page.getByRole("row", { name: /new-pcs/ }).waitFor({ state: "detached" });
+  },
+
   async "a machine is put into a group, gets a wish, and what it would get is explained"() {
     const dialog = page.getByRole("dialog");
     await page.goto(`${url}/machines?search=lab-03`);

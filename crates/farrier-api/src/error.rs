@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::admin::Plan;
+
 /// What went wrong, for programs (`code`, frozen in `docs/reference/errors.md`), for people (`message`,
 /// `hint`) and for whoever reads the server's log (`request`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, thiserror::Error)]
@@ -18,4 +20,7 @@ pub struct ErrorBody {
     pub retry: bool,
     #[serde(default)]
     pub request: String,
+    /// What would be done, where it only wants to be confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Box<Plan>>,
 }

@@ -173,9 +173,10 @@ document.addEventListener("submit", (event) => {
 sheet?.addEventListener("submit", (event) => {
   event.preventDefault();
   const form = event.target;
-  const button = form.querySelector("button");
-  if (button) button.disabled = true;
-  load(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)) }).catch(() => form.submit());
+  // Before any button is disabled: the value of one that is does not count.
+  const body = new URLSearchParams(new FormData(form, event.submitter));
+  for (const button of form.querySelectorAll("button")) button.disabled = true;
+  load(form.action, { method: "POST", body }).catch(() => form.submit());
 });
 
 // ---- all machines that are shown

@@ -86,6 +86,14 @@ impl Fleet {
         self.read(|known| known.members(group))
     }
 
+    /// Every machine, in the order in which they came.
+    #[must_use]
+    pub fn machine_ids(&self) -> Vec<MachineId> {
+        let mut ids = self.read(Known::machine_ids);
+        ids.sort_unstable();
+        ids
+    }
+
     /// What kinds of machines there are.
     #[must_use]
     pub fn architectures(&self) -> BTreeSet<(Arch, FirmwareKind)> {

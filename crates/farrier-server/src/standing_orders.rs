@@ -1,16 +1,22 @@
 //! Deployments that the policy starts by itself: judged when a machine asks for its script, and again when its agent
 //! has told what it is made of. What is decided is [`farrier_engine::policy::standing_order`]; here it becomes a task.
 
+mod change;
+mod ground;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use farrier_db::{AuditEntry, DbError, TaskQuery};
 use farrier_engine::model::{Inventory, Machine, MachineId, Registration};
-use farrier_engine::policy::{AutoDeploy, Held, Settings, StandingOrder, standing_order};
+use farrier_engine::policy::{AutoDeploy, Held, StandingOrder};
 use farrier_engine::task::{DiskSelector, Task, Work};
 use farrier_engine::timeline::{Entry, Kind};
 use farrier_image::manifest::ImageName;
+
+pub use change::{Concerned, Pair};
+pub use ground::{Door, Ground};
 
 use crate::auth::Action;
 use crate::core::{Core, now};
@@ -24,11 +30,18 @@ use crate::whereabouts::Place;
 pub struct StandingOrders {
     /// Held from the look at what the machine had to the task that is stored.
     starting: tokio::sync::Mutex<()>,
+    /// Held while a change of the policy is judged and stored, so that none is judged by what is no more.
+    changing: tokio::sync::Mutex<()>,
     /// Why nothing was started, as it was told last.
     told: Mutex<HashMap<MachineId, String>>,
 }
 
 impl StandingOrders {
+    /// Waits until nobody else changes the policy.
+    pub async fn one_change(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.changing.lock().await
+    }
+
     fn is_new(&self, machine: MachineId, why: &str) -> bool {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.get(&machine).is_some_and(|last| last == why) {
@@ -91,39 +104,51 @@ impl From<Held> for Outlook {
 impl Core {
     /// What the policy would do to `machine` by itself.
     pub async fn outlook(&self, machine: &Machine, place: &Place) -> Result<Outlook, DbError> {
-        if !self.has_standing_orders(machine) {
+        let ground = self.ground();
+        if !ground.has_orders(machine) {
             return Ok(Outlook::Nothing);
         }
-        let wanted = self.standing_order(machine, place);
-        let is_unclear = matches!(wanted, Err(Held::Unclear { .. } | Held::Refused(_)));
-        let order = match wanted {
+        let order = match ground.wanted(machine, place) {
             Ok(None) => return Ok(Outlook::Nothing),
             Ok(Some(order)) => Some(order),
-            // What it is made of may make it clear.
-            Err(_) if is_unclear && needs_inventory(machine) => None,
+            Err(held) if waits_for_inventory(&held, machine) => None,
             Err(held) => return Ok(held.into()),
         };
         let tasks = self.every_task(machine.id).await?;
+        Ok(self.prospect(order.as_ref(), machine, &tasks))
+    }
+
+    /// What comes of an order; without one, an inventory has to make clear which one it is. `tasks` are all that the
+    /// machine ever had.
+    fn prospect(
+        &self,
+        order: Option<&StandingOrder>,
+        machine: &Machine,
+        tasks: &[Task],
+    ) -> Outlook {
         let Some(order) = order else {
-            return Ok(inventory_first(&tasks));
+            return inventory_first(tasks);
         };
         let Some(version) = self.newest(&order.image) else {
             let why = format!(
                 "The {} wants {}, and there is no such image.",
                 order.by, order.image
             );
-            return Ok(Outlook::Held { why, is_news: true });
+            return Outlook::Held { why, is_news: true };
         };
-        if let Err(held) = order.is_open(version, &tasks, now()) {
-            return Ok(held.into());
+        if let Err(held) = order.is_open(version, tasks, now()) {
+            return held.into();
         }
         let Some(inventory) = &machine.inventory else {
-            return Ok(inventory_first(&tasks));
+            return inventory_first(tasks);
         };
-        Ok(match on_one_disk(&order, inventory, &tasks) {
-            Ok(()) => Outlook::Deploys { order, version },
+        match on_one_disk(order, inventory, tasks) {
+            Ok(()) => Outlook::Deploys {
+                order: order.clone(),
+                version,
+            },
             Err(why) => Outlook::Held { why, is_news: true },
-        })
+        }
     }
 
     /// Starts what the policy deploys to a machine by itself, if there is something and it may be.
@@ -187,7 +212,7 @@ impl Core {
         if !task.by_policy || task.attempts > 1 {
             return Ok(());
         }
-        let order = match self.standing_order(machine, place) {
+        let order = match self.ground().wanted(machine, place) {
             Ok(Some(order)) if order.image == *image => order,
             Ok(_) => return Err("The policy does not want it any more.".to_owned()),
             Err(held) => return Err(held.to_string()),
@@ -200,32 +225,10 @@ impl Core {
         on_one_disk(&order, inventory, &tasks)
     }
 
-    /// Rules are judged as the agent's are, wherever they are asked: what a loader says must not start what the agent
-    /// then stops.
-    fn standing_order(
-        &self,
-        machine: &Machine,
-        place: &Place,
-    ) -> Result<Option<StandingOrder>, Held> {
-        let rules = self.rules.load();
-        let judged = rules.judge(None, Some(machine), || place.clone());
-        standing_order(&self.snapshot.load(), machine, &judged)
-    }
-
     /// Whether anything could be deployed by itself to this machine; costs nothing where nobody uses it.
     #[must_use]
     pub fn has_standing_orders(&self, machine: &Machine) -> bool {
-        let wants = |settings: &Settings| {
-            settings
-                .deploy
-                .is_some_and(|deploy| deploy != AutoDeploy::Never)
-        };
-        let book = self.book.load();
-        let group = machine.group.as_ref();
-        wants(&machine.settings)
-            || wants(&self.site.load())
-            || book.rules.iter().any(|rule| wants(&rule.settings))
-            || group.is_some_and(|name| book.groups.get(name).is_some_and(wants))
+        self.ground().has_orders(machine)
     }
 
     fn newest(&self, image: &str) -> Option<u32> {
@@ -304,8 +307,11 @@ fn on_one_disk(order: &StandingOrder, inventory: &Inventory, tasks: &[Task]) -> 
     }
 }
 
-fn needs_inventory(machine: &Machine) -> bool {
-    machine.inventory.is_none() && machine.registration == Registration::Approved
+/// Whether what the machine is made of may make it clear.
+fn waits_for_inventory(held: &Held, machine: &Machine) -> bool {
+    matches!(held, Held::Unclear { .. } | Held::Refused(_))
+        && machine.inventory.is_none()
+        && machine.registration == Registration::Approved
 }
 
 /// One inventory is asked for; if none came of it, a person has to look.
@@ -322,7 +328,7 @@ fn inventory_first(tasks: &[Task]) -> Outlook {
     }
 }
 
-fn often(mode: AutoDeploy) -> &'static str {
+pub(crate) fn often(mode: AutoDeploy) -> &'static str {
     match mode {
         AutoDeploy::Never => "never",
         AutoDeploy::Once => "once",

@@ -5,10 +5,11 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use farrier_api::admin::{Confirm, MachineDetail, Millis, Plan};
-use farrier_api::client::{AdminAddress, AdminClient, Answer, CaPin, CaPinError};
+use farrier_api::admin::{Confirm, ConfirmQuery, MachineChange, MachineDetail, Millis, Plan};
+use farrier_api::client::{AdminAddress, AdminClient, AdminClientError, Answer, CaPin, CaPinError};
 use farrier_server::config::DEFAULT_DATA_DIR;
 use farrier_server::core::now;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::credentials::{self, Credentials};
@@ -199,6 +200,54 @@ impl Session {
     /// The machine that is called so: an id, a name or a hardware address.
     pub(crate) async fn machine(&self, named: &str) -> anyhow::Result<MachineDetail> {
         Ok(self.client.get(&["machines", named]).await?.read()?)
+    }
+
+    /// Puts settings, groups or rules. Those that start deployments are answered with a plan, which is shown; the
+    /// command ends there unless it was confirmed.
+    pub(crate) async fn put_policy<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        body: &impl Serialize,
+        yes: bool,
+    ) -> anyhow::Result<Answer<T>> {
+        let first = self.client.put(path, body).await;
+        let Some(confirm) = self.asked(&first, yes)? else {
+            return Ok(first?);
+        };
+        Ok(self.client.put_with(path, &confirm, body).await?)
+    }
+
+    /// The same for a change of one machine.
+    pub(crate) async fn patch_machine(
+        &self,
+        id: &str,
+        change: &MachineChange,
+        yes: bool,
+    ) -> anyhow::Result<Answer<MachineDetail>> {
+        let path = ["machines", id];
+        let first = self.client.patch(&path, change).await;
+        let Some(confirm) = self.asked(&first, yes)? else {
+            return Ok(first?);
+        };
+        Ok(self.client.patch_with(&path, &confirm, change).await?)
+    }
+
+    /// The confirmation that an answer asks for, if it does.
+    fn asked<T>(
+        &self,
+        answer: &Result<Answer<T>, AdminClientError>,
+        yes: bool,
+    ) -> anyhow::Result<Option<ConfirmQuery>> {
+        let Err(AdminClientError::Refused { body, .. }) = answer else {
+            return Ok(None);
+        };
+        let Some(plan) = &body.plan else {
+            return Ok(None);
+        };
+        let Confirm { confirm } = self.agree(&Answer::of(&**plan)?, yes)?;
+        Ok(Some(ConfirmQuery {
+            confirm: Some(confirm),
+        }))
     }
 
     /// Shows the plan for what stands at `path` and ends here unless it was confirmed.

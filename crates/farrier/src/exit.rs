@@ -144,6 +144,7 @@ mod tests {
             hint: Some("list what there is".to_owned()),
             retry: false,
             request: String::new(),
+            plan: None,
         };
         AdminClientError::Refused { status: 404, body }
     }

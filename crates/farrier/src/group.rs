@@ -20,6 +20,9 @@ pub(crate) enum Verb {
         /// menu=always, default-entry=memory-test ...; an empty value leaves it to the site.
         #[arg(value_name = "NAME=VALUE")]
         settings: Vec<Setting>,
+        /// Do it where it starts deployments by itself; without this, the plan is shown.
+        #[arg(long)]
+        yes: bool,
     },
     /// Remove a group that has no machines.
     Delete { name: String },
@@ -32,12 +35,17 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> anyhow::Result<()> {
             list(groups)
         }),
         Verb::Show { name } => session.show(&client.get(&["groups", &name]).await?, show),
-        Verb::Set { name, settings } => {
+        Verb::Set {
+            name,
+            settings,
+            yes,
+        } => {
             let groups: Vec<Group> = client.get(&["groups"]).await?.read()?;
             let known = groups.into_iter().find(|group| group.name == name);
             let before = known.map_or_else(Settings::default, |group| group.settings);
             let settings = apply(&before, &settings)?;
-            let answer = client.put(&["groups", &name], &settings).await?;
+            let path = ["groups", &name];
+            let answer = session.put_policy(&path, &settings, yes).await?;
             session.show(&answer, |group: &Group| list(std::slice::from_ref(group)))
         }
         Verb::Delete { name } => {

@@ -177,6 +177,7 @@ mod tests {
                 hint: None,
                 retry,
                 request: String::new(),
+                plan: None,
             },
         };
         assert!(matches!(

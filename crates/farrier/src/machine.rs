@@ -62,6 +62,9 @@ pub(crate) enum Verb {
         machine: String,
         /// A host name, or '' for none.
         name: String,
+        /// Do it where it starts a deployment by itself; without this, the plan is shown.
+        #[arg(long)]
+        yes: bool,
     },
     /// Let a machine in: its agent may enrol and work.
     Approve { machine: String },
@@ -88,6 +91,9 @@ pub(crate) enum Verb {
         machine: String,
         /// The group's name, or '' for none.
         name: String,
+        /// Do it where it starts a deployment by itself; without this, the plan is shown.
+        #[arg(long)]
+        yes: bool,
     },
     /// Say what a machine does at its next boots, before any task; or take that back.
     Boot {
@@ -113,6 +119,9 @@ pub(crate) enum Verb {
         /// menu=always, menu-timeout-s=5, secure-boot=true ...; an empty value leaves it to the site.
         #[arg(required = true, value_name = "NAME=VALUE")]
         settings: Vec<Setting>,
+        /// Do it where it starts a deployment by itself; without this, the plan is shown.
+        #[arg(long)]
+        yes: bool,
     },
 }
 
@@ -175,16 +184,14 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> anyhow::Result<()> {
                 .await?,
             outcome("added"),
         ),
-        Verb::Rename { machine, name } => {
+        Verb::Rename { machine, name, yes } => {
             let id = id_of(session, &machine).await?;
             let change = MachineChange {
                 name: Some(name),
                 ..MachineChange::default()
             };
-            session.show(
-                &client.patch(&["machines", &id], &change).await?,
-                outcome("renamed"),
-            )
+            let answer = session.patch_machine(&id, &change, yes).await?;
+            session.show(&answer, outcome("renamed"))
         }
         Verb::Approve { machine } => register(session, &machine, "approve", "approved").await,
         Verb::Wake { machine, secure_on } => {
@@ -203,13 +210,13 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> anyhow::Result<()> {
             client.post::<Value>(&path, &confirm).await?;
             session.done("deleted")
         }
-        Verb::Group { machine, name } => {
+        Verb::Group { machine, name, yes } => {
             let id = id_of(session, &machine).await?;
             let change = MachineChange {
                 group: Some(name),
                 ..MachineChange::default()
             };
-            session.show(&client.patch(&["machines", &id], &change).await?, show)
+            session.show(&session.patch_machine(&id, &change, yes).await?, show)
         }
         Verb::Boot {
             machine,
@@ -237,7 +244,11 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> anyhow::Result<()> {
             let issued = client.post(&["machines", &id, "code"], &()).await?;
             session.show(&issued, code_text)
         }
-        Verb::Set { machine, settings } => {
+        Verb::Set {
+            machine,
+            settings,
+            yes,
+        } => {
             let known = session.machine(&machine).await?;
             let settings = Some(apply(&known.settings, &settings)?);
             let change = MachineChange {
@@ -245,7 +256,7 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> anyhow::Result<()> {
                 ..MachineChange::default()
             };
             let id = known.summary.id.to_string();
-            session.show(&client.patch(&["machines", &id], &change).await?, show)
+            session.show(&session.patch_machine(&id, &change, yes).await?, show)
         }
     }
 }

@@ -24,12 +24,18 @@ pub(crate) enum Verb {
         /// menu=always, unknown-machine=register, enrolment=automatic ...; an empty value means the default.
         #[arg(required = true, value_name = "NAME=VALUE")]
         settings: Vec<Setting>,
+        /// Do it where it starts deployments by itself; without this, the plan is shown.
+        #[arg(long)]
+        yes: bool,
     },
     /// Show the site's rules, or put those of a file in place of all others.
     Rules {
         /// A TOML file with [[rules]]: name, when (an expression in CEL), settings, refuse_boot, refuse_tasks.
         #[arg(long, value_name = "FILE")]
         set: Option<PathBuf>,
+        /// Put them in place where they start deployments by themselves; without this, the plan is shown.
+        #[arg(long, requires = "set")]
+        yes: bool,
     },
     /// List machines whose disks are overwritten at their next boot without anybody's order, and those held back.
     Deployments,
@@ -60,21 +66,26 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> anyhow::Result<()> {
     let client = &session.client;
     match verb {
         Verb::Show => session.show(&client.get(&["policy"]).await?, show),
-        Verb::Set { settings } => {
+        Verb::Set { settings, yes } => {
             let known: SitePolicy = client.get(&["policy"]).await?.read()?;
             let settings = apply(&known.settings, &settings)?;
-            session.show(&client.put(&["policy"], &settings).await?, show)
+            let answer = session.put_policy(&["policy"], &settings, yes).await?;
+            session.show(&answer, show)
         }
-        Verb::Rules { set: None } => session
+        Verb::Rules { set: None, .. } => session
             .show(&client.get(&["policy", "rules"]).await?, |found| {
                 rules(found)
             }),
-        Verb::Rules { set: Some(file) } => {
+        Verb::Rules {
+            set: Some(file),
+            yes,
+        } => {
             let text = std::fs::read_to_string(&file)
                 .with_context(|| format!("{} cannot be read", file.display()))?;
             let wanted: Rules = toml::from_str(&text)
                 .map_err(|error| Failure::usage(format!("{}: {error}", file.display())))?;
-            let answer = client.put(&["policy", "rules"], &wanted).await?;
+            let path = ["policy", "rules"];
+            let answer = session.put_policy(&path, &wanted, yes).await?;
             session.show(&answer, rules)
         }
         Verb::Deployments => session

@@ -159,14 +159,17 @@ fn e_t18_deploy_to_sata_on_bios_boots() {
 fn e_z25_a_rule_deploys_to_a_new_machine_by_itself_and_once() {
     let run = run("e-rule");
     run.import();
-    let rule = json!({
-        "name": "new-pcs",
-        "when": "in_subnet('10.77.0.0/24') && size(inventory.disks) == 1",
-        "settings": { "image": IMAGE, "deploy": "once" },
-    });
-    run.site
-        .put("policy/rules", &json!({ "rules": [rule] }))
-        .unwrap();
+    let rules = run.folder.join("rules.toml");
+    let rule = format!(
+        "[[rules]]\nname = \"new-pcs\"\nwhen = \"in_subnet('10.77.0.0/24') && size(inventory.disks) == 1\"\n\
+         settings = {{ image = \"{IMAGE}\", deploy = \"once\" }}\n"
+    );
+    std::fs::write(&rules, rule).unwrap();
+    let set = ["policy", "rules", "--set", rules.to_str().unwrap()];
+    let refused = format!("{:#}", run.site.farrier(&set).unwrap_err());
+    let words = "Starts deployments by itself, of no machine that is known.";
+    assert!(refused.contains(words), "{refused}");
+    run.site.farrier(&[&set[..], &["--yes"]].concat()).unwrap();
     let disk = run.blank("BLANK", 3 * GIB, Bus::Virtio);
     let machine = Machine::new("pupil", Firmware::Bios, 28).disk(disk);
     let mut vm = machine.start(&run.lan, &run.folder).unwrap();

@@ -70,3 +70,15 @@ pub struct Confirm {
     /// From the [`Plan`].
     pub confirm: String,
 }
+
+/// The same behind the question mark, for a change that wants to be confirmed only where it starts deployments.
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, utoipa::IntoParams,
+)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct ConfirmQuery {
+    /// From the [`Plan`] of the refusal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<String>,
+}

@@ -230,6 +230,30 @@ impl AdminClient {
             .await
     }
 
+    /// [`AdminClient::put`] with a query; what is unset is left out.
+    pub async fn put_with<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &impl Serialize,
+        body: &impl Serialize,
+    ) -> Result<Answer<T>, AdminClientError> {
+        let mut url = self.url(path);
+        add_query(&mut url, query)?;
+        self.answer(self.http.put(url).json(body)).await
+    }
+
+    /// [`AdminClient::patch`] with a query.
+    pub async fn patch_with<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &impl Serialize,
+        body: &impl Serialize,
+    ) -> Result<Answer<T>, AdminClientError> {
+        let mut url = self.url(path);
+        add_query(&mut url, query)?;
+        self.answer(self.http.patch(url).json(body)).await
+    }
+
     pub async fn delete(&self, path: &[&str]) -> Result<(), AdminClientError> {
         self.send(self.http.delete(self.url(path))).await.map(drop)
     }
@@ -275,6 +299,7 @@ impl AdminClient {
             ),
             retry: false,
             request: String::new(),
+            plan: None,
         });
         Err(AdminClientError::Refused {
             status: status.as_u16(),

@@ -76,6 +76,10 @@ impl Known {
         members.copied().collect()
     }
 
+    pub(super) fn machine_ids(&self) -> Vec<MachineId> {
+        self.machines.keys().copied().collect()
+    }
+
     pub(super) fn architectures(&self) -> BTreeSet<(Arch, FirmwareKind)> {
         let slots = self.machines.values();
         slots

@@ -29,6 +29,7 @@ impl Failure {
                 hint: None,
                 retry: false,
                 request: String::new(),
+                plan: None,
             },
         }
     }

@@ -32,12 +32,17 @@ impl Desk {
     }
 
     /// Makes a group, or sets what it sets.
-    pub async fn set_group(&self, name: &str, settings: Settings) -> Result<Group, Refusal> {
+    pub async fn set_group(
+        &self,
+        name: &str,
+        settings: Settings,
+        confirm: Option<&str>,
+    ) -> Result<Group, Refusal> {
         self.allow(Action::SetPolicy)?;
         let name = short_name(name)?;
         self.can_hold(&settings)?;
         let wanted = convert::settings_back(&settings)?;
-        self.change_book(|book| {
+        self.change_book(confirm, |book| {
             if book.groups.len() >= MAX_GROUPS && !book.groups.contains_key(&name) {
                 let message = format!("there are {MAX_GROUPS} groups already");
                 return Err(Refusal::new(Code::NotPossible, message));
@@ -66,7 +71,7 @@ impl Desk {
             return Err(Refusal::new(Code::NotPossible, message)
                 .hint("take them out first: farrier machine group <machine> ''"));
         }
-        self.change_book(|book| match book.groups.remove(&name) {
+        self.change_book(None, |book| match book.groups.remove(&name) {
             Some(_) => Ok(()),
             None => Err(Refusal::missing("group", &name)),
         })
@@ -84,7 +89,11 @@ impl Desk {
     }
 
     /// Puts these rules in place of all others, if every one of them can be used.
-    pub async fn set_rules(&self, wanted: Rules) -> Result<Vec<Rule>, Refusal> {
+    pub async fn set_rules(
+        &self,
+        wanted: Rules,
+        confirm: Option<&str>,
+    ) -> Result<Vec<Rule>, Refusal> {
         self.allow(Action::SetPolicy)?;
         if wanted.rules.len() > MAX_RULES {
             return Err(Refusal::bad(format!("there can be {MAX_RULES} rules")));
@@ -104,7 +113,7 @@ impl Desk {
             return Err(Refusal::bad(faults.join("; "))
                 .hint("docs/concepts/policy.md says what a rule can ask for"));
         }
-        self.change_book(|book| {
+        self.change_book(confirm, |book| {
             book.rules.clone_from(&rules);
             Ok(())
         })
@@ -207,13 +216,21 @@ impl Desk {
         Err(Refusal::missing("group", &name).hint("make it first: farrier group set <name>"))
     }
 
+    /// What starts deployments by it wants to be confirmed.
     async fn change_book(
         &self,
+        confirm: Option<&str>,
         change: impl Fn(&mut PolicyBook) -> Result<(), Refusal>,
     ) -> Result<(), Refusal> {
+        let _one = self.core.standing_orders.one_change().await;
         let stored = self.core.db.policy_book().await?;
         let mut book = stored.book;
         change(&mut book)?;
+        let before = self.core.ground().lean();
+        let after = before.with_book(book.clone());
+        let what = format!("{book:?}");
+        self.agree_to_policy(&what, (&before, &after), confirm)
+            .await?;
         self.core.set_book(book, stored.revision).await?;
         Ok(())
     }

@@ -135,10 +135,12 @@ impl Desk {
         Ok(convert::machine_detail(&self.core, &stored))
     }
 
+    /// Names a machine, or sets its group and settings; what starts a deployment by it wants to be confirmed.
     pub async fn change_machine(
         &self,
         id: Uuid,
         change: MachineChange,
+        confirm: Option<&str>,
     ) -> Result<MachineDetail, Refusal> {
         self.allow(Action::EditMachine)?;
         let name = change
@@ -161,25 +163,29 @@ impl Desk {
             Some("") => Some(None),
             Some(name) => Some(Some(self.known_group(name)?)),
         };
-        let stored = self
-            .core
-            .fleet
-            .change_machine(MachineId(id), |machine| {
-                if let Some(name) = &name {
-                    machine.name.clone_from(name);
+        let apply = |machine: &mut Machine| {
+            if let Some(name) = &name {
+                machine.name.clone_from(name);
+            }
+            if let Some(settings) = &settings {
+                machine.settings.clone_from(settings);
+                // Said to this machine, it means: find out anew, as after an update of its firmware.
+                if settings.strategy == Some(StrategyChoice::Auto) {
+                    machine.learned = None;
                 }
-                if let Some(settings) = &settings {
-                    machine.settings.clone_from(settings);
-                    // Said to this machine, it means: find out anew, as after an update of its firmware.
-                    if settings.strategy == Some(StrategyChoice::Auto) {
-                        machine.learned = None;
-                    }
-                }
-                if let Some(group) = &group {
-                    machine.group.clone_from(group);
-                }
-            })
-            .await?;
+            }
+            if let Some(group) = &group {
+                machine.group.clone_from(group);
+            }
+        };
+        let one_change = self.core.standing_orders.one_change().await;
+        let was = self.core.fleet.machine(MachineId(id));
+        let was = was.ok_or_else(|| Refusal::missing("machine", id))?;
+        let mut is = (*was).clone();
+        apply(&mut is);
+        self.agree_to_machine(was, is, confirm).await?;
+        let stored = self.core.fleet.change_machine(MachineId(id), apply).await?;
+        drop(one_change);
         if settings.is_some_and(|settings| settings.strategy.is_some()) {
             self.core.strategies.forget(&stored.macs);
         }

@@ -25,12 +25,23 @@ impl Desk {
         snapshot.media.keys().map(ToString::to_string).collect()
     }
 
-    pub async fn set_policy(&self, settings: Settings) -> Result<SitePolicy, Refusal> {
+    /// Sets the site's settings; what starts deployments by it wants to be confirmed.
+    pub async fn set_policy(
+        &self,
+        settings: Settings,
+        confirm: Option<&str>,
+    ) -> Result<SitePolicy, Refusal> {
         self.allow(Action::SetPolicy)?;
         self.can_hold(&settings)?;
-        self.core
-            .set_site(convert::settings_back(&settings)?)
+        let wanted = convert::settings_back(&settings)?;
+        let one_change = self.core.standing_orders.one_change().await;
+        let before = self.core.ground().lean();
+        let after = before.with_site(wanted.clone());
+        let change = format!("site {wanted:?}");
+        self.agree_to_policy(&change, (&before, &after), confirm)
             .await?;
+        self.core.set_site(wanted).await?;
+        drop(one_change);
         let shown = serde_json::to_string(&settings).unwrap_or_default();
         self.audit(Action::SetPolicy, shown).await;
         self.policy().await

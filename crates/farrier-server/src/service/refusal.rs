@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use farrier_api::admin::Plan;
 use farrier_api::error::ErrorBody;
 use farrier_db::DbError;
 use farrier_image::store::StoreError;
@@ -65,6 +66,8 @@ pub struct Refusal {
     pub message: String,
     pub hint: Option<String>,
     pub retry: bool,
+    /// What would be done, where it only wants to be confirmed.
+    pub plan: Option<Box<Plan>>,
 }
 
 impl Refusal {
@@ -79,7 +82,14 @@ impl Refusal {
             message: message.into(),
             hint: None,
             retry,
+            plan: None,
         }
+    }
+
+    #[must_use]
+    pub fn plan(mut self, plan: Plan) -> Self {
+        self.plan = Some(Box::new(plan));
+        self
     }
 
     #[must_use]
@@ -107,6 +117,7 @@ impl Refusal {
             hint: self.hint.clone(),
             retry: self.retry,
             request,
+            plan: self.plan.clone(),
         }
     }
 }

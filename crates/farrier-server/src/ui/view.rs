@@ -90,6 +90,9 @@ pub struct PlanPage {
     pub fields: Vec<(String, String)>,
     pub button: String,
     pub back: String,
+    /// Whether its action has a form to go back to, with `fields` filled in. The yes is then the button's own value,
+    /// so that no other way of sending this page says yes.
+    pub may_change: bool,
 }
 
 impl PlanPage {
@@ -119,6 +122,16 @@ impl PlanPage {
             fields,
             button: button.to_owned(),
             back,
+            may_change: false,
+        }
+    }
+
+    /// The same for an action that shows its form again when asked to.
+    #[must_use]
+    pub fn to_change(self) -> Self {
+        Self {
+            may_change: true,
+            ..self
         }
     }
 }

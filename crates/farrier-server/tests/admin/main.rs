@@ -2,6 +2,7 @@
 
 mod pages;
 mod policy;
+mod policy_plans;
 mod rights;
 mod signing_in;
 mod tasks;
@@ -64,6 +65,22 @@ impl World {
             status,
             serde_json::from_str(&text(response).await).unwrap_or_default(),
         )
+    }
+
+    /// The same, confirmed where it wants to be.
+    async fn confirmed(
+        &self,
+        method: &str,
+        path: &str,
+        by: &By,
+        body: &str,
+    ) -> (StatusCode, serde_json::Value) {
+        let (status, said) = self.json(method, path, by, body).await;
+        let Some(confirm) = said["plan"]["confirm"].as_str() else {
+            return (status, said);
+        };
+        let path = format!("{path}?confirm={confirm}");
+        self.json(method, &path, by, body).await
     }
 
     async fn page(&self, path: &str, by: &By) -> (StatusCode, String) {

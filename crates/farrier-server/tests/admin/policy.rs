@@ -144,7 +144,7 @@ async fn z25_what_is_deployed_by_itself_can_be_seen_before_it_is() {
     };
     let set = async |settings: &str| {
         let path = "/api/v1/policy/rules";
-        world.json("PUT", path, &by, &rules(settings)).await
+        world.confirmed("PUT", path, &by, &rules(settings)).await
     };
     let (status, refusal) = set(r#"{"deploy":"once"}"#).await;
     assert_eq!(status, StatusCode::BAD_REQUEST, "{refusal}");

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::api::Named;
+use super::policy_pages::{Fields, confirmed, plan_page};
 use super::{Shared, html};
 use crate::http::session::{From, check_csrf, clear_cookie, is_by_cookie, set_cookie};
 use crate::service::{Code, Desk, Refusal, SignedInSession};
@@ -169,18 +170,23 @@ pub(super) async fn disable(Named(id): Named<Uuid>, filled: Filled<Nothing>) -> 
     Ok(to_machine(id))
 }
 
-#[derive(Deserialize)]
-pub(super) struct RenameForm {
-    name: String,
-}
-
-pub(super) async fn rename(Named(id): Named<Uuid>, filled: Filled<RenameForm>) -> Page {
+/// Rules may ask for a machine's name, so that a new one can start a deployment.
+pub(super) async fn rename(Named(id): Named<Uuid>, filled: Filled<Fields>) -> Page {
+    let Filled { desk, form } = filled;
     let change = MachineChange {
-        name: Some(filled.form.name.trim().to_owned()),
+        name: Some(form.get("name").map_or("", |name| name.trim()).to_owned()),
         ..MachineChange::default()
     };
-    filled.desk.change_machine(id, change).await?;
-    Ok(to_machine(id))
+    match desk.change_machine(id, change, confirmed(&form)).await {
+        Ok(_) => Ok(to_machine(id)),
+        Err(Refusal {
+            plan: Some(plan), ..
+        }) => {
+            let (action, back) = (format!("/machines/{id}/rename"), format!("/machines/{id}"));
+            plan_page(&desk, &plan, &action, form, &back)
+        }
+        Err(refusal) => Err(refusal),
+    }
 }
 
 #[derive(Deserialize)]

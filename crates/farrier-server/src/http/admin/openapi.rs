@@ -253,7 +253,7 @@ docs! {
     GET "/api/v1/machines" "Machines." ["search", "registration", "after", "limit"] Nothing => Page("MachineSummary");
     POST "/api/v1/machines" "Registers a machine by its addresses." [] Json("NewMachine") => Json("MachineDetail");
     GET "/api/v1/machines/{id}" "One machine, by id, name or address." [] Nothing => Json("MachineDetail");
-    PATCH "/api/v1/machines/{id}" "Names a machine, or sets its settings." [] Json("MachineChange") => Json("MachineDetail");
+    PATCH "/api/v1/machines/{id}" "Names a machine, or sets its settings; what starts a deployment is refused with a plan until that is confirmed." ["confirm"] Json("MachineChange") => Json("MachineDetail");
     POST "/api/v1/machines/{id}/approve" "Lets a machine in." [] Nothing => Json("MachineDetail");
     POST "/api/v1/machines/{id}/wake" "Sends a machine magic packets." [] Json("Wake") => Json("Woken");
     POST "/api/v1/machines/{id}/code" "Gives a code for a machine's menu, good once." [] Nothing => Json("IssuedCode");
@@ -289,14 +289,14 @@ docs! {
     POST "/api/v1/leases/{ip}/release" "Gives an address back." [] Json("Confirm") => Nothing;
     GET "/api/v1/loaders" "Boot programs." [] Nothing => List("Loader");
     GET "/api/v1/policy" "The site's settings." [] Nothing => Json("SitePolicy");
-    PUT "/api/v1/policy" "Sets the site's settings." [] Json("Settings") => Json("SitePolicy");
+    PUT "/api/v1/policy" "Sets the site's settings; what starts deployments is refused with a plan until that is confirmed." ["confirm"] Json("Settings") => Json("SitePolicy");
     GET "/api/v1/policy/explain" "What a machine would get now, and why." ["mac", "firmware", "address"] Nothing => Json("Explained");
     GET "/api/v1/policy/deployments" "What the policy deploys by itself at the next boots, and what it holds back." [] Nothing => List("MachineDeployment");
     GET "/api/v1/policy/rules" "The site's rules, in their order." [] Nothing => List("Rule");
-    PUT "/api/v1/policy/rules" "Sets all rules; refused with the place of each fault." [] Json("Rules") => List("Rule");
+    PUT "/api/v1/policy/rules" "Sets all rules; refused with the place of each fault, and with a plan where they start deployments until that is confirmed." ["confirm"] Json("Rules") => List("Rule");
     GET "/api/v1/groups" "Groups of machines." [] Nothing => List("Group");
     GET "/api/v1/groups/{name}" "A group with its machines and how far they are." [] Nothing => Json("GroupDetail");
-    PUT "/api/v1/groups/{name}" "Makes a group, or sets what it sets." [] Json("Settings") => Json("Group");
+    PUT "/api/v1/groups/{name}" "Makes a group, or sets what it sets; what starts deployments is refused with a plan until that is confirmed." ["confirm"] Json("Settings") => Json("Group");
     DELETE "/api/v1/groups/{name}" "Removes a group without machines." [] Nothing => Nothing;
     PUT "/api/v1/machines/{id}/intent" "Says what a machine does at its next boots." [] Json("NewIntent") => Json("MachineDetail");
     DELETE "/api/v1/machines/{id}/intent" "Takes that back." [] Nothing => Json("MachineDetail");

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use farrier_api::admin::{
-    ExplainQuery, Group, MachineChange, MenuEntry, NewIntent, Rule, Rules, Settings, Until,
+    ExplainQuery, Group, MachineChange, MenuEntry, NewIntent, Plan, Rule, Rules, Settings, Until,
 };
 use serde::Deserialize;
 use uuid::Uuid;
@@ -21,7 +21,7 @@ use crate::ui::{self, Frame, GroupName, GroupView, MachineView, RuleView};
 
 type Page = Result<Response, Refusal>;
 /// A form with fields that depend on what can be set.
-type Fields = HashMap<String, String>;
+pub(super) type Fields = HashMap<String, String>;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -77,15 +77,24 @@ async fn site_form(desk: &Desk, settings: &Settings, error: &str) -> Page {
 
 pub(super) async fn set_site(filled: Filled<Fields>) -> Page {
     let Filled { desk, form } = filled;
-    let done = match setting_fields::read(&form) {
-        Ok(settings) => desk.set_policy(settings).await.map(drop),
-        Err(error) => Err(Refusal::bad(error)),
+    let read = setting_fields::read(&form).map_err(Refusal::bad);
+    let done = match &read {
+        Ok(_) if wants_form(&form) => End::Form(String::new()),
+        Ok(settings) => {
+            let set = desk.set_policy(settings.clone(), confirmed(&form));
+            end(set.await.map(drop))?
+        }
+        Err(refusal) => end(Err(refusal.clone()))?,
     };
-    match correctable(done)? {
-        None => Ok(to_policy()),
-        Some(error) => {
-            let stored = desk.policy().await?.settings;
-            site_form(&desk, &stored, &error).await
+    match done {
+        End::Saved => Ok(to_policy()),
+        End::Plan(plan) => form_plan(&desk, &plan, "/policy/site", form, "/policy/site"),
+        End::Form(error) => {
+            let settings = match read {
+                Ok(settings) => settings,
+                Err(_) => desk.policy().await?.settings,
+            };
+            site_form(&desk, &settings, &error).await
         }
     }
 }
@@ -124,12 +133,17 @@ pub(super) async fn set_group(filled: Filled<Fields>) -> Page {
     let name = field(&form, "name");
     let read = setting_fields::read(&form).map_err(Refusal::bad);
     let done = match &read {
-        Ok(settings) => desk.set_group(name, settings.clone()).await.map(drop),
-        Err(refusal) => Err(refusal.clone()),
+        Ok(_) if wants_form(&form) => End::Form(String::new()),
+        Ok(settings) => {
+            let set = desk.set_group(name, settings.clone(), confirmed(&form));
+            end(set.await.map(drop))?
+        }
+        Err(refusal) => end(Err(refusal.clone()))?,
     };
-    match correctable(done)? {
-        None => Ok(to_policy()),
-        Some(error) => {
+    match done {
+        End::Saved => Ok(to_policy()),
+        End::Plan(plan) => form_plan(&desk, &plan, "/policy/groups", form, "/policy"),
+        End::Form(error) => {
             let is_there = desk.groups().await?.iter().any(|group| group.name == name);
             let name = name.to_owned();
             let name = if is_there {
@@ -188,17 +202,24 @@ pub(super) async fn set_rule(filled: Filled<Fields>) -> Page {
     wanted.refuse_boot = form.contains_key("refuse_boot");
     wanted.refuse_tasks = form.contains_key("refuse_tasks");
     let done = match read {
-        Ok(_) => put_rule(&desk, was, wanted.clone()).await,
-        Err(refusal) => Err(refusal),
+        Ok(_) if wants_form(&form) => End::Form(String::new()),
+        Ok(_) => end(put_rule(&desk, was, wanted.clone(), confirmed(&form)).await)?,
+        Err(refusal) => end(Err(refusal))?,
     };
-    match correctable(done)? {
-        None => Ok(to_policy()),
-        Some(error) => rule_form(&desk, was, &wanted, &error).await,
+    match done {
+        End::Saved => Ok(to_policy()),
+        End::Plan(plan) => form_plan(&desk, &plan, "/policy/rules", form, "/policy"),
+        End::Form(error) => rule_form(&desk, was, &wanted, &error).await,
     }
 }
 
 /// In the place of the rule called `was`, or behind all others.
-async fn put_rule(desk: &Desk, was: &str, wanted: Rule) -> Result<(), Refusal> {
+async fn put_rule(
+    desk: &Desk,
+    was: &str,
+    wanted: Rule,
+    confirm: Option<&str>,
+) -> Result<(), Refusal> {
     let mut rules = desk.rules().await?;
     if was.is_empty() {
         rules.push(wanted);
@@ -207,43 +228,50 @@ async fn put_rule(desk: &Desk, was: &str, wanted: Rule) -> Result<(), Refusal> {
         let place = place.ok_or_else(|| Refusal::missing("rule", was))?;
         rules[place] = wanted;
     }
-    desk.set_rules(Rules { rules }).await.map(drop)
+    desk.set_rules(Rules { rules }, confirm).await.map(drop)
 }
 
-#[derive(Deserialize)]
-pub(super) struct MoveForm {
-    name: String,
-    to: String,
-}
-
-pub(super) async fn move_rule(filled: Filled<MoveForm>) -> Page {
+pub(super) async fn move_rule(filled: Filled<Fields>) -> Page {
     let Filled { desk, form } = filled;
     desk.allow(Action::SetPolicy)?;
     let mut rules = desk.rules().await?;
-    let place = rules.iter().position(|rule| rule.name == form.name);
-    let place = place.ok_or_else(|| Refusal::missing("rule", &form.name))?;
-    let other = match form.to.as_str() {
+    let name = field(&form, "name");
+    let place = rules.iter().position(|rule| rule.name == name);
+    let place = place.ok_or_else(|| Refusal::missing("rule", name))?;
+    let other = match field(&form, "to") {
         "earlier" => place.checked_sub(1),
         _ => Some(place + 1),
     };
-    if let Some(other) = other.filter(|other| *other < rules.len()) {
-        rules.swap(place, other);
-        desk.set_rules(Rules { rules }).await?;
-    }
-    Ok(to_policy())
+    let Some(other) = other.filter(|other| *other < rules.len()) else {
+        return Ok(to_policy());
+    };
+    rules.swap(place, other);
+    put_rules(&desk, rules, "/policy/rules/move", form).await
 }
 
-pub(super) async fn remove_rule(filled: Filled<NameForm>) -> Page {
+pub(super) async fn remove_rule(filled: Filled<Fields>) -> Page {
     let Filled { desk, form } = filled;
     desk.allow(Action::SetPolicy)?;
     let mut rules = desk.rules().await?;
     let before = rules.len();
-    rules.retain(|rule| rule.name != form.name);
+    let name = field(&form, "name");
+    rules.retain(|rule| rule.name != name);
     if rules.len() == before {
-        return Err(Refusal::missing("rule", &form.name));
+        return Err(Refusal::missing("rule", name));
     }
-    desk.set_rules(Rules { rules }).await?;
-    Ok(to_policy())
+    put_rules(&desk, rules, "/policy/rules/remove", form).await
+}
+
+/// For forms that are a single button.
+async fn put_rules(desk: &Desk, rules: Vec<Rule>, action: &str, form: Fields) -> Page {
+    let set = desk.set_rules(Rules { rules }, confirmed(&form)).await;
+    match set {
+        Ok(_) => Ok(to_policy()),
+        Err(Refusal {
+            plan: Some(plan), ..
+        }) => plan_page(desk, &plan, action, form, "/policy"),
+        Err(refusal) => Err(refusal),
+    }
 }
 
 pub(super) async fn machine(desk: Desk, Named(id): Named<Uuid>) -> Page {
@@ -285,19 +313,26 @@ pub(super) async fn set_machine(Named(id): Named<Uuid>, filled: Filled<Fields>) 
     let group = field(&form, "group");
     let read = setting_fields::read(&form).map_err(Refusal::bad);
     let done = match &read {
+        Ok(_) if wants_form(&form) => End::Form(String::new()),
         Ok(settings) => {
             let change = MachineChange {
                 settings: Some(settings.clone()),
                 group: Some(group.to_owned()),
                 ..MachineChange::default()
             };
-            desk.change_machine(id, change).await.map(drop)
+            let changed = desk.change_machine(id, change, confirmed(&form));
+            end(changed.await.map(drop))?
         }
-        Err(refusal) => Err(refusal.clone()),
+        Err(refusal) => end(Err(refusal.clone()))?,
     };
-    match correctable(done)? {
-        None => Ok(to_machine(id)),
-        Some(error) => {
+    let (action, back) = (
+        format!("/machines/{id}/settings"),
+        format!("/machines/{id}"),
+    );
+    match done {
+        End::Saved => Ok(to_machine(id)),
+        End::Plan(plan) => form_plan(&desk, &plan, &action, form, &back),
+        End::Form(error) => {
             let settings = read.unwrap_or_default();
             machine_form(&desk, id, Some((group, &settings)), &error).await
         }
@@ -343,9 +378,9 @@ pub(super) async fn set_wish(Named(id): Named<Uuid>, filled: Filled<WishFields>)
             _ => Until::Used,
         },
     };
-    match correctable(desk.set_intent(id, wanted).await.map(drop))? {
-        None => Ok(to_machine(id)),
-        Some(error) => wish_form(&desk, id, &error),
+    match end(desk.set_intent(id, wanted).await.map(drop))? {
+        End::Form(error) => wish_form(&desk, id, &error),
+        End::Saved | End::Plan(_) => Ok(to_machine(id)),
     }
 }
 
@@ -354,15 +389,60 @@ pub(super) async fn drop_wish(Named(id): Named<Uuid>, filled: Filled<Nothing>) -
     Ok(to_machine(id))
 }
 
-/// What the person can put right in the form, as a sentence; every other refusal is the answer.
-fn correctable(done: Result<(), Refusal>) -> Result<Option<String>, Refusal> {
+/// What follows a form that was sent.
+enum End {
+    Saved,
+    /// It starts deployments, which wants to be confirmed.
+    Plan(Box<Plan>),
+    /// The form once more, with what the person can put right, as a sentence.
+    Form(String),
+}
+
+/// Every other refusal is the answer.
+fn end(done: Result<(), Refusal>) -> Result<End, Refusal> {
     match done {
-        Ok(()) => Ok(None),
+        Ok(()) => Ok(End::Saved),
+        Err(Refusal {
+            plan: Some(plan), ..
+        }) => Ok(End::Plan(plan)),
         Err(refusal) if matches!(refusal.code, Code::BadRequest | Code::NotPossible) => {
-            Ok(Some(sentence(&refusal.message)))
+            Ok(End::Form(sentence(&refusal.message)))
         }
         Err(refusal) => Err(refusal),
     }
+}
+
+/// The plan of a change that starts deployments. It carries what was typed, to be done or to be typed over.
+fn form_plan(desk: &Desk, plan: &Plan, action: &str, form: Fields, back: &str) -> Page {
+    let page = plan_of(desk, plan, action, form, back).to_change();
+    Ok(html(StatusCode::OK, &page))
+}
+
+/// The same for an action without a form of its own.
+pub(super) fn plan_page(desk: &Desk, plan: &Plan, action: &str, form: Fields, back: &str) -> Page {
+    Ok(html(
+        StatusCode::OK,
+        &plan_of(desk, plan, action, form, back),
+    ))
+}
+
+fn plan_of(desk: &Desk, plan: &Plan, action: &str, form: Fields, back: &str) -> ui::PlanPage {
+    let own = |name: &str| name == CONFIRM || name == CHANGE;
+    let mut fields: Vec<_> = form.into_iter().filter(|(name, _)| !own(name)).collect();
+    fields.sort_unstable();
+    let frame = Frame::new("Deployments without an order", "policy", Some(desk.who()));
+    let (action, back) = (action.to_owned(), back.to_owned());
+    ui::PlanPage::of(frame, plan, action, fields, "Let it happen", back)
+}
+
+/// The plan that the form was sent from.
+pub(super) fn confirmed(form: &Fields) -> Option<&str> {
+    Some(field(form, CONFIRM)).filter(|confirm| !confirm.is_empty())
+}
+
+/// Whether it was sent from a plan, to be typed over.
+fn wants_form(form: &Fields) -> bool {
+    form.contains_key(CHANGE)
 }
 
 fn field<'a>(form: &'a Fields, name: &str) -> &'a str {
@@ -372,3 +452,7 @@ fn field<'a>(form: &'a Fields, name: &str) -> &'a str {
 fn to_policy() -> Response {
     Redirect::to("/policy").into_response()
 }
+
+const CONFIRM: &str = "confirm";
+/// The name of the button that leads from a plan back to its form.
+const CHANGE: &str = "change";

@@ -4,7 +4,9 @@ use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use farrier_api::admin as words;
-use farrier_api::admin::{Confirm, MachineChange, MachineQuery, NewMachine, Plan, TimelineQuery};
+use farrier_api::admin::{
+    Confirm, ConfirmQuery, MachineChange, MachineQuery, NewMachine, Plan, TimelineQuery,
+};
 use uuid::Uuid;
 
 use super::{Answer, Asked, Body, Named};
@@ -35,9 +37,11 @@ pub(in crate::http::admin) async fn machine(
 pub(in crate::http::admin) async fn change_machine(
     desk: Desk,
     Named(id): Named<Uuid>,
+    Asked(asked): Asked<ConfirmQuery>,
     Body(change): Body<MachineChange>,
 ) -> Answer<words::MachineDetail> {
-    desk.change_machine(id, change).await.map(Json)
+    let confirm = asked.confirm.as_deref();
+    desk.change_machine(id, change, confirm).await.map(Json)
 }
 
 pub(in crate::http::admin) async fn approve_machine(

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::http::StatusCode;
 use farrier_api::admin as words;
-use farrier_api::admin::{ExplainQuery, Settings};
+use farrier_api::admin::{ConfirmQuery, ExplainQuery, Settings};
 
 use super::{Answer, Asked, Body, Named};
 use crate::service::{Desk, Refusal};
@@ -14,9 +14,11 @@ pub(in crate::http::admin) async fn policy(desk: Desk) -> Answer<words::SitePoli
 
 pub(in crate::http::admin) async fn set_policy(
     desk: Desk,
+    Asked(asked): Asked<ConfirmQuery>,
     Body(settings): Body<Settings>,
 ) -> Answer<words::SitePolicy> {
-    desk.set_policy(settings).await.map(Json)
+    let confirm = asked.confirm.as_deref();
+    desk.set_policy(settings, confirm).await.map(Json)
 }
 
 pub(in crate::http::admin) async fn explain(
@@ -38,9 +40,11 @@ pub(in crate::http::admin) async fn rules(desk: Desk) -> Answer<Vec<words::Rule>
 
 pub(in crate::http::admin) async fn set_rules(
     desk: Desk,
+    Asked(asked): Asked<ConfirmQuery>,
     Body(rules): Body<words::Rules>,
 ) -> Answer<Vec<words::Rule>> {
-    desk.set_rules(rules).await.map(Json)
+    let confirm = asked.confirm.as_deref();
+    desk.set_rules(rules, confirm).await.map(Json)
 }
 
 pub(in crate::http::admin) async fn groups(desk: Desk) -> Answer<Vec<words::Group>> {
@@ -57,9 +61,11 @@ pub(in crate::http::admin) async fn group(
 pub(in crate::http::admin) async fn set_group(
     desk: Desk,
     Named(name): Named<String>,
+    Asked(asked): Asked<ConfirmQuery>,
     Body(settings): Body<Settings>,
 ) -> Answer<words::Group> {
-    desk.set_group(&name, settings).await.map(Json)
+    let confirm = asked.confirm.as_deref();
+    desk.set_group(&name, settings, confirm).await.map(Json)
 }
 
 pub(in crate::http::admin) async fn delete_group(
