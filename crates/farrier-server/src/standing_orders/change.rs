@@ -122,7 +122,7 @@ fn new_wish(
     let wanted = after.wanted(&as_approved(is), place).transpose()?;
     match (&wanted, before.wanted(&as_approved(was), place)) {
         (Ok(order), Ok(Some(had))) if covers(&had, order) => None,
-        (Err(_), Err(_)) if after.says_the_same(is, before, was) => None,
+        (Err(_), Err(_) | Ok(Some(_))) if after.says_nothing_more(is, before, was) => None,
         _ => Some(wanted),
     }
 }

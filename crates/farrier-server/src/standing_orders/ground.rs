@@ -102,7 +102,7 @@ impl Ground {
     /// The machines for which it may make a difference.
     pub(super) fn touched_from(&self, before: &Self, fleet: &Fleet) -> Vec<MachineId> {
         let is_of_all = order_of(&self.site) != order_of(&before.site);
-        if is_of_all || !self.says().eq(before.says()) {
+        if is_of_all || !self.rules_say_nothing_more(before) {
             return fleet.machine_ids();
         }
         let groups = self.book.groups.iter();
@@ -113,12 +113,22 @@ impl Ground {
         others.flat_map(|(name, _)| fleet.members(name)).collect()
     }
 
-    /// Whether everybody who may say something about this machine says the same as `before` of what it was then.
-    pub(super) fn says_the_same(&self, is: &Machine, before: &Self, was: &Machine) -> bool {
-        order_of(&is.settings) == order_of(&was.settings)
+    /// Whether nobody says anything about this machine, which rules know by its name and group, that was not said of
+    /// what it `was`, but for what can only keep deployments away.
+    pub(super) fn says_nothing_more(&self, is: &Machine, before: &Self, was: &Machine) -> bool {
+        (&is.name, &is.group) == (&was.name, &was.group)
+            && order_of(&is.settings) == order_of(&was.settings)
             && self.of_group(is) == before.of_group(was)
             && order_of(&self.site) == order_of(&before.site)
-            && self.says().eq(before.says())
+            && self.rules_say_nothing_more(before)
+    }
+
+    fn rules_say_nothing_more(&self, before: &Self) -> bool {
+        let is_new = |say: &Say<'_>| before.says().all(|other| other != *say);
+        let kept = self
+            .says()
+            .filter(|say| !(say.only_closes() && is_new(say)));
+        kept.eq(before.says())
     }
 
     fn of_group(&self, machine: &Machine) -> Option<OrderOf<'_>> {
@@ -132,11 +142,7 @@ impl Ground {
         if !self.has_orders_for_anybody() {
             return None;
         }
-        let is_new = |say: &Say<'_>| before.says().all(|other| other != *say);
-        let kept = self
-            .says()
-            .filter(|say| !(say.only_closes() && is_new(say)));
-        let by_rules = !kept.eq(before.says());
+        let by_rules = !self.rules_say_nothing_more(before);
         let by_site = deploys(&self.site) && order_of(&self.site) != order_of(&before.site);
         let entry = |site: &Settings| {
             let unknown = site

@@ -413,7 +413,7 @@ async fn z25_the_page_shows_the_plan_and_keeps_what_was_typed() {
             .unwrap();
         let (status, _) = send(path, &format!("{form}&{name}={value}")).await;
         assert_eq!(status, StatusCode::SEE_OTHER);
-        let (status, _) = world.json("PUT", RULES, &admin(), &both).await;
+        let (status, _) = world.confirmed("PUT", RULES, &admin(), &both).await;
         assert_eq!(status, StatusCode::OK);
     }
 }
