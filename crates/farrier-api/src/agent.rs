@@ -20,6 +20,7 @@
 //! this machine's, 409 stale fence or another agent is active, 503 and 507 (store full) may be tried again.
 
 mod changed;
+mod disk_choice;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use farrier_db::{AuditEntry, DbError, TaskQuery};
-use farrier_engine::model::{Inventory, Machine, MachineId, Registration};
+use farrier_engine::model::{Disk, Inventory, Machine, MachineId, Registration};
 use farrier_engine::policy::{AutoDeploy, Held, StandingOrder};
 use farrier_engine::task::{DiskSelector, Task, Work};
 use farrier_engine::timeline::{Entry, Kind};
@@ -21,7 +21,7 @@ pub use ground::{Door, Ground};
 use crate::auth::Action;
 use crate::core::{Core, now};
 use crate::fleet::FleetError;
-use crate::service::matching;
+use crate::service::{matching, selector};
 use crate::tasks::queued;
 use crate::whereabouts::Place;
 
@@ -62,6 +62,8 @@ pub enum Outlook {
     Deploys {
         order: StandingOrder,
         version: u32,
+        /// The one that fits the order.
+        disk: DiskSelector,
     },
     /// Whether something is deployed depends on an inventory: the agent takes one first.
     TakesInventory,
@@ -76,14 +78,15 @@ impl fmt::Display for Outlook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nothing => f.write_str("The policy deploys nothing by itself."),
-            Self::Deploys { order, version } => write!(
-                f,
-                "Its disk is overwritten at its next boot: {} version {version} is deployed by itself, {}, as the {} \
-                 says.",
-                order.image,
-                often(order.mode),
-                order.by
-            ),
+            Self::Deploys { order, version, .. } => {
+                let (image, by, often) = (&order.image, &order.by, often(order.mode));
+                let which = on_disk(order);
+                write!(
+                    f,
+                    "Its disk is overwritten at its next boot: {image} version {version} is deployed by itself{which}, \
+                     {often}, as the {by} says."
+                )
+            }
             Self::TakesInventory => f.write_str(
                 "Its agent takes an inventory at its next boot; whether something is deployed by itself depends on it.",
             ),
@@ -143,9 +146,10 @@ impl Core {
             return inventory_first(tasks);
         };
         match on_one_disk(order, inventory, tasks) {
-            Ok(()) => Outlook::Deploys {
+            Ok(disk) => Outlook::Deploys {
                 order: order.clone(),
                 version,
+                disk: pinned(disk),
             },
             Err(why) => Outlook::Held { why, is_news: true },
         }
@@ -172,11 +176,15 @@ impl Core {
             }
         };
         let (work, by) = match &outlook {
-            Outlook::Deploys { order, version } => {
+            Outlook::Deploys {
+                order,
+                version,
+                disk,
+            } => {
                 let work = Work::Deploy {
                     image: order.image.clone(),
                     version: Some(*version),
-                    disk: DiskSelector::default(),
+                    disk: disk.clone(),
                 };
                 (work, order.by.to_string())
             }
@@ -199,30 +207,52 @@ impl Core {
     }
 
     /// Whether the policy still wants a task that it started: its rules may have changed, and the agent has just told
-    /// what the machine is made of. Once something was written, a disk is no longer what rules ask for.
+    /// what the machine is made of. An attempt that came to nothing may have written to the disk already, so that what
+    /// is on it now says nothing any more; all else is judged again, and the disk has to be the same one.
     pub async fn is_still_wanted(
         &self,
         task: &Task,
         machine: &Machine,
         place: &Place,
     ) -> Result<(), String> {
-        let Work::Deploy { image, .. } = &task.work else {
+        let Work::Deploy { image, disk, .. } = &task.work else {
             return Ok(());
         };
-        if !task.by_policy || task.attempts > 1 {
+        if !task.by_policy {
             return Ok(());
         }
-        let order = match self.ground().wanted(machine, place) {
-            Ok(Some(order)) if order.image == *image => order,
-            Ok(_) => return Err("The policy does not want it any more.".to_owned()),
-            Err(held) => return Err(held.to_string()),
+        let is_first = task.attempts <= 1;
+        let ground = self.ground();
+        let wanted = |machine: &Machine| match ground.wanted(machine, place) {
+            Ok(Some(order)) if order.image == *image => Ok(order),
+            Ok(_) => Err("The policy does not want it any more.".to_owned()),
+            Err(held) => Err(held.to_string()),
+        };
+        let order = match wanted(machine) {
+            Err(_) if !is_first => wanted(&as_it_came(machine, disk))?,
+            wanted => wanted?,
         };
         let Some(inventory) = &machine.inventory else {
             return Err("Its inventory is gone.".to_owned());
         };
+        match matching(&inventory.disks, disk).len() {
+            0 => return Err("The disk that it was ordered for is not there any more.".to_owned()),
+            1 => {}
+            many => {
+                return Err(format!(
+                    "It was ordered for one of {many} disks that look the same."
+                ));
+            }
+        }
         let tasks = self.every_task(machine.id).await;
         let tasks = tasks.map_err(|error| error.to_string())?;
-        on_one_disk(&order, inventory, &tasks)
+        match on_one_disk(&order, inventory, &tasks) {
+            Err(_) if !is_first => {
+                let came = as_it_came(machine, disk).inventory.unwrap_or_default();
+                on_one_disk(&order, &came, &tasks).map(drop)
+            }
+            judged => judged.map(drop),
+        }
     }
 
     /// Whether anything could be deployed by itself to this machine; costs nothing where nobody uses it.
@@ -293,17 +323,56 @@ impl Core {
 }
 
 /// Whether exactly one disk can be meant, and what is on it may be lost.
-fn on_one_disk(order: &StandingOrder, inventory: &Inventory, tasks: &[Task]) -> Result<(), String> {
-    match matching(&inventory.disks, &DiskSelector::default())[..] {
+fn on_one_disk<'a>(
+    order: &StandingOrder,
+    inventory: &'a Inventory,
+    tasks: &[Task],
+) -> Result<&'a Disk, String> {
+    let StandingOrder { by, image, .. } = order;
+    let is_named = order.disk != DiskSelector::default();
+    match matching(&inventory.disks, &order.disk)[..] {
         [disk] => order
             .may_overwrite(disk, tasks)
+            .map(|()| disk)
             .map_err(|held| held.to_string()),
+        [] if is_named => Err(format!(
+            "The {by} wants {image} on the disk {}, and the machine has no such disk.",
+            selector(&order.disk)
+        )),
         ref many => Err(format!(
-            "The {} wants {}, and the machine has {} disks that could be meant: order it by hand and name the disk.",
-            order.by,
-            order.image,
+            "The {by} wants {image}, and the machine has {} disks that could be meant: name one in `deploy_disk` \
+             beside `deploy`, or order it by hand.",
             many.len()
         )),
+    }
+}
+
+/// The machine with nothing on the disk that was written to.
+fn as_it_came(machine: &Machine, written: &DiskSelector) -> Machine {
+    let mut machine = machine.clone();
+    let disks = machine
+        .inventory
+        .iter_mut()
+        .flat_map(|found| &mut found.disks);
+    for disk in disks {
+        if !matching(std::slice::from_ref(disk), written).is_empty() {
+            disk.table = None;
+        }
+    }
+    machine
+}
+
+/// That disk and no other, by all that is known of it: who puts another one in its place finds it untouched.
+fn pinned(disk: &Disk) -> DiskSelector {
+    let said = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    DiskSelector {
+        serial: said(&disk.serial),
+        wwn: said(&disk.wwn),
+        bus: said(&disk.bus),
+        model: said(&disk.model),
+        min_bytes: Some(disk.size_bytes),
+        max_bytes: Some(disk.size_bytes),
+        allow_removable: disk.removable,
     }
 }
 
@@ -325,6 +394,14 @@ fn inventory_first(tasks: &[Task]) -> Outlook {
                 .to_owned(),
             is_news: true,
         },
+    }
+}
+
+/// ` to the disk serial=S5`, where one is named.
+pub(crate) fn on_disk(order: &StandingOrder) -> String {
+    match &*selector(&order.disk).to_string() {
+        "" => String::new(),
+        disk => format!(" to the disk {disk}"),
     }
 }
 

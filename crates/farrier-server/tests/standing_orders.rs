@@ -7,7 +7,7 @@ use std::time::Duration;
 use farrier_api::agent::{Disk, Inventory, Order, Outcome, ResultReport, Work as WireWork};
 use farrier_engine::model::{MachineId, Registration};
 use farrier_engine::policy::{AutoDeploy, DeployOver, Enrolment, PolicyBook, Rule, Settings};
-use farrier_engine::task::{State, Task, Work};
+use farrier_engine::task::{DiskSelector, State, Task, Work};
 use farrier_engine::timeline::Kind;
 use farrier_image::chunk::{CHUNK_SIZE, StoredChunk};
 use farrier_server::core::{Core, now};
@@ -31,15 +31,20 @@ async fn set_rule(site: &Site, when: &str, deploy: AutoDeploy) {
 }
 
 async fn set_rule_over(site: &Site, when: &str, deploy: AutoDeploy, over: Option<DeployOver>) {
+    let settings = Settings {
+        deploy: Some(deploy),
+        deploy_over: over,
+        image: Some("lab".to_owned()),
+        ..Settings::default()
+    };
+    set_rule_to(site, when, settings).await;
+}
+
+async fn set_rule_to(site: &Site, when: &str, settings: Settings) {
     let rule = Rule {
         name: "blank".to_owned().try_into().unwrap(),
         when: when.to_owned(),
-        settings: Settings {
-            deploy: Some(deploy),
-            deploy_over: over,
-            image: Some("lab".to_owned()),
-            ..Settings::default()
-        },
+        settings,
         refuse_boot: false,
         refuse_tasks: false,
     };
@@ -77,6 +82,15 @@ fn disks(tables: &[Option<&str>]) -> Inventory {
         disks: tables.iter().map(disk).collect(),
         ..Inventory::default()
     }
+}
+
+/// Blank ones that differ in their serial numbers.
+fn disks_called(serials: &[&str]) -> Inventory {
+    let mut inventory = disks(&vec![None; serials.len()]);
+    for (disk, serial) in inventory.disks.iter_mut().zip(serials) {
+        disk.serial = (*serial).to_owned();
+    }
+    inventory
 }
 
 async fn work(agent: &Agent) -> Order {
@@ -386,4 +400,125 @@ async fn z25_a_disk_that_holds_something_is_kept() {
     assert!(starts_agent(&site).await);
     let (_, _, version, _) = deployment(&agent).await;
     assert_eq!(version, 2);
+}
+
+/// A machine with a disk for its system and another for its data.
+#[tokio::test]
+async fn z25_the_policy_names_the_disk() {
+    let data = tempfile::tempdir().unwrap();
+    let site = opened(data.path(), "false", AutoDeploy::Once).await;
+    let agent = site.agent(MAC).await;
+    let found = disks_called(&["SYSTEM", "DATA"]);
+    agent.client.inventory(&found).await.unwrap();
+    let set = async |choice: DiskSelector| {
+        let settings = Settings {
+            deploy: Some(AutoDeploy::Once),
+            deploy_disk: Some(choice),
+            image: Some("lab".to_owned()),
+            ..Settings::default()
+        };
+        set_rule_to(&site, "true", settings).await;
+    };
+    let choice = |serial: Option<&str>, bus: &str| DiskSelector {
+        serial: serial.map(str::to_owned),
+        bus: Some(bus.to_owned()),
+        ..DiskSelector::default()
+    };
+    for (choice, why) in [
+        (choice(None, "sata"), "2 disks that could be meant"),
+        (
+            choice(Some("OTHER"), "sata"),
+            "the disk serial=OTHER,bus=sata, and the machine has no such disk",
+        ),
+    ] {
+        set(choice).await;
+        assert!(!starts_agent(&site).await);
+        site.told(agent.machine, Kind::Warning, why).await;
+        assert!(matches!(work(&agent).await, Order::Leave { .. }));
+        assert!(tasks(&site, agent.machine).await.is_empty());
+    }
+    set(choice(Some("SYSTEM"), "sata")).await;
+    assert!(starts_agent(&site).await);
+    let Order::Run {
+        work: WireWork::Deploy { disk, .. },
+        ..
+    } = work(&agent).await
+    else {
+        panic!("there is something to do")
+    };
+    assert_eq!(disk.serial.as_deref(), Some("SYSTEM"));
+    assert_eq!(
+        disk.min_bytes, disk.max_bytes,
+        "that one and no other: {disk:?}"
+    );
+}
+
+/// What is half written goes on, and only as long as the policy wants it, and on the same disk.
+#[tokio::test]
+async fn z25_a_second_attempt_is_judged_again() {
+    for (change, why) in [
+        ("none", ""),
+        ("rule", "The policy does not want it any more"),
+        ("image", "The policy does not want it any more"),
+        (
+            "disk",
+            "The disk that it was ordered for is not there any more",
+        ),
+        ("approval", "The machine is not approved"),
+    ] {
+        let data = tempfile::tempdir().unwrap();
+        let site = opened(data.path(), BLANK, AutoDeploy::Once).await;
+        let agent = site.agent(MAC).await;
+        agent
+            .client
+            .inventory(&disks_called(&["ONE"]))
+            .await
+            .unwrap();
+        let (task, fence, ..) = deployment(&agent).await;
+        let outcome = Outcome::Failed {
+            reason: "the network broke".to_owned(),
+            retry: true,
+        };
+        ends(&agent, task, fence, outcome).await;
+        let mut found = disks_called(&["ONE"]);
+        found.disks[0].table = Some("gpt".to_owned());
+        match change {
+            "rule" => set_rule(&site, "false", AutoDeploy::Once).await,
+            "image" => {
+                let settings = Settings {
+                    deploy: Some(AutoDeploy::Once),
+                    image: Some("other".to_owned()),
+                    ..Settings::default()
+                };
+                set_rule_to(&site, "true", settings).await;
+            }
+            "disk" => found.disks[0].serial = "TWO".to_owned(),
+            _ => {}
+        }
+        agent.client.inventory(&found).await.unwrap();
+        if change == "approval" {
+            let place = site.core.place_at([127, 0, 0, 1].into());
+            let mut machine = (*site.core.fleet.machine(agent.machine).unwrap()).clone();
+            machine.registration = Registration::Pending;
+            let stored = site.stored(farrier_engine::model::TaskId(task)).await;
+            let judged = site.core.is_still_wanted(&stored, &machine, &place).await;
+            assert!(judged.unwrap_err().contains(why));
+            continue;
+        }
+        let order = work(&agent).await;
+        let stored = site.stored(farrier_engine::model::TaskId(task)).await;
+        if change == "none" {
+            assert!(matches!(order, Order::Run { task: again, .. } if again == task));
+            assert_eq!(stored.attempts, 2);
+            continue;
+        }
+        assert!(matches!(order, Order::Leave { .. }), "{change}: {order:?}");
+        assert_eq!(stored.state, State::Failed, "{change}");
+        let said = stored.reason.unwrap();
+        assert!(said.contains(why), "{change}: {said}");
+        assert!(
+            said.contains("This attempt wrote nothing; the ones before it may have"),
+            "{said}"
+        );
+    }
 }

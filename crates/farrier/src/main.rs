@@ -9,7 +9,6 @@ mod bench;
 mod connection;
 mod credentials;
 mod db;
-mod disk_choice;
 mod doctor;
 mod exit;
 mod group;

@@ -32,7 +32,10 @@ impl FromStr for Setting {
             "no" | "off" => Some(Value::Bool(false)),
             // Names of files, in which a hyphen is a hyphen.
             names if name == "media" => Some(names.split(',').map(str::trim).collect()),
-            image if name == "image" => Some(Value::String(image.to_owned())),
+            // Names and serial numbers, too.
+            text if name == "image" || name == "deploy_disk" => {
+                Some(Value::String(text.to_owned()))
+            }
             entry if entry.starts_with("medium:") => Some(Value::String(entry.to_owned())),
             word => Some(
                 serde_json::from_str(word)
@@ -140,6 +143,13 @@ mod tests {
             Some(MenuEntry("medium:dos-6.img".to_owned()))
         );
         assert!(pairs(&media).contains(&("media".to_owned(), "dos-6.img,rescue.iso".to_owned())));
+    }
+
+    #[test]
+    fn a_disk_is_named_as_tasks_name_it() {
+        let after = set(&["deploy-disk=serial=S5-H9,min=200G"]).unwrap();
+        assert_eq!(after.deploy_disk.as_deref(), Some("serial=S5-H9,min=200G"));
+        assert_eq!(set(&["deploy-disk="]).unwrap().deploy_disk, None);
     }
 
     #[test]

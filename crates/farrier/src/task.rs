@@ -12,7 +12,6 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::connection::Session;
-use crate::disk_choice;
 use crate::exit::Failure;
 use crate::machine::MAX_PAGE;
 use crate::output::{self};
@@ -32,7 +31,7 @@ pub(crate) enum Verb {
     Capture {
         #[arg(long)]
         image: String,
-        #[arg(long, value_name = "CHOICE", value_parser = disk_choice::parse, help = disk_choice::HELP)]
+        #[arg(long, value_name = "CHOICE", value_parser = choice, help = DISK_HELP)]
         disk: Option<DiskSelector>,
         #[command(flatten)]
         order: Order,
@@ -115,7 +114,7 @@ pub(crate) struct Content {
     /// Which version; the newest when left out.
     #[arg(long, requires = "image")]
     version: Option<u32>,
-    #[arg(long, value_name = "CHOICE", value_parser = disk_choice::parse, help = disk_choice::HELP)]
+    #[arg(long, value_name = "CHOICE", value_parser = choice, help = DISK_HELP)]
     disk: Option<DiskSelector>,
 }
 
@@ -325,3 +324,10 @@ impl State {
         }
     }
 }
+
+fn choice(text: &str) -> Result<DiskSelector, String> {
+    text.parse()
+}
+
+/// Exactly one must fit, or the agent stops before it writes.
+const DISK_HELP: &str = "The one disk with serial=,wwn=,bus=,model=,min=,max= or `removable`";

@@ -58,6 +58,10 @@ pub struct Settings {
     /// What that may write over: `blank` disks where nobody says so. Counts in the same place as `deploy`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deploy_over: Option<DeployOver>,
+    /// Which disk, such as `serial=S5H9` or `bus=nvme,min=200G`: the only one there is where nobody says so. Counts in
+    /// the same place as `deploy`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deploy_disk: Option<String>,
     /// Who is given HTTPS URLs; wants `[boot.tls]` in the configuration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boot_tls: Option<BootTls>,

@@ -44,7 +44,7 @@ use crate::catalogue::Catalogue;
 use crate::medium::{Medium, MediumName};
 use crate::model::{Arch, Machine, Registration};
 use crate::strategy::StrategyChoice;
-use crate::task::Task;
+use crate::task::{DiskSelector, Task};
 
 /// Settings that decide a boot. Each is unset unless somebody set it; [`fn@resolve`] says whose counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +82,8 @@ pub struct Settings {
     pub deploy: Option<AutoDeploy>,
     /// What that may write over. Counts only beside a `deploy` of the same place.
     pub deploy_over: Option<DeployOver>,
+    /// The disk that it is for. Counts only beside a `deploy` of the same place.
+    pub deploy_disk: Option<DiskSelector>,
     /// Who is given HTTPS URLs, where the server has a listener for them.
     pub boot_tls: Option<BootTls>,
     /// In which way the local disk is started.
@@ -192,6 +194,8 @@ pub struct Policy {
     pub image: Option<String>,
     pub deploy: AutoDeploy,
     pub deploy_over: DeployOver,
+    /// None is the only disk there is.
+    pub deploy_disk: Option<DiskSelector>,
     pub boot_tls: BootTls,
     pub local_boot: LocalBootChoice,
 }
@@ -218,6 +222,7 @@ impl Policy {
         image: None,
         deploy: AutoDeploy::Never,
         deploy_over: DeployOver::Blank,
+        deploy_disk: None,
         boot_tls: BootTls::Never,
         local_boot: LocalBootChoice::Auto,
     };

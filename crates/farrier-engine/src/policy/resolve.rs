@@ -53,6 +53,7 @@ pub struct Origins {
     pub image: Origin,
     pub deploy: Origin,
     pub deploy_over: Origin,
+    pub deploy_disk: Origin,
     pub boot_tls: Origin,
     pub local_boot: Origin,
 }
@@ -97,6 +98,8 @@ pub fn resolve(snapshot: &Snapshot, machine: Option<&Machine>, rules: &[Judged<'
     let (image, image_origin) = layers.pick(|s| s.image.clone().map(Some), default.image);
     let (deploy, deploy_origin) = layers.pick(|s| s.deploy, default.deploy);
     let (deploy_over, deploy_over_origin) = layers.pick(|s| s.deploy_over, default.deploy_over);
+    let (deploy_disk, deploy_disk_origin) =
+        layers.pick(|s| s.deploy_disk.clone().map(Some), default.deploy_disk);
     let (media, media_origin) = layers.pick(|s| s.media.clone(), default.media);
     let (boot_tls, boot_tls_origin) = layers.pick(|s| s.boot_tls, default.boot_tls);
     let (local_boot, local_boot_origin) = layers.pick(|s| s.local_boot, default.local_boot);
@@ -127,6 +130,7 @@ pub fn resolve(snapshot: &Snapshot, machine: Option<&Machine>, rules: &[Judged<'
             image,
             deploy,
             deploy_over,
+            deploy_disk,
             tftp_timeout_s,
             boot_tls,
             local_boot,
@@ -149,6 +153,7 @@ pub fn resolve(snapshot: &Snapshot, machine: Option<&Machine>, rules: &[Judged<'
             image: image_origin,
             deploy: deploy_origin,
             deploy_over: deploy_over_origin,
+            deploy_disk: deploy_disk_origin,
             tftp_timeout_s: tftp_timeout_origin,
             boot_tls: boot_tls_origin,
             local_boot: local_boot_origin,

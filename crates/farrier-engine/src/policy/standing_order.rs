@@ -13,7 +13,7 @@ use super::{Judged, Settings, ShortName, Snapshot, Verdict};
 use crate::WallTime;
 use crate::model::{Disk, Machine, Registration};
 use crate::policy::{DEPLOY_LIMIT, DEPLOY_WINDOW};
-use crate::task::{State, Task, Work};
+use crate::task::{DiskSelector, State, Task, Work};
 
 /// Whether machines get their image without anybody ordering it for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -41,6 +41,8 @@ pub struct StandingOrder {
     pub image: String,
     pub mode: AutoDeploy,
     pub over: DeployOver,
+    /// To which disk; exactly one must fit.
+    pub disk: DiskSelector,
     /// Who wants it.
     pub by: Origin,
 }
@@ -120,6 +122,7 @@ pub fn standing_order(
         return Err(Held::NoImage { by });
     };
     let over = own.and_then(|own| own.deploy_over);
+    let disk = own.and_then(|own| own.deploy_disk.clone());
     let resolved = resolve(snapshot, Some(machine), rules).policy.image;
     if let Some(other) = resolved.filter(|other| *other != image) {
         return Err(Held::OtherImage {
@@ -147,6 +150,7 @@ pub fn standing_order(
         image,
         mode,
         over: over.unwrap_or(DeployOver::Blank),
+        disk: disk.unwrap_or_default(),
         by,
     }))
 }
@@ -197,7 +201,8 @@ impl StandingOrder {
             Work::Deploy {
                 image, version: of, ..
             } if *image == self.image => {
-                let counts = self.mode == AutoDeploy::Once || of.is_none_or(|of| of == version);
+                // A newer one that was deleted since was newer all the same.
+                let counts = self.mode == AutoDeploy::Once || of.is_none_or(|of| of >= version);
                 counts.then_some((task.state, *of))
             }
             _ => None,

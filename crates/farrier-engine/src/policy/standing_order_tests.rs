@@ -55,6 +55,7 @@ fn lab(mode: AutoDeploy) -> StandingOrder {
         image: "lab".to_owned(),
         mode,
         over: DeployOver::Blank,
+        disk: DiskSelector::default(),
         by: Origin::Rule(name("blank")),
     }
 }
@@ -204,6 +205,11 @@ fn z25_a_machine_gets_each_image_or_each_version_once_however_it_ended() {
     assert!(matches!(found, Held::Done { .. }) && !found.is_news());
     assert_eq!(open(each, 2, &done), Ok(()));
     assert!(open(each, 1, &done).is_err());
+    let newer = [deployed("lab", 3, State::Done)];
+    assert!(
+        open(each, 2, &newer).is_err(),
+        "version 3 was deleted since"
+    );
     let only_other = [deployed("other", 1, State::Failed)];
     assert_eq!(open(once, 1, &only_other), Ok(()));
 }
@@ -253,10 +259,23 @@ fn z25_a_disk_with_something_on_it_is_kept_unless_its_order_says_so() {
     let snapshot = snapshot();
     let mut elsewhere = settings(None, None);
     elsewhere.deploy_over = Some(DeployOver::Anything);
+    let disk = DiskSelector {
+        serial: Some("S5".to_owned()),
+        ..DiskSelector::default()
+    };
+    elsewhere.deploy_disk = Some(disk.clone());
+    let mut beside = settings(ONCE, Some("lab"));
     let rules = [
         (rule("elsewhere", elsewhere), Verdict::Holds),
-        (rule("blank", settings(ONCE, Some("lab"))), Verdict::Holds),
+        (rule("blank", beside.clone()), Verdict::Holds),
     ];
     let found = standing_order(&snapshot, &self::ours(), &judged(&rules));
     assert_eq!(found, Ok(Some(lab(AutoDeploy::Once))));
+    beside.deploy_disk = Some(disk.clone());
+    let rules = [(rule("blank", beside), Verdict::Holds)];
+    let found = standing_order(&snapshot, &self::ours(), &judged(&rules));
+    assert_eq!(
+        found.map(|order| order.map(|order| order.disk)),
+        Ok(Some(disk))
+    );
 }

@@ -12,7 +12,7 @@ pub(crate) use machines::{
     arch_name, firmware_name, machine_detail, machine_name, machine_summary,
 };
 pub(crate) use settings::{entry_back, rule, rule_back, settings, settings_back};
-pub(crate) use tasks::{task_summary, work_back};
+pub(crate) use tasks::{selector, task_summary, work_back};
 
 /// Declares the two directions between enums with the same variants.
 macro_rules! same {

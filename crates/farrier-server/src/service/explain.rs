@@ -15,7 +15,7 @@ use farrier_engine::policy::{
     resolve,
 };
 use farrier_engine::strategy::{Given, Standing, order};
-use farrier_engine::task::{DiskSelector, Task, Work};
+use farrier_engine::task::{Task, Work};
 use farrier_engine::{MacAddr, parameter};
 use farrier_proto::reply::BootStyle;
 use farrier_proto::wire::dhcpv4::{Message, MessageType, Xid};
@@ -138,10 +138,14 @@ impl Desk {
 /// The task that the policy would start, as the decision about the script would find it.
 fn to_come(machine: &Machine, outlook: &Outlook) -> Option<Task> {
     let work = match outlook {
-        Outlook::Deploys { order, version } => Work::Deploy {
+        Outlook::Deploys {
+            order,
+            version,
+            disk,
+        } => Work::Deploy {
             image: order.image.clone(),
             version: Some(*version),
-            disk: DiskSelector::default(),
+            disk: disk.clone(),
         },
         Outlook::TakesInventory => Work::Inventory,
         Outlook::Nothing | Outlook::Held { .. } => return None,

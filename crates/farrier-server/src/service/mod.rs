@@ -30,6 +30,7 @@ use std::sync::Arc;
 
 use farrier_db::AuditEntry;
 
+pub(crate) use convert::selector;
 #[cfg(test)]
 pub(crate) use convert::settings_back;
 pub use image_exchange::ImageUpload;

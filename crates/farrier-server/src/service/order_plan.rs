@@ -11,7 +11,7 @@ use farrier_engine::policy::{AutoDeploy, DeployOver, StandingOrder};
 
 use super::plan::{Draft, require};
 use super::{Desk, Refusal, convert};
-use crate::standing_orders::{Concerned, Door, Ground, Outlook, often};
+use crate::standing_orders::{Concerned, Door, Ground, Outlook, often, on_disk};
 
 impl Desk {
     /// Refuses to go from one ground to the other while that starts something which was not confirmed. `change` is
@@ -118,6 +118,7 @@ impl Tally {
             warnings: door.map(door_words).into_iter().collect(),
             destructive: true,
             touches: vec![self.all.finalize().to_hex().to_string()],
+            ..Draft::default()
         }
         .finish()
     }
@@ -132,7 +133,7 @@ fn step(concerned: &Concerned) -> String {
     };
     let order = concerned.order.as_ref();
     let rest = match &concerned.outlook {
-        Outlook::Deploys { order, version } => {
+        Outlook::Deploys { order, version, .. } => {
             format!(
                 "OVERWRITE its disk at its next boot: {}",
                 words(order, Some(*version))
@@ -161,8 +162,9 @@ fn words(order: &StandingOrder, version: Option<u32>) -> String {
         AutoDeploy::EachVersion => "and each newer version",
         mode => often(mode),
     };
+    let disk = on_disk(order);
     format!(
-        "{}{version}, {mode}, {over}, as the {} says.",
+        "{}{version}{disk}, {mode}, {over}, as the {} says.",
         order.image, order.by
     )
 }

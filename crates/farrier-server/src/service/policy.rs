@@ -114,6 +114,14 @@ pub(super) fn effective(
         ("deploy", word(&p.deploy), &o.deploy),
         ("deploy_over", word(&p.deploy_over), &o.deploy_over),
         (
+            "deploy_disk",
+            p.deploy_disk
+                .as_ref()
+                .map(|disk| convert::selector(disk).to_string())
+                .unwrap_or_default(),
+            &o.deploy_disk,
+        ),
+        (
             "media",
             p.media
                 .iter()

@@ -130,6 +130,7 @@ fn new_wish(
 /// Whether whoever had `had` gets nothing new by `order`.
 fn covers(had: &StandingOrder, order: &StandingOrder) -> bool {
     had.image == order.image
+        && had.disk == order.disk
         && (had.mode == order.mode || order.mode == AutoDeploy::Once)
         && (had.over == order.over || order.over == DeployOver::Blank)
 }

@@ -7,6 +7,7 @@ use farrier_engine::policy::{
     AutoDeploy, DeployOver, Enrolment, Held, Origin, Policy, PolicyBook, Rule, Settings, Snapshot,
     StandingOrder, UnknownMachine, standing_order,
 };
+use farrier_engine::task::DiskSelector;
 
 use crate::core::Core;
 use crate::fleet::Fleet;
@@ -208,7 +209,7 @@ struct Say<'a> {
 
 impl Say<'_> {
     fn only_closes(&self) -> bool {
-        let (deploy, _, image) = self.order;
+        let (deploy, _, _, image) = self.order;
         let (enrolment, unknown) = self.entry;
         matches!(deploy, None | Some(AutoDeploy::Never))
             && image.is_none()
@@ -217,12 +218,18 @@ impl Say<'_> {
     }
 }
 
-type OrderOf<'a> = (Option<AutoDeploy>, Option<DeployOver>, Option<&'a str>);
+type OrderOf<'a> = (
+    Option<AutoDeploy>,
+    Option<DeployOver>,
+    Option<&'a DiskSelector>,
+    Option<&'a str>,
+);
 
 fn order_of(settings: &Settings) -> OrderOf<'_> {
     (
         settings.deploy,
         settings.deploy_over,
+        settings.deploy_disk.as_ref(),
         settings.image.as_deref(),
     )
 }
@@ -230,7 +237,10 @@ fn order_of(settings: &Settings) -> OrderOf<'_> {
 fn has_a_say(rule: &Rule) -> bool {
     let settings = &rule.settings;
     let enters = settings.enrolment.is_some() || settings.unknown_machine.is_some();
-    order_of(settings) != (None, None, None) || rule.refuse_boot || rule.refuse_tasks || enters
+    order_of(settings) != (None, None, None, None)
+        || rule.refuse_boot
+        || rule.refuse_tasks
+        || enters
 }
 
 fn deploys(settings: &Settings) -> bool {

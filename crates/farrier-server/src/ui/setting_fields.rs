@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use farrier_api::admin::{EffectiveSetting, Settings};
+use farrier_api::agent::DiskSelector;
 use serde_json::{Map, Value};
 
 use super::text::shown;
@@ -31,6 +32,8 @@ enum Kind {
     Media,
     /// The name of an image.
     Image,
+    /// A choice of a disk, as `--disk` of a task takes it.
+    Disk,
 }
 
 /// All of them, in the order in which a boot meets them.
@@ -127,6 +130,12 @@ pub const FIELDS: &[Field] = &[
             ("blank", "blank ones, and what was deployed before"),
             ("anything", "whatever is on them"),
         ]),
+    },
+    Field {
+        name: "deploy_disk",
+        label: "Disk of such a deployment",
+        help: "serial=, wwn=, bus=, model=, min=, max=, with commas between them; where empty, the only disk there is.",
+        kind: Kind::Disk,
     },
     Field {
         name: "boot_tls",
@@ -276,7 +285,7 @@ impl Field {
                 value: value.to_owned(),
                 known: media.to_vec(),
             },
-            Kind::Image => Input::Names {
+            Kind::Image | Kind::Disk => Input::Names {
                 value: value.to_owned(),
                 known: Vec::new(),
             },
@@ -291,7 +300,9 @@ impl Field {
                 .map_or(effective.value.as_str(), |(_, label)| label),
             Kind::YesNo if effective.value == "true" => "yes",
             Kind::YesNo => "no",
-            Kind::Entry | Kind::Image | Kind::Media | Kind::Number { .. } => &effective.value,
+            Kind::Entry | Kind::Image | Kind::Disk | Kind::Media | Kind::Number { .. } => {
+                &effective.value
+            }
         };
         let value = if value.is_empty() { "none" } else { value };
         format!("{} ({})", shown(value), shown(&effective.origin))
@@ -300,6 +311,10 @@ impl Field {
     fn read(&self, text: &str) -> Result<Value, String> {
         Ok(match self.kind {
             Kind::Choice(_) | Kind::Entry | Kind::Image => Value::from(text),
+            Kind::Disk => match text.parse::<DiskSelector>() {
+                Ok(_) => Value::from(text),
+                Err(why) => return Err(format!("{}: {why}", self.label)),
+            },
             Kind::YesNo => Value::from(text == "true"),
             Kind::Number { min, max } => {
                 let number = text.parse::<u16>().ok();

@@ -284,6 +284,76 @@ async fn z25_groups_and_machines_that_deploy_are_shown_too() {
     assert_eq!(status, StatusCode::OK, "{said}");
 }
 
+/// The same words as `--disk` of a task, with where they were set.
+#[tokio::test]
+async fn z25_the_disk_is_named_in_a_setting() {
+    let world = world().await;
+    let by = admin();
+    let machine = format!("/api/v1/machines/{}", id_of(&world, LAB_03).0);
+    let (status, said) = world
+        .json("PUT", SITE, &by, r#"{"deploy_disk":"serial=a,name=sda"}"#)
+        .await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(
+        said["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("`deploy_disk`: \"name\" is nothing"),
+        "{said}"
+    );
+    let disk_of = async || {
+        let (_, shown) = world.json("GET", &machine, &by, "").await;
+        let all = shown["effective"].as_array().unwrap().clone();
+        let found = all
+            .into_iter()
+            .find(|one| one["name"] == "deploy_disk")
+            .unwrap();
+        (found["value"].clone(), found["origin"].clone())
+    };
+    assert_eq!(disk_of().await, (json!(""), json!("default")));
+    let (status, said) = world
+        .json(
+            "PUT",
+            SITE,
+            &by,
+            r#"{"deploy_disk":"bus=nvme, min=200GiB"}"#,
+        )
+        .await;
+    assert_eq!(status, StatusCode::OK, "{said}");
+    assert_eq!(said["settings"]["deploy_disk"], "bus=nvme,min=200G");
+    assert_eq!(disk_of().await, (json!("bus=nvme,min=200G"), json!("site")));
+
+    // Which disk is part of what is confirmed.
+    change(&world, LAB_03, one_blank_disk).await;
+    let inventory = world
+        .core
+        .fleet
+        .machine(id_of(&world, LAB_03))
+        .unwrap()
+        .inventory
+        .clone()
+        .unwrap();
+    let serial = inventory.disks[0].serial.clone();
+    let mut wanted = once();
+    wanted["deploy_disk"] = json!(format!("serial={serial}"));
+    let set = async |settings: &Value| {
+        let body = rules(&[rule("true", settings.clone())]);
+        world.json("PUT", RULES, &by, &body).await
+    };
+    let (_, said) = set(&wanted).await;
+    let step = step_of(&said["plan"], "lab-03").unwrap();
+    assert!(
+        step.contains(&format!(
+            "lab-debian version 2 to the disk serial={serial}, once"
+        )),
+        "{step}"
+    );
+    wanted["deploy_disk"] = json!("bus=none-of-these");
+    let (_, said) = set(&wanted).await;
+    let step = step_of(&said["plan"], "lab-03").unwrap();
+    assert!(step.contains("the machine has no such disk"), "{step}");
+}
+
 #[tokio::test]
 async fn z25_a_long_list_is_cut_and_counted_and_confirmed_whole() {
     let world = world().await;

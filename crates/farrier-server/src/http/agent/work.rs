@@ -107,12 +107,20 @@ async fn guarded(plane: &Plane, task: &Task) -> Result<(), String> {
     if let Some(machine) = &machine {
         core.is_still_wanted(task, machine, &place)
             .await
-            .map_err(|why| format!("Nothing was written. {why}"))?;
+            .map_err(|why| format!("{} {why}", written_so_far(task)))?;
     }
     let judged = rules.judge(None, machine.as_deref(), || place);
     match judged.iter().find_map(Judged::refuses_tasks) {
-        Some(why) => Err(format!("Nothing was written. {why}")),
+        Some(why) => Err(format!("{} {why}", written_so_far(task))),
         None => Ok(()),
+    }
+}
+
+fn written_so_far(task: &Task) -> &'static str {
+    if task.attempts > 1 {
+        "This attempt wrote nothing; the ones before it may have."
+    } else {
+        "Nothing was written."
     }
 }
 

@@ -2,10 +2,12 @@
 
 use farrier_api::admin as api;
 use farrier_engine::medium::MediumName;
+use farrier_engine::task::DiskSelector;
 use farrier_engine::{policy, strategy};
 
 use super::Like;
 use super::machines::firmware_name;
+use super::tasks::{selector, selector_back};
 use crate::service::Refusal;
 use crate::service::tasks::parse_image;
 
@@ -31,6 +33,7 @@ pub(crate) fn settings(s: &policy::Settings) -> api::Settings {
         image: s.image.clone(),
         deploy: s.deploy.map(Like::like),
         deploy_over: s.deploy_over.map(Like::like),
+        deploy_disk: s.deploy_disk.as_ref().map(|d| selector(d).to_string()),
         tftp_timeout_s: s.tftp_timeout_s,
         boot_tls: s.boot_tls.map(Like::like),
         local_boot: s.local_boot.map(Like::like),
@@ -88,8 +91,14 @@ pub(crate) fn settings_back(s: &api::Settings) -> Result<policy::Settings, Refus
         image: s.image.clone(),
         deploy: s.deploy.map(Like::like),
         deploy_over: s.deploy_over.map(Like::like),
+        deploy_disk: s.deploy_disk.as_deref().map(disk_back).transpose()?,
         tftp_timeout_s: s.tftp_timeout_s,
     })
+}
+
+fn disk_back(text: &str) -> Result<DiskSelector, Refusal> {
+    let choice = text.parse().map(selector_back);
+    choice.map_err(|why: String| Refusal::bad(format!("`deploy_disk`: {why}")))
 }
 
 pub(crate) fn rule(r: &policy::Rule) -> api::Rule {

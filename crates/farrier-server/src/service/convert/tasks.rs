@@ -94,7 +94,7 @@ pub(crate) fn work_back(w: api::TaskWork) -> task::Work {
     }
 }
 
-pub(super) fn selector(d: &task::DiskSelector) -> agent::DiskSelector {
+pub(crate) fn selector(d: &task::DiskSelector) -> agent::DiskSelector {
     agent::DiskSelector {
         serial: d.serial.clone(),
         wwn: d.wwn.clone(),
@@ -107,7 +107,7 @@ pub(super) fn selector(d: &task::DiskSelector) -> agent::DiskSelector {
 }
 
 /// An empty field of a form is a field that was not set.
-fn selector_back(d: agent::DiskSelector) -> task::DiskSelector {
+pub(super) fn selector_back(d: agent::DiskSelector) -> task::DiskSelector {
     let set = |text: Option<String>| text.filter(|t| !t.is_empty());
     task::DiskSelector {
         serial: set(d.serial),

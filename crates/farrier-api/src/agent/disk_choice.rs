@@ -1,12 +1,52 @@
-//! Which disk a task means, as people write it: `serial=S5H9,bus=nvme,min=200G,max=1T`.
+//! Which disk is meant, as people write it: `serial=S5H9,bus=nvme,min=200G,max=1T`.
 
-use farrier_api::agent::DiskSelector;
+use std::fmt;
+use std::str::FromStr;
 
-/// What may be said of a disk. Exactly one must fit, or the agent stops before it writes.
-pub(crate) const HELP: &str = "The one disk with serial=,wwn=,bus=,model=,min=,max= or `removable`";
+use super::DiskSelector;
 
-/// Reads a choice. Nothing is guessed: a word that is not understood is refused.
-pub(crate) fn parse(text: &str) -> Result<DiskSelector, String> {
+impl FromStr for DiskSelector {
+    type Err = String;
+
+    /// Nothing is guessed: a word that is not understood is refused.
+    fn from_str(text: &str) -> Result<Self, String> {
+        parse(text)
+    }
+}
+
+impl fmt::Display for DiskSelector {
+    /// As it is read.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let said = |name: &str, what: &Option<String>| {
+            let what = what.as_ref();
+            what.map(|what| format!("{name}={what}"))
+        };
+        let bytes = |name: &str, what: Option<u64>| what.map(|n| format!("{name}={}", short(n)));
+        let parts = [
+            said("serial", &self.serial),
+            said("wwn", &self.wwn),
+            said("bus", &self.bus),
+            said("model", &self.model),
+            bytes("min", self.min_bytes),
+            bytes("max", self.max_bytes),
+            self.allow_removable.then(|| "removable".to_owned()),
+        ];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        f.write_str(&parts.join(","))
+    }
+}
+
+/// In the largest binary unit of which it is a whole number.
+fn short(bytes: u64) -> String {
+    let units = [(40, "T"), (30, "G"), (20, "M"), (10, "K")];
+    let whole = |power: &u32| bytes > 0 && bytes.trailing_zeros() >= *power;
+    match units.iter().find(|(power, _)| whole(power)) {
+        Some((power, unit)) => format!("{}{unit}", bytes >> power),
+        None => bytes.to_string(),
+    }
+}
+
+fn parse(text: &str) -> Result<DiskSelector, String> {
     let mut choice = DiskSelector::default();
     for part in text.split(',').map(str::trim) {
         if part == "removable" {
@@ -71,8 +111,7 @@ const NAMES: &str = "there are serial, wwn, bus, model, min, max and removable";
 
 #[cfg(test)]
 mod tests {
-    use farrier_api::agent::DiskSelector;
-
+    use super::super::DiskSelector;
     use super::{parse, size};
 
     #[test]
@@ -90,6 +129,18 @@ mod tests {
             allow_removable: true,
         };
         assert_eq!(choice, expected);
+    }
+
+    #[test]
+    fn r18_a_choice_is_written_as_it_is_read() {
+        for text in [
+            "serial=S5 H9,wwn=eui.1,bus=nvme,model=ACME 9000,min=200G,max=1000000000000,removable",
+            "min=1T,max=1025G",
+            "max=4097",
+            "min=0",
+        ] {
+            assert_eq!(parse(text).unwrap().to_string(), text);
+        }
     }
 
     #[test]
