@@ -60,7 +60,7 @@ impl StandingOrders {
 pub enum Outlook {
     Nothing,
     Deploys {
-        order: StandingOrder,
+        order: Box<StandingOrder>,
         version: u32,
         /// The one that fits the order.
         disk: DiskSelector,
@@ -147,7 +147,7 @@ impl Core {
         };
         match on_one_disk(order, inventory, tasks) {
             Ok(disk) => Outlook::Deploys {
-                order: order.clone(),
+                order: Box::new(order.clone()),
                 version,
                 disk: pinned(disk),
             },

@@ -492,7 +492,7 @@ async fn z25_a_second_attempt_is_judged_again() {
                 };
                 set_rule_to(&site, "true", settings).await;
             }
-            "disk" => found.disks[0].serial = "TWO".to_owned(),
+            "disk" => found = disks_called(&["TWO"]),
             _ => {}
         }
         agent.client.inventory(&found).await.unwrap();
@@ -500,7 +500,8 @@ async fn z25_a_second_attempt_is_judged_again() {
             let place = site.core.place_at([127, 0, 0, 1].into());
             let mut machine = (*site.core.fleet.machine(agent.machine).unwrap()).clone();
             machine.registration = Registration::Pending;
-            let stored = site.stored(farrier_engine::model::TaskId(task)).await;
+            let mut stored = site.stored(farrier_engine::model::TaskId(task)).await;
+            stored.attempts = 2;
             let judged = site.core.is_still_wanted(&stored, &machine, &place).await;
             assert!(judged.unwrap_err().contains(why));
             continue;

@@ -36,14 +36,25 @@ impl fmt::Display for DiskSelector {
     }
 }
 
-/// In the largest binary unit of which it is a whole number.
+/// In the unit, binary or decimal, that makes it shortest.
 fn short(bytes: u64) -> String {
-    let units = [(40, "T"), (30, "G"), (20, "M"), (10, "K")];
-    let whole = |power: &u32| bytes > 0 && bytes.trailing_zeros() >= *power;
-    match units.iter().find(|(power, _)| whole(power)) {
-        Some((power, unit)) => format!("{}{unit}", bytes >> power),
-        None => bytes.to_string(),
-    }
+    let units = [
+        (1 << 40, "T"),
+        (1 << 30, "G"),
+        (1 << 20, "M"),
+        (1 << 10, "K"),
+        (1_000_000_000_000, "TB"),
+        (1_000_000_000, "GB"),
+        (1_000_000, "MB"),
+        (1_000, "KB"),
+    ];
+    let whole = units.iter().filter(|(unit, _)| bytes.is_multiple_of(*unit));
+    let written = whole.map(|(unit, name)| format!("{}{name}", bytes / unit));
+    let plain = std::iter::once(bytes.to_string());
+    plain
+        .chain(written)
+        .min_by_key(String::len)
+        .unwrap_or_default()
 }
 
 fn parse(text: &str) -> Result<DiskSelector, String> {
@@ -134,10 +145,11 @@ mod tests {
     #[test]
     fn r18_a_choice_is_written_as_it_is_read() {
         for text in [
-            "serial=S5 H9,wwn=eui.1,bus=nvme,model=ACME 9000,min=200G,max=1000000000000,removable",
+            "serial=S5 H9,wwn=eui.1,bus=nvme,model=ACME 9000,min=200G,max=1TB,removable",
             "min=1T,max=1025G",
             "max=4097",
             "min=0",
+            "min=250059350017",
         ] {
             assert_eq!(parse(text).unwrap().to_string(), text);
         }

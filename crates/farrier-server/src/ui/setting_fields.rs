@@ -285,9 +285,13 @@ impl Field {
                 value: value.to_owned(),
                 known: media.to_vec(),
             },
-            Kind::Image | Kind::Disk => Input::Names {
+            Kind::Image => Input::Names {
                 value: value.to_owned(),
                 known: Vec::new(),
+            },
+            Kind::Disk => Input::Names {
+                value: value.to_owned(),
+                known: BUSES.map(|bus| format!("bus={bus}")).to_vec(),
             },
         }
     }
@@ -356,6 +360,9 @@ pub fn entries(media: &[String], chosen: &str) -> Vec<ChoiceView> {
         })
         .collect()
 }
+
+/// Those on which a system is installed.
+const BUSES: [&str; 4] = ["nvme", "sata", "scsi", "virtio"];
 
 /// What a filled form sets. Fields left empty are not set; other names are none of ours.
 pub fn read(form: &HashMap<String, String>) -> Result<Settings, String> {
