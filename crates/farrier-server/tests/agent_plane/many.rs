@@ -32,7 +32,7 @@ async fn r15_one_order_deploys_a_room_of_twenty_machines() {
     let site = Site::open(data.path()).await;
     site.let_everybody_in().await;
     let desk = operator(&site);
-    desk.set_group(ROOM, farrier_api::admin::Settings::default())
+    desk.set_group(ROOM, farrier_api::admin::Settings::default(), None)
         .await
         .unwrap();
     let source = Arc::new(disk(5, 2));
@@ -168,7 +168,7 @@ async fn r15_an_order_that_nobody_can_take_says_so_and_does_nothing() {
     assert_eq!(refusal.code, Code::PlanChanged, "{refusal:?}");
 
     // An empty group, one that is not there, a capture of many: refused before anything is planned.
-    desk.set_group("empty", farrier_api::admin::Settings::default())
+    desk.set_group("empty", farrier_api::admin::Settings::default(), None)
         .await
         .unwrap();
     for (group, work, code) in [
