@@ -157,7 +157,8 @@ pub fn dhclient6(host: &Host, folder: &Path, configuration: &str) -> Result<Stri
     fs::write(&file, configuration).context("cannot write dhclient6.conf")?;
     let script = write_script(&folder.join("dhclient6.sh"), "#!/bin/sh\nexit 0\n")?;
     let mut dhclient = host.command("dhclient");
-    dhclient.args(["-6", "-1", "-d", "--no-pid"]);
+    // A DUID of its hardware address, and of no time.
+    dhclient.args(["-6", "-D", "LL", "-1", "-d", "--no-pid"]);
     for (flag, path) in [("-sf", &script), ("-lf", &leases), ("-cf", &file)] {
         dhclient.arg(flag).arg(path);
     }

@@ -3,8 +3,10 @@
 //! The idea is that of RFC 7943. A network has 2^64 addresses, so each set of addresses that a client
 //! asks for (an IAID of a DUID) gets one that is its own without a table: firmware, loader and system of
 //! one machine are lent the same again after any restart of the server, and no lease must reach the disk
-//! before it is acknowledged. The hardware address is part of it, so that a later TFTP or HTTP request
+//! before it is acknowledged. An address that is kept for somebody ([`Reserved6`]) comes before that. The hardware address is part of it, so that a later TFTP or HTTP request
 //! tells whose it is.
+
+mod reserved;
 
 use std::net::Ipv6Addr;
 
@@ -12,6 +14,8 @@ use farrier_proto::MacAddr;
 use farrier_proto::reply::dhcpv6::{IaAnswer, Status};
 use farrier_proto::wire::dhcpv6::{Message, MessageType};
 use farrier_proto::wire::dhcpv6_option::{IaAddress, IaNa};
+
+pub use reserved::{Client6, Holder6, KeptTwice, Reserved6};
 
 /// A network of 64 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,11 +1,12 @@
 //! The same as [`crate::boot`] over IPv6: a DHCPv6 message becomes facts, a decision, a reply.
 //!
-//! Nothing here waits for the database. An address is computed from who asks (see
-//! [`farrier_engine::address6`]), so there is no lease that could be lost.
+//! Nothing here waits for the database. An address is kept for its client by the configuration, or computed from who
+//! asks (see [`farrier_engine::address6`]), so there is no lease that could be lost.
 
-use std::collections::{HashMap, VecDeque};
+mod lend;
+
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use farrier_engine::Reason;
 use farrier_engine::address6;
@@ -15,7 +16,7 @@ use farrier_engine::model::MachineId;
 use farrier_engine::policy::{Boot, DhcpAction, Known, Service, dhcp_action};
 use farrier_engine::timeline::Entry;
 use farrier_proto::MacAddr;
-use farrier_proto::reply::dhcpv6::{Answer, BootUrl, IaAnswer, Status, reply};
+use farrier_proto::reply::dhcpv6::{Answer, BootUrl, Status, reply};
 use farrier_proto::wire::dhcpv6::{Message, MessageType, Packet};
 use farrier_proto::wire::dhcpv6_option::{Duid, RAPID_COMMIT};
 use tokio::net::UdpSocket;
@@ -25,6 +26,8 @@ use crate::boot_tree::{self, Urls};
 use crate::config::{Mode, Subnet6Config};
 use crate::core::{Core, Recognised, now};
 use crate::exchanges::Exchange;
+
+pub use lend::Declined;
 
 /// All_DHCP_Relay_Agents_and_Servers.
 pub const ALL_SERVERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
@@ -235,52 +238,15 @@ impl<'a> Asked<'a> {
             self.request.kind,
             MessageType::Solicit | MessageType::Request | MessageType::Renew | MessageType::Rebind
         );
-        let ias = self.request.ia_nas().filter(|_| lends).take(MAX_SETS);
         let answer = Answer {
             kind,
             server_id: &self.server_id,
-            ias: ias.map(|ia| (ia.iaid, self.set(&ia))).collect(),
+            ias: if lends { self.sets() } else { Vec::new() },
             dns: &self.subnet.dns,
             boot,
             status,
         };
         reply(self.request, &answer)
-    }
-
-    fn set(&self, ia: &farrier_proto::wire::dhcpv6_option::IaNa) -> IaAnswer {
-        let tries = self.port.declined.tries(self.digest(ia.iaid, 0));
-        let mine = self
-            .subnet
-            .prefix
-            .address(self.mac, self.digest(ia.iaid, tries));
-        let (prefix, seconds) = (self.subnet.prefix, self.subnet.lease_seconds);
-        address6::answer(prefix, self.request.kind, ia, mine, seconds)
-    }
-
-    /// DECLINE: somebody else has the address; the next one will be another.
-    fn next_addresses(&self) {
-        for ia in self.request.ia_nas().take(MAX_SETS) {
-            self.port.declined.again(self.digest(ia.iaid, 0));
-        }
-        tracing::warn!(mac = ?self.mac, "a client found its IPv6 address in use by another");
-    }
-
-    /// RFC 7943: the same set gets the same address, also after a restart.
-    fn digest(&self, iaid: u32, tries: u32) -> u64 {
-        let duid = self
-            .request
-            .client_id()
-            .map_or(&[][..], |Duid(bytes)| bytes);
-        let key = blake3::derive_key(
-            "farrier 2026 addresses of DHCPv6 clients",
-            self.port.core.ca.fingerprint().as_bytes(),
-        );
-        let mut hasher = blake3::Hasher::new_keyed(&key);
-        hasher.update(&iaid.to_be_bytes());
-        hasher.update(&tries.to_be_bytes());
-        hasher.update(duid);
-        let [a, b, c, d, e, f, g, h, ..] = *hasher.finalize().as_bytes();
-        u64::from_be_bytes([a, b, c, d, e, f, g, h])
     }
 
     /// What to boot, or why nothing.
@@ -357,51 +323,6 @@ fn server_id(core: &Core) -> [u8; 18] {
     Duid::from_uuid(uuid)
 }
 
-/// How often a set of addresses was found in use. A restart forgets it, and the client says it again.
-#[derive(Debug, Default)]
-pub struct Declined {
-    inner: Mutex<(HashMap<u64, u32>, VecDeque<u64>)>,
-}
-
-impl Declined {
-    fn tries(&self, set: u64) -> u32 {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.0.get(&set).copied().unwrap_or(0)
-    }
-
-    fn again(&self, set: u64) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let (tries, order) = &mut *inner;
-        if !tries.contains_key(&set) {
-            if order.len() >= MAX_DECLINED
-                && let Some(oldest) = order.pop_front()
-            {
-                tries.remove(&oldest);
-            }
-            order.push_back(set);
-        }
-        *tries.entry(set).or_default() += 1;
-    }
-}
-
-/// Anybody can decline; what is full pushes out its oldest.
-const MAX_DECLINED: usize = 4096;
 /// Firmware asks for one set of addresses, iPXE and systems for one or two.
 const MAX_SETS: usize = 8;
 const MAX_DATAGRAM: usize = 4096;
-
-#[cfg(test)]
-mod tests {
-    use super::{Declined, MAX_DECLINED};
-
-    #[test]
-    fn t10_declines_are_counted_and_bounded() {
-        let declined = Declined::default();
-        for set in 0..=MAX_DECLINED as u64 {
-            declined.again(set);
-        }
-        declined.again(5);
-        assert_eq!((declined.tries(0), declined.tries(5)), (0, 2));
-        assert_eq!(declined.inner.lock().unwrap().0.len(), MAX_DECLINED);
-    }
-}

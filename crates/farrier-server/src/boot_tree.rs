@@ -404,7 +404,7 @@ impl BootTree {
         match ip {
             IpAddr::V4(ip) => self.neighbours.hardware_address(ip),
             IpAddr::V6(ip) => {
-                let lent = || self.core.subnet6_of(ip)?.prefix.owner(ip);
+                let lent = || self.core.owner6(ip);
                 mac_of_link_local(ip).or_else(lent)
             }
         }

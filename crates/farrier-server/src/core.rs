@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use farrier_db::{Db, DbError};
 use farrier_engine::WallTime;
+use farrier_engine::address6::Holder6;
 use farrier_engine::identity::{Evidence, Identity, identify};
 use farrier_engine::model::{Arch, Machine, MachineId};
 use farrier_engine::policy::{Known, Policy, PolicyBook, Settings, Snapshot, resolve};
@@ -15,6 +16,7 @@ use farrier_engine::task::Task;
 use farrier_engine::timeline::{Entry, Kind};
 use farrier_image::store::Store;
 use farrier_proto::MacAddr;
+use farrier_proto::wire::dhcpv6_option::Duid;
 use tokio::sync::{Semaphore, broadcast};
 use uuid::Uuid;
 
@@ -185,6 +187,23 @@ impl Core {
     pub fn subnet6_of(&self, ip: Ipv6Addr) -> Option<&Subnet6Config> {
         let mut networks = self.config.subnets6.iter();
         networks.find(|network| network.prefix.contains(ip))
+    }
+
+    /// Whose IPv6 address this is: as it is kept, else as it tells. A hint, never a credential.
+    #[must_use]
+    pub fn owner6(&self, ip: Ipv6Addr) -> Option<MacAddr> {
+        let subnet = self.subnet6_of(ip)?;
+        let uuid = match subnet.reserved.holder(ip) {
+            None => return subnet.prefix.owner(ip),
+            Some(Holder6::Mac(mac)) => return Some(*mac),
+            Some(Holder6::Duid(duid)) => return Duid(duid).mac(),
+            Some(Holder6::Uuid(uuid)) => *uuid,
+        };
+        let machines = self.fleet.candidates(&[], Some(uuid));
+        match machines.as_slice() {
+            [machine] => machine.macs.first().copied(),
+            _ => None,
+        }
     }
 
     /// Puts a sentence on a machine's timeline.

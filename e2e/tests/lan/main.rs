@@ -6,6 +6,7 @@ mod boot;
 mod boot6;
 mod clients;
 mod dhcp;
+mod dhcp6;
 mod doctor;
 mod firmware;
 mod https;

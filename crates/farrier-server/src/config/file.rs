@@ -214,6 +214,21 @@ pub struct Subnet6 {
     /// router does, since iPXE asks DHCPv6 only then. It never offers a default route.
     #[serde(default)]
     pub router_advertisement: bool,
+    #[serde(default)]
+    pub reservation: Vec<Reservation6>,
+}
+
+/// An IPv6 address kept for one machine.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reservation6 {
+    pub address: Spanned<String>,
+    /// By hardware address, which a relay, a link-local address or a DUID tells, or
+    pub mac: Option<Spanned<String>>,
+    /// by the SMBIOS UUID that firmware sends as its DUID, or
+    pub uuid: Option<Spanned<String>>,
+    /// by the whole DUID, its type first.
+    pub duid: Option<Spanned<String>>,
 }
 
 /// An address kept for one machine.

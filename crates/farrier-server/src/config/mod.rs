@@ -16,7 +16,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use farrier_engine::address6::Prefix;
+use farrier_engine::address6::{Prefix, Reserved6};
 use farrier_engine::lease::{AddressRange, Subnet};
 use farrier_engine::parameter::OptionSet;
 use farrier_engine::policy::{Rule, ShortName};
@@ -168,6 +168,7 @@ pub struct Subnet6Config {
     pub dns: Vec<Ipv6Addr>,
     pub lease_seconds: u32,
     pub router_advertisement: bool,
+    pub reserved: Reserved6,
 }
 
 /// One thing wrong with the configuration.

@@ -1,5 +1,6 @@
 //! Good files, and every kind of fault.
 
+use farrier_engine::address6::Holder6;
 use farrier_engine::lease::Holder;
 
 use super::{Config, EXAMPLE, Mode, TftpConfig};
@@ -205,6 +206,43 @@ fn ipv6_networks_and_their_faults() {
         (faults[0].key.as_str(), faults[0].line),
         ("subnet6[1].network", Some(6))
     );
+}
+
+#[test]
+fn ipv6_reservations_and_their_faults() {
+    let text = |kept: &str| {
+        format!(
+            "[[interface]]\nname = \"eth0\"\n[[subnet6]]\nnetwork = \"fd77::/64\"\n\
+             [[subnet6.reservation]]\naddress = \"fd77::20\"\nmac = \"52:54:00:12:34:56\"\n{kept}"
+        )
+    };
+    let another = |address: &str, holder: &str| {
+        text(&format!(
+            "[[subnet6.reservation]]\naddress = {address:?}\n{holder}"
+        ))
+    };
+    let duid = "duid = \"00:03:00:01:52:54:00:12:34:57\"";
+    let config = Config::parse(&another("fd77::21", duid)).unwrap();
+    let reserved = &config.subnets6[0].reserved;
+    let bytes = vec![0, 3, 0, 1, 0x52, 0x54, 0, 0x12, 0x34, 0x57];
+    let holder = reserved.holder("fd77::21".parse().unwrap());
+    assert_eq!(holder, Some(&Holder6::Duid(bytes)));
+    let uuid = "uuid = \"11111111-2222-3333-4444-555555555551\"";
+    Config::parse(&another("fd77::21", uuid)).unwrap();
+    for (address, holder, key, said) in [
+        ("fd77::20", duid, "", "the address is kept"),
+        ("fd77::21", "mac = \"52:54:00:12:34:56\"", "", "same client"),
+        ("fd78::21", duid, ".address", "not in this network"),
+        ("fd77::", duid, ".address", "not in this network"),
+        ("10.0.0.1", duid, ".address", "10.0.0.1"),
+        ("fd77::21", "", "", "exactly one"),
+        ("fd77::21", "duid = \"\"", ".duid", "from 1 to 255"),
+    ] {
+        let faults = Config::parse(&another(address, holder)).unwrap_err();
+        let expected = format!("subnet6[0].reservation[1]{key}");
+        assert_eq!(faults[0].key, expected, "{address} {holder}");
+        assert!(faults[0].what.contains(said), "{}", faults[0].what);
+    }
 }
 
 #[test]
