@@ -298,9 +298,9 @@ fn decode_menu(mut rest: &[u8]) -> Option<Vec<BootMenuItem>> {
     rest.is_empty().then_some(items)
 }
 
-/// 62 addresses are all that fit one sub-option.
+/// 63 addresses are all that fit one sub-option.
 fn encode_server(server: &BootServer) -> Vec<u8> {
-    let addresses = &server.addresses[..server.addresses.len().min(62)];
+    let addresses = &server.addresses[..server.addresses.len().min(63)];
     let mut bytes = server.kind.0.to_be_bytes().to_vec();
     bytes.push(u8::try_from(addresses.len()).unwrap_or(u8::MAX));
     bytes.extend(addresses.iter().flat_map(Ipv4Addr::octets));

@@ -96,3 +96,21 @@ fn a_long_menu_goes_on_in_a_second_sub_option() {
     };
     assert_eq!(PxeVendorOptions::decode(&options.encode()), Ok(options));
 }
+
+/// Three bytes before them: 63 addresses make one sub-option of 255 bytes, which a server may send; of more the rest is
+/// cut.
+#[test]
+fn pxe_2_1_as_many_addresses_as_fit_one_sub_option() {
+    for (addresses, kept) in [(62, 62), (63, 63), (64, 63)] {
+        let options = PxeVendorOptions {
+            boot_servers: vec![BootServer {
+                kind: BootServerType(1),
+                addresses: vec![Ipv4Addr::new(10, 0, 0, 1); addresses],
+            }],
+            ..PxeVendorOptions::default()
+        };
+        let again = PxeVendorOptions::decode(&options.encode()).unwrap();
+        assert_eq!(again.boot_servers[0].addresses.len(), kept);
+        assert!(again.other.is_empty(), "{again:?}");
+    }
+}
