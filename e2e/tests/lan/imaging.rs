@@ -164,7 +164,7 @@ fn e_z25_a_rule_deploys_to_a_new_machine_by_itself_and_once() {
         "[[rules]]\nname = \"new-pcs\"\nwhen = \"in_subnet('10.77.0.0/24') && size(inventory.disks) == 1\"\n\
          settings = {{ image = \"{IMAGE}\", deploy = \"once\" }}\n"
     );
-    std::fs::write(&rules, rule).unwrap();
+    fs::write(&rules, rule).unwrap();
     let set = ["policy", "rules", "--set", rules.to_str().unwrap()];
     let refused = format!("{:#}", run.site.farrier(&set).unwrap_err());
     let words = "Starts deployments by itself, of no machine that is known.";
