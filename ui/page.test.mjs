@@ -211,6 +211,7 @@ const steps = {
     await page.keyboard.type("new-pcs");
     await page.keyboard.press("Tab");
     await page.keyboard.type(when);
+    await dialog.locator("details summary").click();
     await dialog.locator("select[name=deploy]").selectOption("once");
     await dialog.locator("[name=image]").fill("lab-debian");
     await dialog.getByRole("button", { name: "Save" }).click();
