@@ -269,14 +269,15 @@ pub fn own_script(host: &Host, server: Ipv4Addr, mac: &str) -> Result<String> {
     }
 }
 
-/// Loads the DHCP server with Kea's `perfdhcp` and returns its report.
+/// Loads the DHCP server with Kea's `perfdhcp` and returns its report. It is as patient as firmware: 4 s for each
+/// answer, and as long for the last ones.
 ///
 /// # Errors
 /// When it does not end well, which includes lost answers beyond what `arguments` allow.
 pub fn perfdhcp(host: &Host, arguments: &[&str]) -> Result<String> {
     run(host
         .command("perfdhcp")
-        .args(["-4", "-l", "eth0"])
+        .args(["-4", "-l", "eth0", "-d", "4", "-d", "4", "-W", "4000000"])
         .args(arguments))
 }
 

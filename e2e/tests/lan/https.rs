@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use farrier_e2e::{Debs, Firmware, Host, Machine, Scene, clients, debs::Suite};
+use farrier_e2e::{
+    Debs, Firmware, Host, Lab, Lan, Machine, Scene, Site, clients, debs::Suite, site::OVER_IPV6,
+};
 use serde_json::json;
 
 const BOOT: Duration = Duration::from_secs(40);
@@ -218,6 +220,50 @@ fn https_firmware_of_today_boots() {
     ] {
         assert!(told.contains(sentence), "{sentence} in\n{told}");
     }
+}
+
+/// The same over IPv6 alone, where a URL holds an address in brackets.
+#[test]
+fn https_over_ipv6() {
+    let lab = Lab::open().unwrap();
+    let folder = lab.scratch("https-ipv6").unwrap();
+    let lan = Lan::new().unwrap();
+    let host = lan.server().unwrap();
+    host.ip(["addr", "add", "fd77::1/64", "dev", "eth0", "nodad"])
+        .unwrap();
+    let site = Site::serving(&lab, host, &folder, &format!("[boot.tls]\n{OVER_IPV6}")).unwrap();
+    let run = Scene {
+        lab,
+        folder,
+        lan,
+        site,
+    };
+    set(&run, "firmware");
+    let authority = authority_file(&run, "boot-rsa.pem");
+
+    let client = run.lan.host("client", None).unwrap();
+    client
+        .ip(["addr", "add", "fd77::5/64", "dev", "eth0", "nodad"])
+        .unwrap();
+    let trust = ["--fail", "--cacert", authority.to_str().unwrap()];
+    let script = clients::curl(&client, &trust, "https://[fd77::1]/boot/first.ipxe").unwrap();
+    let next = "chain --replace --autofree https://[fd77::1]:443/boot/script?";
+    assert!(script.contains(next), "{script}");
+
+    let machine = Machine::new("https6", Firmware::UefiHttp6, 49)
+        .built(&new_firmware(&run))
+        .trusts(&authority, &run.folder)
+        .unwrap();
+    let mut vm = machine.start(&run.lan, &run.folder).unwrap();
+    // It tries IPv4 first, in vain.
+    let patience = Duration::from_secs(240);
+    vm.wait_for("farrier-agent: inventory sent", patience)
+        .unwrap();
+    let told = run.site.timeline(machine.mac()).unwrap().join("\n");
+    let sentence = "It was told to fetch a loader by HTTPS.";
+    assert!(told.contains(sentence), "{told}");
+    let loader = |line: &str| line.contains("fetched snponly.efi") && line.ends_with("by HTTPS.");
+    assert!(told.lines().any(loader), "{told}");
 }
 
 /// The same with elliptic curves; only the firmware is to use HTTPS.
