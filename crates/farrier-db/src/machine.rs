@@ -1,7 +1,5 @@
 //! Machines: by id, address, UUID and name, and in pages for people.
 
-use std::collections::VecDeque;
-
 use farrier_engine::MacAddr;
 use farrier_engine::model::{Machine, MachineId, Registration};
 use sqlx::sqlite::SqliteConnection;
@@ -189,22 +187,14 @@ impl Db {
     /// Hands over every machine, those stored first first: for a start, which needs them all.
     ///
     /// A row of its own for each would cost a turn between two threads, more than all the rest; so many rows come
-    /// as one, and while these are handed over the next are read and those after them fetched. An error may come after
-    /// some were handed over.
+    /// as one, and the next ones are fetched while these are read. An error may come after some were handed over.
     pub async fn all_machines(&self, mut each: impl FnMut(Machine)) -> Result<(), DbError> {
         let mut next = self.bundle(0);
-        let mut reading = VecDeque::with_capacity(READ_AHEAD);
-        while let Some((last, bundle)) = joined(next).await? {
+        while let Some((last, bundle)) = next.await.map_err(|_| DbError::Closed)?? {
             next = self.bundle(last);
-            reading.push_back(tokio::task::spawn_blocking(move || unbundled(&bundle)));
-            if reading.len() == READ_AHEAD
-                && let Some(oldest) = reading.pop_front()
-            {
-                joined(oldest).await?.into_iter().for_each(&mut each);
+            for row in bundle.split(RECORD_END) {
+                each(unbundled(row)?);
             }
-        }
-        for oldest in reading {
-            joined(oldest).await?.into_iter().for_each(&mut each);
         }
         Ok(())
     }
@@ -356,25 +346,16 @@ fn read((doc, revision): (impl AsRef<str>, i64)) -> Result<Machine, DbError> {
     })
 }
 
-fn unbundled(bundle: &str) -> Result<Vec<Machine>, DbError> {
-    let rows = bundle.split(RECORD_END).map(|row| {
-        let (revision, doc) = row
-            .split_once(' ')
-            .ok_or_else(|| damaged(WHAT, "a row without a revision"))?;
-        let revision = revision.parse();
-        let revision = revision.map_err(|_| damaged(WHAT, "a revision that is no number"))?;
-        read((doc, revision))
-    });
-    rows.collect()
-}
-
-async fn joined<T>(handle: JoinHandle<Result<T, DbError>>) -> Result<T, DbError> {
-    handle.await.map_err(|_| DbError::Closed)?
+fn unbundled(row: &str) -> Result<Machine, DbError> {
+    let (revision, doc) = row
+        .split_once(' ')
+        .ok_or_else(|| damaged(WHAT, "a row without a revision"))?;
+    let revision = revision.parse();
+    let revision = revision.map_err(|_| damaged(WHAT, "a revision that is no number"))?;
+    read((doc, revision))
 }
 
 /// Between the rows of a bundle: JSON never has this character, in texts it is written as `\u001e`.
 const RECORD_END: char = '\u{1e}';
 /// Rows of one bundle: a few hundred kilobytes.
 const BUNDLE: u32 = 256;
-/// Bundles that are read at the same time, whoever waits for them being busy with another.
-const READ_AHEAD: usize = 3;
