@@ -1,7 +1,7 @@
 //! `farrier group`: machines that share settings.
 
 use clap::Subcommand;
-use farrier_api::admin::{Group, GroupDetail, Registration, Settings};
+use farrier_api::admin::{Group, GroupDetail, Settings};
 
 use crate::connection::Session;
 use crate::output::Table;
@@ -72,34 +72,17 @@ fn list(groups: &[Group]) -> String {
 }
 
 fn show(found: &GroupDetail) -> String {
-    let n = &found.newest;
-    let counts = [
-        ("queued", n.queued),
-        ("running", n.running),
-        ("lost", n.lost),
-        ("done", n.done),
-        ("failed", n.failed),
-        ("cancelled", n.cancelled),
-        ("expired", n.expired),
-        ("without a task", n.none),
-    ];
-    let counts: Vec<String> = counts
-        .into_iter()
-        .filter(|(_, count)| *count > 0)
+    let counts: Vec<String> = found
+        .newest
+        .counts()
         .map(|(state, count)| format!("{count} {state}"))
         .collect();
     let mut table = Table::new(["MACHINE", "STATE", "DOING"]);
     for machine in &found.members {
         let name = machine.name.clone();
-        let state: &str = match machine.registration {
-            Registration::Seen => "seen",
-            Registration::Pending => "pending",
-            Registration::Approved => "approved",
-            Registration::Disabled => "disabled",
-        };
         table.row([
             name.unwrap_or_else(|| machine.macs.first().cloned().unwrap_or_default()),
-            state.to_owned(),
+            machine.registration.as_str().to_owned(),
             machine.task.as_ref().map(progress).unwrap_or_default(),
         ]);
     }

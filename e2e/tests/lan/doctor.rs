@@ -76,17 +76,21 @@ fn find<'a>(checks: &'a [[String; 4]], name: &str, words: &str) -> &'a [String; 
     found.unwrap_or_else(|| panic!("{name}: {words} is not in {checks:#?}"))
 }
 
+/// A host with an address of its own that can broadcast.
+fn client_of(scene: &Scene) -> Host {
+    let address = Ipv4Addr::new(10, 77, 0, 10);
+    let client = scene.lan.host("client", Some(address)).unwrap();
+    client
+        .ip(["route", "add", "255.255.255.255/32", "dev", "eth0"])
+        .unwrap();
+    client
+}
+
 /// F12: nftables before each port in turn, seen from another host.
 #[test]
 fn f12_doctor_names_each_port_that_a_firewall_closes() {
     let scene = serving("doctor-firewall", "dhcp");
-    let client = scene
-        .lan
-        .host("client", Some(Ipv4Addr::new(10, 77, 0, 10)))
-        .unwrap();
-    client
-        .ip(["route", "add", "255.255.255.255/32", "dev", "eth0"])
-        .unwrap();
+    let client = client_of(&scene);
     let ports = [
         ("DHCP", "udp", "67", "warning"),
         ("TFTP", "udp", "69", "bad"),
@@ -388,13 +392,7 @@ fn f12_doctor_names_the_architecture_without_a_loader() {
             .any(|check| check[0].starts_with("loader for")),
         "{before:#?}"
     );
-    let client = scene
-        .lan
-        .host("client", Some(Ipv4Addr::new(10, 77, 0, 10)))
-        .unwrap();
-    client
-        .ip(["route", "add", "255.255.255.255/32", "dev", "eth0"])
-        .unwrap();
+    let client = client_of(&scene);
     discover(&client, mac, 10);
     let checks = seen_inside(&scene);
     let check = find(&checks, "loader for arm32", "there is no loader for them");

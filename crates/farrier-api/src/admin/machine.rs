@@ -65,6 +65,18 @@ pub enum Registration {
     Disabled,
 }
 
+impl Registration {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Seen => "seen",
+            Self::Pending => "pending",
+            Self::Approved => "approved",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
 /// Which machines.
 #[derive(
     Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, utoipa::IntoParams,

@@ -205,3 +205,20 @@ pub struct NewestTasks {
     /// Machines that never had a task.
     pub none: u64,
 }
+
+impl NewestTasks {
+    /// As people read it; states that none is in are left out.
+    pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+        let all = [
+            (TaskState::Queued.as_str(), self.queued),
+            (TaskState::Running.as_str(), self.running),
+            (TaskState::Lost.as_str(), self.lost),
+            (TaskState::Done.as_str(), self.done),
+            (TaskState::Failed.as_str(), self.failed),
+            (TaskState::Cancelled.as_str(), self.cancelled),
+            (TaskState::Expired.as_str(), self.expired),
+            ("without a task", self.none),
+        ];
+        all.into_iter().filter(|(_, count)| *count > 0)
+    }
+}

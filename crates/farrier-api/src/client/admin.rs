@@ -218,7 +218,7 @@ impl AdminClient {
         path: &[&str],
         body: &impl Serialize,
     ) -> Result<Answer<T>, AdminClientError> {
-        self.answer(self.http.put(self.url(path)).json(body)).await
+        self.put_with(path, &(), body).await
     }
 
     pub async fn patch<T: DeserializeOwned>(
@@ -226,8 +226,7 @@ impl AdminClient {
         path: &[&str],
         body: &impl Serialize,
     ) -> Result<Answer<T>, AdminClientError> {
-        self.answer(self.http.patch(self.url(path)).json(body))
-            .await
+        self.patch_with(path, &(), body).await
     }
 
     /// [`AdminClient::put`] with a query; what is unset is left out.

@@ -93,13 +93,7 @@ pub fn first(script: &Url) -> String {
     ipxe.line([Part::Fixed("ifopen ||")]);
     ipxe.line([Part::Fixed("isset ${ip} || dhcp || goto failed")]);
     ask_again(&mut ipxe, script, None);
-    ipxe.label("failed");
-    ipxe.line([Part::Fixed(
-        "echo Farrier: the server did not answer. The machine goes on to its next boot entry.",
-    )]);
-    ipxe.line([Part::Fixed("sleep 5")]);
-    ipxe.line([Part::Fixed("exit")]);
-    ipxe.finish()
+    without_answer(ipxe)
 }
 
 /// The answer that names a script, which is good once. Where it is gone or does not arrive, iPXE asks for another, and
@@ -116,13 +110,7 @@ pub fn named(named: &Url, script: &Url) -> String {
     ipxe.line([Part::Fixed("isset ${asked-again} && goto failed ||")]);
     ipxe.line([Part::Fixed("set asked-again yes")]);
     ask_again(&mut ipxe, script, None);
-    ipxe.label("failed");
-    ipxe.line([Part::Fixed(
-        "echo Farrier: the server did not answer. The machine goes on to its next boot entry.",
-    )]);
-    ipxe.line([Part::Fixed("sleep 5")]);
-    ipxe.line([Part::Fixed("exit")]);
-    ipxe.finish()
+    without_answer(ipxe)
 }
 
 /// GRUB's first script, the same for all machines of a server: it asks for the machine's own one below `script`,
@@ -300,6 +288,17 @@ pub fn diagnostics(lines: &[Text], local_disk: &LocalDisk) -> String {
         Part::Fixed("Press a key to start the local disk. ||"),
     ]);
     start_disk(&mut ipxe, local_disk);
+    ipxe.finish()
+}
+
+/// Ends a script that found nobody to ask.
+fn without_answer(mut ipxe: Ipxe) -> String {
+    ipxe.label("failed");
+    ipxe.line([Part::Fixed(
+        "echo Farrier: the server did not answer. The machine goes on to its next boot entry.",
+    )]);
+    ipxe.line([Part::Fixed("sleep 5")]);
+    ipxe.line([Part::Fixed("exit")]);
     ipxe.finish()
 }
 

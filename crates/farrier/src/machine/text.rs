@@ -1,8 +1,7 @@
 //! Machines as tables and lines.
 
 use farrier_api::admin::{
-    BootComparison, IssuedCode, MachineDetail, MachineSummary, Page, Registration, TimelineEntry,
-    Woken,
+    BootComparison, IssuedCode, MachineDetail, MachineSummary, Page, TimelineEntry, Woken,
 };
 use farrier_server::service::describe_work;
 use farrier_server::ui::text::{bytes, shown};
@@ -59,7 +58,7 @@ pub(super) fn list(page: &Page<MachineSummary>) -> String {
         table.row([
             machine.name.clone().unwrap_or_default(),
             machine.macs.first().cloned().unwrap_or_default(),
-            registration(machine.registration).to_owned(),
+            machine.registration.as_str().to_owned(),
             model.trim().to_owned(),
             memory,
             time(machine.last_seen),
@@ -75,7 +74,7 @@ pub(super) fn show(machine: &MachineDetail) -> String {
     let known = &machine.summary;
     let mut fields = Fields::default();
     fields.field("name", known.name.as_deref().unwrap_or("(none)"));
-    fields.field("state", registration(known.registration));
+    fields.field("state", known.registration.as_str());
     fields.field("id", known.id);
     fields.field("addresses", known.macs.join(", "));
     fields.field(
@@ -227,13 +226,4 @@ pub(super) fn compared(comparison: &BootComparison) -> String {
         ]);
     }
     format!("{}\n\n{table}", shown(&comparison.verdict))
-}
-
-fn registration(registration: Registration) -> &'static str {
-    match registration {
-        Registration::Seen => "seen",
-        Registration::Pending => "pending",
-        Registration::Approved => "approved",
-        Registration::Disabled => "disabled",
-    }
 }

@@ -157,7 +157,7 @@ pub(super) async fn machines(desk: Desk, Asked(query): Asked<ListQuery>) -> Page
         rows: found.items.iter().map(MachineView::of).collect(),
         total: found.total,
         search: query.search,
-        filter: registration.map_or("", ui::registration),
+        filter: registration.map_or("", Registration::as_str),
         next: found.next,
     };
     Ok(html(StatusCode::OK, &page))

@@ -2,7 +2,7 @@
 
 use askama::Template;
 use farrier_api::admin::{
-    EffectiveSetting, LearnedStrategy, MachineDetail, MachineSummary, Registration, TimelineEntry,
+    EffectiveSetting, LearnedStrategy, MachineDetail, MachineSummary, TimelineEntry,
 };
 
 use super::{TaskView, WishView};
@@ -39,7 +39,7 @@ impl MachineView {
             id: m.id.to_string(),
             named: m.name.is_some(),
             name: shown(m.name.as_deref().unwrap_or(&mac)),
-            state: registration(m.registration),
+            state: m.registration.as_str(),
             macs: m.macs.clone(),
             hardware: hardware.join(" ").trim().to_owned(),
             serial: shown(&m.serial),
@@ -53,16 +53,6 @@ impl MachineView {
             last_seen: Moment::of(m.last_seen),
             task: m.task.as_ref().map(TaskView::of),
         }
-    }
-}
-
-#[must_use]
-pub fn registration(r: Registration) -> &'static str {
-    match r {
-        Registration::Seen => "seen",
-        Registration::Pending => "pending",
-        Registration::Approved => "approved",
-        Registration::Disabled => "disabled",
     }
 }
 

@@ -52,21 +52,10 @@ pub struct GroupPage {
 impl GroupPage {
     #[must_use]
     pub fn of(frame: Frame, found: &GroupDetail) -> Self {
-        let n = &found.newest;
-        let newest = [
-            ("queued", n.queued),
-            ("running", n.running),
-            ("lost", n.lost),
-            ("done", n.done),
-            ("failed", n.failed),
-            ("cancelled", n.cancelled),
-            ("expired", n.expired),
-            ("without a task", n.none),
-        ];
         Self {
             frame,
             group: GroupView::of(&found.group),
-            newest: newest.into_iter().filter(|(_, count)| *count > 0).collect(),
+            newest: found.newest.counts().collect(),
             rows: found.members.iter().map(MachineView::of).collect(),
         }
     }
