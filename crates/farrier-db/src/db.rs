@@ -96,6 +96,12 @@ impl Db {
         self.path.to_path_buf()
     }
 
+    /// Whether the last write failed for want of space, a disk or an open file. The next one that is stored ends it.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        self.writer.is_away()
+    }
+
     pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, DbError>
     where
         T: Send + 'static,

@@ -94,6 +94,16 @@ impl DbError {
         }
     }
 
+    /// Whether nothing at all can be stored just now, whatever it is.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        match self {
+            Self::Storage { fault, .. } => *fault != Fault::Refused,
+            Self::Closed => true,
+            _ => false,
+        }
+    }
+
     /// What storage said, if it was storage that refused.
     #[must_use]
     pub fn fault(&self) -> Option<Fault> {

@@ -6,6 +6,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Executor};
@@ -26,6 +28,8 @@ const QUEUE: usize = 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct Writer {
     queue: mpsc::Sender<Box<dyn Job>>,
+    /// The last write failed, and for no fault of its own.
+    away: Arc<AtomicBool>,
 }
 
 impl Writer {
@@ -39,7 +43,8 @@ impl Writer {
             run(conn, jobs).await;
             drop(hold);
         });
-        (Self { queue }, task)
+        let away = Arc::default();
+        (Self { queue, away }, task)
     }
 
     /// Runs `work` in a transaction and returns after its commit. `work` never runs twice.
@@ -79,11 +84,20 @@ impl Writer {
             result: None,
             reply,
         };
-        self.queue
-            .send(Box::new(request))
-            .await
-            .map_err(|_| DbError::Closed)?;
-        answer.await.map_err(|_| DbError::Closed)?
+        let result = match self.queue.send(Box::new(request)).await {
+            Ok(()) => answer.await.unwrap_or(Err(DbError::Closed)),
+            Err(_) => Err(DbError::Closed),
+        };
+        match &result {
+            Ok(_) => self.away.store(false, Ordering::Relaxed),
+            Err(error) if error.is_away() => self.away.store(true, Ordering::Relaxed),
+            Err(_) => {}
+        }
+        result
+    }
+
+    pub(crate) fn is_away(&self) -> bool {
+        self.away.load(Ordering::Relaxed)
     }
 }
 

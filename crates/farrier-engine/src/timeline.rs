@@ -201,6 +201,21 @@ impl Entry {
         Self::new(machine, at, Kind::Answered, text).with_word("message", message)
     }
 
+    /// It holds an address and asked for more time, which the database did not take.
+    #[must_use]
+    pub fn lease_not_prolonged(
+        machine: MachineId,
+        at: WallTime,
+        ip: Ipv4Addr,
+        left: Duration,
+    ) -> Self {
+        let left = left.as_secs();
+        let text = format!(
+            "It keeps the address {ip} for the {left} s that are left of its lease. They could not be made more, since the database cannot be written: look at its disk."
+        );
+        Self::new(machine, at, Kind::Warning, text).with("address", ip)
+    }
+
     /// Somebody else uses the address that it would have been offered.
     #[must_use]
     pub fn address_taken(machine: MachineId, at: WallTime, ip: Ipv4Addr, by: &str) -> Self {

@@ -133,6 +133,13 @@ impl Leases {
         self.with_book(|book| book.holder(now, ip))
     }
 
+    /// The lease by which this client holds `ip` now.
+    #[must_use]
+    pub fn held(&self, mac: MacAddr, ip: Ipv4Addr, now: WallTime) -> Option<Lease> {
+        self.with_book(|book| book.active(now, ip).cloned())
+            .filter(|lease| lease.mac == mac)
+    }
+
     fn tell(&self) {
         let _ = self.changes.send(Change::Leases);
     }

@@ -12,10 +12,11 @@ use std::time::Duration;
 use farrier_api::agent::{
     Inventory, Order, Outcome as WireOutcome, ProgressReport, ResultReport, Work as WireWork,
 };
-use farrier_engine::Reason;
+use farrier_engine::lease::{Lease, LeaseState};
 use farrier_engine::model::TaskId;
 use farrier_engine::task::State;
 use farrier_engine::timeline::Kind;
+use farrier_engine::{Reason, WallTime};
 use farrier_image::apply::{self, Mode};
 use farrier_image::capture::{self, CaptureOptions};
 use farrier_image::chunk::{ChunkId, StoredChunk};
@@ -79,6 +80,62 @@ async fn lease(port: &BootPort, mac: MacAddr) -> Result<Ipv4Addr, Reason> {
     }
 }
 
+/// For how many seconds a client has its address that asks to prolong its lease; nothing without an ACK.
+async fn renew(port: &BootPort, mac: MacAddr, ip: Ipv4Addr) -> Option<u32> {
+    let mut request = Message::request(Xid(8), mac);
+    request.ciaddr = ip;
+    request
+        .options
+        .set(option::DHCP_MESSAGE_TYPE, vec![MessageType::Request as u8]);
+    let source = SocketAddrV4::new(ip, 68);
+    let Outcome::Reply { reply, .. } = port.handle(&request.encode(), source).await else {
+        return None;
+    };
+    if reply.message_type() != Some(MessageType::Ack) {
+        return None;
+    }
+    assert_eq!(reply.yiaddr, ip);
+    let seconds = reply.options.get(option::IP_ADDRESS_LEASE_TIME)?;
+    Some(u32::from_be_bytes(seconds.try_into().unwrap()))
+}
+
+/// As if the client had been lent its address so many seconds ago, for an hour.
+async fn lent_before(site: &Site, mac: MacAddr, ip: Ipv4Addr, seconds: i64) {
+    let starts = WallTime(now().0 - seconds * 1000);
+    let lease = Lease {
+        ip,
+        mac,
+        client_id: None,
+        hostname: None,
+        state: LeaseState::Active,
+        starts,
+        ends: starts + Duration::from_secs(3600),
+    };
+    site.core.leases.grant(lease, now()).await.unwrap();
+}
+
+/// RFC 2131 4.3.1: what a client is told to have is what it has on record, or the address would be another's before
+/// the client asks again.
+#[tokio::test]
+async fn rfc2131_4_3_1_a_prolonged_lease_is_told_as_long_as_it_is_stored() {
+    let data = tempfile::tempdir().unwrap();
+    let site = Site::configured(data.path(), SUBNET).await;
+    let dhcp = site.boot_port(67, PortMode::Dhcp).await;
+    let ip = Ipv4Addr::new(127, 9, 0, 20);
+    lent_before(&site, mac(1), ip, 1800).await;
+    for _ in 0..3 {
+        let told = renew(&dhcp, mac(1), ip).await.unwrap();
+        let stored = site.core.leases.held(mac(1), ip, now()).unwrap();
+        let left = stored.ends.since(now()).as_secs();
+        assert!(
+            (left..=left + 2).contains(&u64::from(told)),
+            "told {told} s, and {left} s are stored"
+        );
+    }
+    drop(dhcp);
+    site.kill().await;
+}
+
 fn mac(n: u16) -> MacAddr {
     let [high, low] = n.to_be_bytes();
     MacAddr([0x52, 0x54, 0, 1, high, low])
@@ -131,6 +188,8 @@ async fn r5_without_a_database_known_machines_still_boot() {
     let dhcp = site.boot_port(67, PortMode::Dhcp).await;
     let before = site.script(MAC).await;
     assert!(before.contains("local_disk"), "{before}");
+    let held = Ipv4Addr::new(127, 9, 2, 2);
+    lent_before(&site, mac(2000), held, 3000).await;
 
     // Nothing can be written any more, and then nothing read either.
     small.fill();
@@ -142,6 +201,9 @@ async fn r5_without_a_database_known_machines_still_boot() {
         }
     }
     assert_eq!(refused, 3, "an offer binds nobody, an ACK would");
+    let left = renew(&dhcp, mac(2000), held).await.unwrap();
+    assert!((500..=600).contains(&left), "the cached term: {left}");
+    assert_eq!(renew(&dhcp, mac(2001), held).await, None, "it is another's");
     let closing = site.core.db.clone().close();
     let _ = tokio::time::timeout(Duration::from_millis(500), closing).await;
     assert!(
@@ -151,9 +213,11 @@ async fn r5_without_a_database_known_machines_still_boot() {
 
     let again = site.script(MAC).await;
     assert_eq!(
-        again, before,
+        again.replace(" (database away: as last known)", ""),
+        before,
         "what needs no database comes from memory, as before"
     );
+    assert!(again != before, "and the menu says so");
     let script = site.script(OTHER).await;
     assert!(
         !script.contains("farrier.token=") && script.contains("stored"),

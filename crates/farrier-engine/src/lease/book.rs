@@ -217,9 +217,15 @@ impl LeaseBook {
     /// Who holds `ip` by an active lease at `now`. This is how a request by address becomes a machine.
     #[must_use]
     pub fn holder(&self, now: WallTime, ip: Ipv4Addr) -> Option<MacAddr> {
+        self.active(now, ip).map(|lease| lease.mac)
+    }
+
+    /// The lease by which somebody holds `ip` at `now`.
+    #[must_use]
+    pub fn active(&self, now: WallTime, ip: Ipv4Addr) -> Option<&Lease> {
         let pages = self.subnets.iter().find(|p| p.subnet.contains(ip))?;
         let lease = pages.lease_of(ip)?;
-        (lease.state == LeaseState::Active && lease.ends > now).then_some(lease.mac)
+        (lease.state == LeaseState::Active && lease.ends > now).then_some(lease)
     }
 
     /// Every lease on record, run out ones included, in no order.

@@ -58,6 +58,12 @@ fn entries_are_whole_sentences() {
             "It has the address 10.0.0.9.",
         ),
         (
+            Entry::lease_not_prolonged(id(), AT, ip, Duration::from_secs(600)),
+            Kind::Warning,
+            "It keeps the address 10.0.0.9 for the 600 s that are left of its lease. They could not be made more, \
+             since the database cannot be written: look at its disk.",
+        ),
+        (
             Entry::refused(id(), AT, "DHCPDISCOVER", Reason::NotABootClient),
             Kind::Refused,
             "It does not ask to boot from the network.",

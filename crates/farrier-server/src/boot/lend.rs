@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use farrier_engine::Reason;
-use farrier_engine::lease::{Answer, Client, Offered, RequestCase};
+use farrier_engine::lease::{Answer, Client, Lease, Offered, RequestCase};
 use farrier_engine::parameter;
 use farrier_engine::policy::Service;
 use farrier_engine::strategy::Strategy;
@@ -13,6 +13,7 @@ use farrier_proto::wire::dhcpv4::MessageType;
 
 use super::{Asked, Outcome};
 use crate::config::{Mode, SubnetConfig};
+use crate::leases::GrantError;
 use crate::vacancy::{Squatter, Way};
 use crate::whereabouts::Place;
 
@@ -100,17 +101,16 @@ impl Asked<'_> {
             }
             Answer::Silent(reason) => return Outcome::Ignore(reason),
         };
-        let (ip, lease_s) = (
-            lease.ip,
-            u32::try_from(lease.ends.since(lease.starts).as_secs()).unwrap_or(u32::MAX),
-        );
+        let ip = lease.ip;
         let Some(subnet) = self.port.core.leases.subnet_of(ip) else {
             return Outcome::Ignore(Reason::NoSubnet);
         };
-        if let Err(reason) = self.port.core.leases.grant(lease, self.now).await {
-            tracing::warn!(%ip, error = %reason, "a lease could not be stored, so it is not acknowledged");
-            return Outcome::Ignore(Reason::NotStored);
-        }
+        let lease = match self.stored(lease).await {
+            Ok(lease) => lease,
+            Err(reason) => return Outcome::Ignore(reason),
+        };
+        // From now on: a lease that was prolonged began long ago.
+        let lease_s = u32::try_from(lease.ends.since(self.now).as_secs()).unwrap_or(u32::MAX);
         if let Some(machine) = &self.who.machine {
             self.port.core.whereabouts.heard(machine.id, ip.into());
         }
@@ -137,8 +137,8 @@ impl Asked<'_> {
         let Some(subnet) = self.port.core.leases.subnet_of(ip) else {
             return Outcome::Ignore(Reason::NoSubnet);
         };
-        if self.port.core.leases.grant(lease, self.now).await.is_err() {
-            return Outcome::Ignore(Reason::NotStored);
+        if let Err(reason) = self.stored(lease).await {
+            return Outcome::Ignore(reason);
         }
         let lend = self.lend(subnet, ip, u32::MAX);
         self.reply(reply::bootp::reply(
@@ -147,6 +147,28 @@ impl Asked<'_> {
             self.boot_now().ok().as_ref(),
             false,
         ))
+    }
+
+    /// Makes a lease durable. While the database is away, who holds the address already keeps it for the term that is
+    /// stored, and not a second longer; nobody gets a new one.
+    async fn stored(&self, lease: Lease) -> Result<Lease, Reason> {
+        let (leases, ip) = (&self.port.core.leases, lease.ip);
+        let error = match leases.grant(lease.clone(), self.now).await {
+            Ok(()) => return Ok(lease),
+            Err(error) => error,
+        };
+        let held = match error {
+            GrantError::Db(_) => leases.held(self.facts.mac, ip, self.now),
+            GrantError::Commit(_) => None,
+        };
+        let Some(held) = held else {
+            tracing::warn!(%ip, %error, "a lease could not be stored, so it is not acknowledged");
+            return Err(Reason::NotStored);
+        };
+        tracing::warn!(%ip, %error, "a lease could not be prolonged, so its client keeps what is left of it");
+        let left = held.ends.since(self.now);
+        self.tell(|machine| Entry::lease_not_prolonged(machine, self.now, ip, left));
+        Ok(held)
     }
 
     /// DHCPRELEASE and DHCPDECLINE get no answer (RFC 2131 4.3.3, 4.3.4).

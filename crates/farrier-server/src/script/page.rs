@@ -59,11 +59,9 @@ impl Page<'_> {
                 let name = name.unwrap_or_else(|| self.facts.mac.to_string());
                 let registered =
                     machine.is_some_and(|machine| machine.registration != Registration::Seen);
-                title = Text::new(&if registered {
-                    name
-                } else {
-                    format!("{name}, not registered")
-                })?;
+                let not_registered = if registered { "" } else { ", not registered" };
+                let away = if self.core.db.is_away() { AWAY } else { "" };
+                title = Text::new(&format!("{name}{not_registered}{away}"))?;
                 method = self.local_disk(local_disk);
                 script::Page::Menu(MenuScript {
                     title: &title,
@@ -108,9 +106,11 @@ impl Page<'_> {
                 }
             }
             ScriptAction::Diagnostics { lines, local_disk } => {
-                shown = lines
-                    .iter()
-                    .map(|line| Text::readable(line))
+                let away = self.core.db.is_away().then_some(AWAY_LINE);
+                shown = away
+                    .into_iter()
+                    .chain(lines.iter().map(String::as_str))
+                    .map(Text::readable)
                     .collect::<Vec<_>>();
                 method = self.local_disk(local_disk);
                 script::Page::Diagnostics {
@@ -169,3 +169,7 @@ impl Page<'_> {
         }
     }
 }
+
+/// Behind the title of a menu.
+const AWAY: &str = " (database away: as last known)";
+const AWAY_LINE: &str = "The server cannot write its database: this is what it knew last.";
