@@ -1,14 +1,16 @@
 //! Leases on their way to the disk, many in one statement.
 //!
 //! The boot plane stores one lease for each DHCPACK. Each statement costs a turn to the thread that owns
-//! the connection, so those that wait are stored by one, and while many arrive the queue lets them gather
-//! for a moment: a flush then serves ten of them instead of one.
+//! the connection, and each flush some hundred microseconds of CPU. So those that wait are stored by one, and
+//! whatever comes soon after the last flush gathers for the rest of a moment: one flush then serves ten of them.
+//! A lease that comes alone is stored at once.
 
 use std::time::Duration;
 
 use farrier_engine::lease::Lease;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::DbError;
 use crate::lease::insert;
@@ -45,12 +47,48 @@ impl LeaseQueue {
 
 async fn run(writer: Writer, mut leases: mpsc::Receiver<Waiting>) {
     let mut batch = Vec::new();
+    let (mut flushed, mut pace) = (Instant::now(), Pace::default());
     while leases.recv_many(&mut batch, MAX_ROWS).await > 0 {
-        let crowded = batch.len() > 1;
-        store(&writer, std::mem::take(&mut batch)).await;
-        if crowded {
-            tokio::time::sleep(GATHER).await;
+        let gather = pace.gather();
+        if flushed.elapsed() < gather {
+            tokio::time::sleep_until(flushed + gather).await;
+            while batch.len() < MAX_ROWS
+                && let Ok(lease) = leases.try_recv()
+            {
+                batch.push(lease);
+            }
         }
+        pace.saw(batch.len(), flushed.elapsed());
+        store(&writer, std::mem::take(&mut batch)).await;
+        flushed = Instant::now();
+    }
+}
+
+/// How fast leases come.
+#[derive(Debug)]
+struct Pace {
+    /// Between two of them, over the last dozen of batches: a moment in which nobody was let run is no new pace.
+    between: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            between: LONGEST / ENOUGH,
+        }
+    }
+}
+
+impl Pace {
+    fn saw(&mut self, leases: usize, within: Duration) {
+        let leases = u32::try_from(leases.max(1)).unwrap_or(u32::MAX);
+        let between = within.min(LONGEST * ENOUGH) / leases;
+        self.between = (self.between * 7 + between) / 8;
+    }
+
+    /// As long as it takes for [`ENOUGH`] to come.
+    fn gather(&self) -> Duration {
+        (self.between * ENOUGH).min(LONGEST)
     }
 }
 
@@ -77,5 +115,33 @@ async fn store(writer: &Writer, batch: Vec<Waiting>) {
 const QUEUE: usize = 1024;
 /// Rows of one statement; each number of rows is a statement of its own in the connection's cache.
 pub(crate) const MAX_ROWS: usize = 64;
-/// Far below what a client waits, and at 4000 leases a second enough for some twenty.
-const GATHER: Duration = Duration::from_millis(4);
+/// Leases that are worth a flush. More save little more CPU and keep each of them waiting.
+const ENOUGH: u32 = 5;
+/// Far below what a client waits.
+const LONGEST: Duration = Duration::from_millis(8);
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{ENOUGH, LONGEST, Pace};
+
+    #[test]
+    fn a_flush_waits_for_five_leases_and_never_long() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.gather(), LONGEST);
+        // 4000 a second.
+        for _ in 0..50 {
+            pace.saw(8, Duration::from_millis(2));
+        }
+        let usual = pace.gather();
+        assert!(usual < Duration::from_millis(2), "{usual:?}");
+        pace.saw(1, Duration::from_millis(4));
+        assert!(pace.gather() < usual * 4, "one stall is no new pace");
+        for _ in 0..50 {
+            pace.saw(1, Duration::from_secs(3600));
+        }
+        assert_eq!(pace.gather(), LONGEST);
+        assert!(pace.between <= LONGEST * ENOUGH, "it is forgotten soon");
+    }
+}
