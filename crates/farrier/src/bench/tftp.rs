@@ -261,10 +261,9 @@ impl Received<'_> {
                 let done = data.len() < self.blksize;
                 Ok((done || self.since_ack == self.window).then(|| self.ack(done)))
             }
-            // One is missing: say once what arrived, so that the server goes back (RFC 7440 section 4).
-            Packet::Data { .. } if self.window > 1 && self.since_ack > 0 => {
-                Ok(Some(self.ack(false)))
-            }
+            // One is missing, or came again because an ACK was lost. edk2, the firmware that asks for windows, says
+            // after each such block what arrived, so that the server goes on from there (RFC 7440 section 4).
+            Packet::Data { .. } if self.window > 1 => Ok(Some(self.ack(false))),
             Packet::Data { block, .. } if block == self.block && self.window == 1 => {
                 Ok(Some(self.ack(false)))
             }
