@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -18,6 +18,8 @@ use axum::response::{IntoResponse, Response};
 use farrier_engine::tls::Ended;
 use hyper::Request;
 use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
@@ -239,21 +241,21 @@ async fn requests(
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), Broken> {
     let asked = Arc::new(AtomicBool::new(false));
-    let first = Arc::clone(&asked);
-    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        first.store(true, Ordering::Relaxed);
-        let held = Held::none(&plane.room);
-        let mut request = request.map(|body| Body::new(PatientBody::new(body, Arc::clone(&held))));
-        request.extensions_mut().insert(peer);
-        let router = plane.router.clone();
-        async move {
-            let answer = router.oneshot(request).await;
-            if held.was_refused() {
-                return Ok(crowded());
-            }
-            answer as Result<_, Infallible>
+    let service = answers(plane, peer, Arc::clone(&asked));
+    if !peer.secure {
+        // HTTP/2 is agreed on within TLS (RFC 9113 section 3.2), and firmware does not know it.
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADERS)
+            .max_buf_size(MAX_HEAD)
+            .serve_connection(TokioIo::new(stream), service);
+        tokio::pin!(connection);
+        tokio::select! {
+            result = connection.as_mut() => return Ok(result?),
+            _ = stop.changed() => connection.as_mut().graceful_shutdown(),
         }
-    });
+        return Ok(connection.await?);
+    }
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -273,6 +275,33 @@ async fn requests(
         _ = stop.changed() => connection.as_mut().graceful_shutdown(),
     }
     connection.await
+}
+
+/// What answers the requests of one connection; `asked` is set by the first.
+fn answers(
+    plane: Plane,
+    peer: Peer,
+    asked: Arc<AtomicBool>,
+) -> impl Service<
+    Request<Incoming>,
+    Response = Response,
+    Error = Infallible,
+    Future: Future<Output = Result<Response, Infallible>> + Send + 'static,
+> {
+    service_fn(move |request: Request<Incoming>| {
+        asked.store(true, Ordering::Relaxed);
+        let held = Held::none(&plane.room);
+        let mut request = request.map(|body| Body::new(PatientBody::new(body, Arc::clone(&held))));
+        request.extensions_mut().insert(peer);
+        let router = plane.router.clone();
+        async move {
+            let answer = router.oneshot(request).await;
+            if held.was_refused() {
+                return Ok(crowded());
+            }
+            answer
+        }
+    })
 }
 
 fn crowded() -> Response {
@@ -296,7 +325,13 @@ async fn silence(asked: &AtomicBool) {
 #[derive(Debug)]
 struct Places {
     limits: Limits,
-    taken: Mutex<HashMap<IpAddr, usize>>,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    total: usize,
+    by_address: HashMap<IpAddr, usize>,
 }
 
 #[derive(Debug)]
@@ -314,30 +349,32 @@ impl Places {
     }
 
     fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = taken.get(&address).copied().unwrap_or(0);
-        if own >= self.limits.per_address || taken.values().sum::<usize>() >= self.limits.total {
+        let mut taken = self.lock();
+        let own = taken.by_address.get(&address).copied().unwrap_or(0);
+        if own >= self.limits.per_address || taken.total >= self.limits.total {
             return None;
         }
-        taken.insert(address, own + 1);
+        taken.total += 1;
+        taken.by_address.insert(address, own + 1);
         Some(Place {
             places: Arc::clone(self),
             address,
         })
     }
+
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut taken = self
-            .places
-            .taken
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(own) = taken.get_mut(&self.address) {
+        let mut taken = self.places.lock();
+        taken.total -= 1;
+        if let Some(own) = taken.by_address.get_mut(&self.address) {
             *own -= 1;
             if *own == 0 {
-                taken.remove(&self.address);
+                taken.by_address.remove(&self.address);
             }
         }
     }
@@ -377,5 +414,8 @@ mod tests {
         );
         drop(first);
         assert!(places.take(c).is_some(), "a place is free again");
+        drop((second, third));
+        let taken = places.lock();
+        assert_eq!((taken.total, taken.by_address.len()), (0, 0));
     }
 }
