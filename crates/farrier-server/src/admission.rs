@@ -9,7 +9,8 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 use farrier_engine::Reason;
-use farrier_proto::Instant;
+use farrier_proto::{Instant, MacAddr};
+use tokio::sync::MutexGuard;
 
 use crate::boot_tree::Asker;
 use crate::bucket::{Buckets, Rate, network};
@@ -18,6 +19,8 @@ use crate::bucket::{Buckets, Rate, network};
 #[derive(Debug)]
 pub struct Admission {
     buckets: Mutex<Rations>,
+    /// Where strangers wait for one another, by hardware address.
+    queues: [tokio::sync::Mutex<()>; QUEUES],
     started: tokio::time::Instant,
 }
 
@@ -38,12 +41,18 @@ impl Default for Admission {
                 interfaces: Buckets::new(INTERFACE, MAX_INTERFACES),
                 agents: Buckets::new(AGENTS, MAX_ADDRESSES),
             }),
+            queues: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             started: tokio::time::Instant::now(),
         }
     }
 }
 
 impl Admission {
+    /// Waits until nobody else with this address is being entered: a loader that asks twice at once is one machine.
+    pub async fn turn_of(&self, mac: MacAddr) -> MutexGuard<'_, ()> {
+        self.queues[usize::from(mac.0[5]) % QUEUES].lock().await
+    }
+
     /// Lets one stranger in, while `unconfirmed` machines wait for somebody to confirm them.
     pub fn admit(&self, asker: Asker, unconfirmed: usize) -> Result<(), Reason> {
         self.admit_at(asker, unconfirmed, self.now())
@@ -107,6 +116,9 @@ const MAX_NETWORKS: usize = 4096;
 const MAX_INTERFACES: usize = 256;
 /// Each costs a row in the database and some kilobytes of memory.
 pub const MAX_UNCONFIRMED: usize = 16_384;
+
+/// Enough that machines seldom wait for another one's.
+const QUEUES: usize = 64;
 
 #[cfg(test)]
 mod tests {

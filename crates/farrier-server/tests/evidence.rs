@@ -46,6 +46,19 @@ async fn r9_one_address_on_two_machines_gives_the_second_no_work() {
     assert!(first.contains("farrier.token="), "{first}");
 }
 
+/// X2: a loader that lost patience asks again while its first request is being answered.
+#[tokio::test]
+async fn x2_a_stranger_that_asks_several_times_at_once_is_one_machine() {
+    let data = tempfile::tempdir().unwrap();
+    let site = Site::open(data.path()).await;
+    let ask = || boots(&site, ONE, UUID);
+    let (first, second, third) = tokio::join!(ask(), ask(), ask());
+    assert_eq!(site.core.fleet.machine_count(), 1);
+    for script in [first, second, third] {
+        assert!(script.contains("farrier.token="), "{script}");
+    }
+}
+
 /// R9: a dock or card of one machine in another, which its UUID tells: it does not lend the first one's work.
 #[tokio::test]
 async fn r9_an_address_that_was_lent_does_not_lend_its_machines_work() {

@@ -20,7 +20,13 @@ pub(super) async fn known(
     facts: &BootFacts,
 ) -> Result<Recognised, Reason> {
     let evidence = Evidence::of_facts(facts);
-    let who = core.recognise(&evidence);
+    let mut who = core.recognise(&evidence);
+    let mut turn = None;
+    if who.machine.is_none() && who.conflict.is_empty() {
+        turn = Some(core.admission.turn_of(facts.mac).await);
+        // It may have become one while it waited.
+        who = core.recognise(&evidence);
+    }
     let done = match &who.machine {
         Some(machine) => update(core, machine, facts).await,
         None if who.conflict.is_empty() => {
@@ -29,6 +35,7 @@ pub(super) async fn known(
         }
         None => return Ok(who),
     };
+    drop(turn);
     match done {
         Ok(()) => Ok(core.recognise(&evidence)),
         Err(error) => {
