@@ -4,11 +4,43 @@ use super::{Entry, Fault, Found, by_client_id, by_mac, entry, sort};
 
 pub(super) fn read(text: &str) -> Found {
     let lines = text.lines().enumerate();
-    sort(lines.filter_map(|(n, line)| {
-        let value = line.trim().strip_prefix("dhcp-host")?.trim_start();
-        host(n + 1, value.strip_prefix('=')?).transpose()
-    }))
+    sort(lines.filter_map(|(n, line)| statement(n + 1, line.trim()).transpose()))
 }
+
+/// Where else dnsmasq has hosts and addresses from.
+const ELSEWHERE: [&str; 6] = [
+    "conf-dir",
+    "conf-file",
+    "conf-script",
+    "dhcp-hostsdir",
+    "dhcp-hostsfile",
+    "read-ethers",
+];
+
+fn statement(line: usize, text: &str) -> Result<Option<Entry>, Fault> {
+    let end = text.find(|c: char| c == '=' || c.is_whitespace());
+    let (key, rest) = text.split_at(end.unwrap_or(text.len()));
+    if ELSEWHERE.contains(&key) {
+        let what = format!(
+            "{key} brings in other files, which are not read: import each by itself, and take this line out of what is \
+             imported here"
+        );
+        return Err(Fault { line, what });
+    }
+    if !key.starts_with("dhcp-host") {
+        return Ok(None);
+    }
+    match (key, rest.trim_start().strip_prefix('=')) {
+        ("dhcp-host", Some(value)) => host(line, value),
+        _ => {
+            let what = format!("{key} is not dhcp-host=...: correct it");
+            Err(Fault { line, what })
+        }
+    }
+}
+
+/// Tags, by their old and new words, and IPv6 addresses.
+const NO_NAMES: [&str; 4] = ["[", "set:", "tag:", "net:"];
 
 fn host(line: usize, value: &str) -> Result<Option<Entry>, Fault> {
     let value = value.split(" #").next().unwrap_or_default();
@@ -16,21 +48,23 @@ fn host(line: usize, value: &str) -> Result<Option<Entry>, Fault> {
     for item in value.split(',').map(str::trim) {
         let is_address =
             item.bytes().all(|b| b.is_ascii_digit() || b == b'.') && item.contains('.');
-        if item.starts_with('[') || item.starts_with("set:") || item.starts_with("tag:") {
-            continue;
-        } else if let Some(own) = item.strip_prefix("id:") {
-            id = Some(own);
-        } else if item.matches(':').count() == 5 || item.matches('-').count() == 5 {
-            let first = mac.is_none();
-            let many = || Fault {
-                line,
-                what: "several hardware addresses share it: write one line for each".to_owned(),
+        let (place, item, what) =
+            if item.is_empty() || NO_NAMES.iter().any(|prefix| item.starts_with(prefix)) {
+                continue;
+            } else if let Some(own) = item.strip_prefix("id:") {
+                (&mut id, own, "client ids")
+            } else if item.matches(':').count() == 5 || item.matches('-').count() == 5 {
+                (&mut mac, item, "hardware addresses")
+            } else if is_address {
+                (&mut address, item, "addresses")
+            } else if is_time(item) {
+                continue;
+            } else {
+                (&mut name, item, "names")
             };
-            mac = first.then_some(item).ok_or_else(many).map(Some)?;
-        } else if is_address {
-            address = Some(item);
-        } else if !is_time(item) {
-            name = Some(item);
+        if place.replace(item).is_some() {
+            let what = format!("several {what} stand in it: write one line for each");
+            return Err(Fault { line, what });
         }
     }
     let Some(address) = address else {

@@ -2,7 +2,7 @@
 
 use farrier_engine::lease::Holder;
 
-use super::{Entry, Format, read, render};
+use super::{Entry, Fault, Format, read, render};
 use crate::config::{Config, SubnetConfig};
 
 const OURS: &str = "[[interface]]\nname = \"eth0\"\n[[subnet]]\nnetwork = \"10.0.0.0/24\"\n";
@@ -24,8 +24,8 @@ fn expected(lines: [usize; 2]) -> Vec<Entry> {
         .collect()
 }
 
-#[test]
-fn four_servers_files_say_the_same() {
+/// One set of reservations in each language, and the lines they stand in.
+fn good() -> [(Format, String, [usize; 2]); 4] {
     let dhcpd = r#"# a comment with host x { in it
 option domain-name "host y { }";
 group {
@@ -50,13 +50,18 @@ group {
     let dnsmasq = "port=0\ndhcp-host=52:54:00:00:00:01,10.0.0.20,lab-01,12h\n#dhcp-host=x\n\
                    dhcp-host=set:lab,52:54:00:00:00:02,lab-02,10.0.0.21,infinite\ndhcp-host=lab-03,1h\n";
     let csv = "Name;MAC;Address\nlab-01;52:54:00:00:00:01;10.0.0.20\n\n\"lab-02\"; 52-54-00-00-00-02 ;10.0.0.21\n";
-    for (format, text, lines) in [
-        (Format::Dhcpd, dhcpd.as_str(), [4, 6]),
-        (Format::Kea, kea, [3, 6]),
-        (Format::Dnsmasq, dnsmasq, [2, 4]),
-        (Format::Csv, csv, [2, 4]),
-    ] {
-        let found = read(format, text, &subnets(OURS));
+    [
+        (Format::Dhcpd, dhcpd, [4, 6]),
+        (Format::Kea, kea.to_owned(), [3, 6]),
+        (Format::Dnsmasq, dnsmasq.to_owned(), [2, 4]),
+        (Format::Csv, csv.to_owned(), [2, 4]),
+    ]
+}
+
+#[test]
+fn four_servers_files_say_the_same() {
+    for (format, text, lines) in good() {
+        let found = read(format, &text, &subnets(OURS));
         assert_eq!(found, Ok(expected(lines)), "{format:?}");
     }
 }
@@ -173,7 +178,7 @@ fn one_fault_and_nothing_is_imported() {
         (
             Format::Dhcpd,
             "host a {\n hardware token-ring 1:2; }",
-            1,
+            2,
             "token-ring",
         ),
         (Format::Kea, "{\n \"Dhcp4\": }", 2, "expected value"),
@@ -184,15 +189,158 @@ fn one_fault_and_nothing_is_imported() {
             "is a duid",
         ),
     ] {
-        let faults = read(format, text, &subnets(OURS)).unwrap_err();
-        let first = &faults[0];
-        assert!(
-            first.line == line && first.what.contains(what),
-            "{text}: {faults:?}"
-        );
+        is_told(format, text, line, what);
     }
 }
 
+/// The first fault is in this line, and says this among other things.
+fn is_told(format: Format, text: &str, line: usize, what: &str) {
+    let faults = read(format, text, &subnets(OURS)).unwrap_err();
+    let first = &faults[0];
+    let told = first.line == line && first.what.contains(what);
+    assert!(told, "{text}: {faults:?}");
+}
+
+#[test]
+fn a_brace_or_semicolon_too_few_or_too_many_is_a_fault_of_its_line() {
+    let (a, b) = (
+        "hardware ethernet 52:54:00:00:00:01; fixed-address 10.0.0.1;",
+        "hardware ethernet 52:54:00:00:00:02; fixed-address 10.0.0.2;",
+    );
+    for (text, line, what) in [
+        (
+            format!("\nhost a {{ {a}\nhost b {{ {b} }}\n"),
+            2,
+            "does not end",
+        ),
+        (
+            format!("host a {{ {a}\nhost b {{ {b} }}\n}}\n"),
+            2,
+            "host b stands inside of host a",
+        ),
+        (format!("group {{\n host a {{ {a} }}\n"), 1, "does not end"),
+        (format!("host a {{ {a} }}\n}}\n"), 2, "ends no block"),
+        (format!("host a\n {a} }}\n"), 1, "write the {"),
+        (
+            "host a {\n hardware ethernet 52:54:00:00:00:01; }\n fixed-address 10.0.0.1; }"
+                .to_owned(),
+            3,
+            "directly in the block",
+        ),
+        (
+            "host a { if known {\n fixed-address 10.0.0.1; } }".to_owned(),
+            2,
+            "directly in the block",
+        ),
+        (format!("host a b {{ {a} }}"), 1, "one name"),
+        (
+            format!("default-lease-time 60\nhost a {{ {a} }}"),
+            2,
+            "; is missing",
+        ),
+        (
+            format!("host a {{ option host-name \"a\"\n{a} }}"),
+            2,
+            "no ; before hardware",
+        ),
+        (
+            "host a { hardware ethernet 52:54:00:00:00:01\nfixed-address 10.0.0.1; }".to_owned(),
+            2,
+            "no ; before fixed-address",
+        ),
+        (
+            format!("host a {{ option host-name \"a;\n{a} }}"),
+            1,
+            "string",
+        ),
+        (format!("host a {{ {a} }}\nhost b"), 2, "file ends"),
+        (
+            format!("host a {{ {a}\n{b} }}"),
+            2,
+            "second hardware address",
+        ),
+        (
+            format!("host a {{ {a}\nfixed-address 10.0.0.1; }}"),
+            2,
+            "second address",
+        ),
+        (
+            "host a { fixed-address 10.0.0.1,\n10.0.0.2; }".to_owned(),
+            1,
+            "several values as address",
+        ),
+        (
+            format!("HOST a {{ {a}\nFixed-Address 10.0.0.1; }}"),
+            2,
+            "second address",
+        ),
+        (
+            "host a { fixed-address 10.0.0.1;\noption dhcp-client-identifier \"\\001a\"; }"
+                .to_owned(),
+            2,
+            "write bytes",
+        ),
+    ] {
+        is_told(Format::Dhcpd, &text, line, what);
+    }
+}
+
+#[test]
+fn files_that_others_bring_in_are_to_be_imported_by_themselves() {
+    let host = "host a { hardware ethernet 52:54:00:00:00:01; fixed-address 10.0.0.1; }\n";
+    let include = format!("{host}group {{\n include \"/etc/dhcp/hosts\"; }}\n");
+    is_told(Format::Dhcpd, &include, 3, "import that file by itself");
+    let line = "dhcp-host=52:54:00:00:00:01,10.0.0.1\n";
+    for (other, what) in [
+        ("conf-file=/etc/x", "import each by itself"),
+        ("conf-dir = /etc/x,*.conf", "import each by itself"),
+        ("dhcp-hostsfile=/etc/x", "dhcp-hostsfile brings in"),
+        ("dhcp-hostsdir=/etc/x", "dhcp-hostsdir brings in"),
+        ("read-ethers", "read-ethers brings in"),
+        ("dhcp-host 52:54:00:00:00:02,10.0.0.2", "is not dhcp-host="),
+        (
+            "dhcp-host=52:54:00:00:00:02,10.0.0.2,10.0.0.3",
+            "several addresses",
+        ),
+        (
+            "dhcp-host=52:54:00:00:00:02,52:54:00:00:00:03,10.0.0.2",
+            "several hardware",
+        ),
+    ] {
+        is_told(Format::Dnsmasq, &format!("{line}{other}\n"), 2, what);
+    }
+    let kea = "{ \"Dhcp4\": {\n<?include \"hosts.json\"?>\n} }";
+    is_told(Format::Kea, kea, 2, "key must be a string");
+}
+
+/// Whatever is left of a file, it says the same or is refused: nothing is made up of what was moved together.
+#[test]
+fn a_file_that_lost_one_character_says_the_same_or_is_refused() {
+    for (format, text, lines) in good() {
+        for (at, lost) in text
+            .char_indices()
+            .filter(|(_, c)| "{}[];\"=#".contains(*c))
+        {
+            let rest = format!("{}{}", &text[..at], &text[at + lost.len_utf8()..]);
+            match read(format, &rest, &subnets(OURS)) {
+                Ok(found) => assert_eq!(found, expected(lines), "{format:?}: {rest}"),
+                Err(faults) => are_in(&rest, &faults),
+            }
+        }
+    }
+}
+
+/// There is one at least, in order, in lines that are there, with words.
+fn are_in(text: &str, faults: &[Fault]) {
+    let last = text.split('\n').count();
+    let fine = |fault: &Fault| (1..=last).contains(&fault.line) && !fault.what.is_empty();
+    let good = !faults.is_empty()
+        && faults.iter().all(fine)
+        && faults.is_sorted_by_key(|fault| fault.line);
+    assert!(good, "{text:?}: {faults:?}");
+}
+
+/// Pieces in any order: whatever is taken over stands there word for word, as often as it is taken.
 #[test]
 fn broken_files_end_in_faults_or_nothing() {
     let pieces = [
@@ -211,11 +359,14 @@ fn broken_files_end_in_faults_or_nothing() {
         "[",
         ":",
         "\\",
+        " hardware ethernet 52:54:00:00:00:01",
+        " fixed-address 10.0.0.20",
+        "host a { hardware ethernet 52:54:00:00:00:02; fixed-address 10.0.0.21; }",
     ];
-    let mut random = 1_u64;
-    for _ in 0..5000 {
+    let (mut random, mut taken) = (1_u64, 0);
+    for _ in 0..10_000 {
         let mut text = String::new();
-        for _ in 0..12 {
+        for _ in 0..8 {
             random = random
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1);
@@ -223,7 +374,30 @@ fn broken_files_end_in_faults_or_nothing() {
             text.push_str(pieces[at]);
         }
         for format in [Format::Csv, Format::Dhcpd, Format::Dnsmasq, Format::Kea] {
-            let _ = read(format, &text, &[]);
+            match read(format, &text, &subnets(OURS)) {
+                Ok(found) => {
+                    let addresses = text.matches("fixed-address").count();
+                    assert!(found.len() <= addresses, "{text:?}: {found:?}");
+                    assert!(
+                        found.iter().all(|entry| stands_in(&text, entry)),
+                        "{text:?}: {found:?}"
+                    );
+                    taken += found.len();
+                }
+                Err(faults) => are_in(&text, &faults),
+            }
         }
     }
+    assert!(
+        taken > 50,
+        "only {taken} files were good enough to say something"
+    );
+}
+
+fn stands_in(text: &str, entry: &Entry) -> bool {
+    let Holder::Mac(mac) = &entry.holder else {
+        return false;
+    };
+    let one = format!("hardware ethernet {mac}");
+    text.contains(&one) && text.contains(&format!("fixed-address {}", entry.address))
 }
