@@ -59,15 +59,22 @@ pub const TFTP_PORT: u16 = 69;
 /// Opens everything, or opens nothing and says all that is in the way.
 pub async fn bind(config: &Config) -> Result<Bound, Vec<Fault>> {
     let mut faults = Vec::new();
-    let mut links = Vec::new();
+    let (mut links, mut servers) = (Vec::new(), Vec::new());
     for (i, wanted) in config.interfaces.iter().enumerate() {
         let key = format!("interface[{i}]");
         let Some((interface, address)) = look_up(config, i, &key, &mut faults) else {
             continue;
         };
+        if wanted.mode == Mode::Dhcp {
+            servers.push(Server {
+                index: i,
+                interface: interface.clone(),
+                address,
+            });
+        }
         links.extend(bind_link(config, &key, interface, address, wanted, &mut faults).await);
     }
-    two_servers_on_one_network(&links, &mut faults);
+    two_servers_on_one_network(&servers, &mut faults);
     let admin = TcpListener::bind(config.admin).await;
     let admin = note(
         admin,
@@ -313,28 +320,32 @@ fn address6<'a>(
 }
 
 /// Two of our own interfaces in one network would both lend addresses there, each knowing nothing of the
-/// other's offers.
-fn two_servers_on_one_network(links: &[Link], faults: &mut Vec<Fault>) {
-    let servers: Vec<_> = links
-        .iter()
-        .filter(|link| link.mode == Mode::Dhcp)
-        .collect();
-    for (i, one) in servers.iter().enumerate() {
-        if let Some(other) = servers[..i]
-            .iter()
-            .find(|other| other.interface.reaches(one.address))
-        {
+/// other's offers. Their prefixes can differ, so that one of them alone reaches the other.
+fn two_servers_on_one_network(servers: &[Server], faults: &mut Vec<Fault>) {
+    for (n, one) in servers.iter().enumerate() {
+        let shared = |other: &&Server| {
+            other.interface.reaches(one.address) || one.interface.reaches(other.address)
+        };
+        if let Some(other) = servers[..n].iter().find(shared) {
             let what = format!(
                 "{} and {} are DHCP servers in one network",
                 other.interface.name, one.interface.name
             );
             faults.push(fault(
-                "interface",
+                &format!("interface[{}].mode", one.index),
                 what,
                 "Keep mode \"dhcp\" on one of them.",
             ));
         }
     }
+}
+
+/// An interface on which we lend addresses.
+struct Server {
+    /// Which of the configured ones it is.
+    index: usize,
+    interface: Interface,
+    address: Ipv4Addr,
 }
 
 pub(crate) fn note<T>(
@@ -372,7 +383,11 @@ pub(crate) fn fault(key: &str, what: String, remedy: &str) -> Fault {
 
 #[cfg(test)]
 mod tests {
-    use super::bind;
+    use std::net::Ipv4Addr;
+
+    use farrier_net::interface::Interface;
+
+    use super::{Server, bind, two_servers_on_one_network};
     use crate::config::Config;
 
     #[tokio::test]
@@ -389,5 +404,44 @@ mod tests {
             ["interface[0].name", "interface[1].address", "admin.listen"]
         );
         assert!(faults[2].what.contains("taken"));
+    }
+
+    fn server(index: usize, address: [u8; 4], prefix: u8) -> Server {
+        let address = Ipv4Addr::from(address);
+        let interface = Interface {
+            name: format!("eth{index}"),
+            index: 1,
+            mac: None,
+            addresses: vec![(address, prefix)],
+            addresses6: Vec::new(),
+            up: true,
+        };
+        Server {
+            index,
+            interface,
+            address,
+        }
+    }
+
+    #[test]
+    fn two_servers_in_one_network_are_told_whichever_reaches_the_other() {
+        let (narrow, wide) = (([10, 0, 0, 1], 24), ([10, 0, 1, 1], 16));
+        for [first, second] in [[narrow, wide], [wide, narrow]] {
+            let mut faults = Vec::new();
+            // Interface 2 is no DHCP server, and interface 0 has a network of its own.
+            let servers = [
+                server(0, [192, 0, 2, 1], 24),
+                server(1, first.0, first.1),
+                server(3, second.0, second.1),
+            ];
+            two_servers_on_one_network(&servers, &mut faults);
+            assert_eq!(faults.len(), 1, "{faults:?}");
+            assert_eq!(faults[0].key, "interface[3].mode");
+            assert!(faults[0].what.contains("eth1 and eth3"), "{faults:?}");
+        }
+        let mut faults = Vec::new();
+        let apart = [server(0, narrow.0, 24), server(1, wide.0, 24)];
+        two_servers_on_one_network(&apart, &mut faults);
+        assert!(faults.is_empty(), "{faults:?}");
     }
 }
