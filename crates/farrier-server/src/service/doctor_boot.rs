@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use farrier_api::admin::{Check, Verdict};
-use farrier_engine::catalogue::Catalogue;
+use farrier_engine::catalogue::{Catalogue, LoaderFile};
 use farrier_engine::model::{Arch, FirmwareKind};
 
 use farrier_net::interface;
@@ -72,9 +72,9 @@ impl Desk {
         });
         let ours = ours
             .ok_or_else(|| Refusal::new(Code::NotPossible, "the first interface has no address"))?;
-        let script = Urls::plain(&self.core.config, ours.into()).of(FIRST_SCRIPT);
+        let base = Urls::plain(&self.core.config, ours.into()).of("");
         let catalogue = self.core.loaders.catalogue();
-        Ok(lines(other, ours, &script, &catalogue).join("\n") + "\n")
+        Ok(lines(other, ours, &base, &catalogue).join("\n") + "\n")
     }
 }
 
@@ -116,20 +116,51 @@ fn loaders(seen: &BTreeSet<(Arch, FirmwareKind)>, catalogue: &Catalogue) -> Vec<
 }
 
 /// What to write into a DHCP server that shall name our boot files itself, for firmware that ignores a second
-/// offer. `ours` is our address on that network, `script` the URL of iPXE's first script.
+/// offer. `ours` is our address on that network, `base` what URLs there begin with.
 #[must_use]
 pub fn lines(
     server: OtherServer,
     ours: Ipv4Addr,
-    script: &str,
+    base: &str,
     catalogue: &Catalogue,
 ) -> Vec<String> {
-    let families = FAMILIES.iter().filter_map(|(name, code, arch, firmware)| {
-        let loader = catalogue.usual(*arch, *firmware)?;
-        Some((*name, *code, loader_path(&loader.into())))
-    });
-    // iPXE sends the architecture of what it runs on, too: without a line of its own it would load itself for ever.
-    let mut lines: Vec<String> = match server {
+    let mut lines = of_ipxe(server, ours, &format!("{base}{FIRST_SCRIPT}"));
+    let families = FAMILIES
+        .iter()
+        .filter(|family| !family.http || server != OtherServer::Windows);
+    for family in families {
+        let Some(loader) = catalogue.usual(family.arch, family.firmware) else {
+            continue;
+        };
+        let file = if family.http {
+            format!("{base}{}", loader_path(&LoaderFile::over_http(loader)))
+        } else {
+            loader_path(&loader.into())
+        };
+        if server == OtherServer::Kea
+            && let Some(last) = lines.last_mut()
+        {
+            last.push(',');
+        }
+        lines.extend(of_family(server, family, ours, &file));
+    }
+    match server {
+        OtherServer::Windows => {
+            lines.push("# UEFI HTTP Boot is left out: let such machines boot by PXE".to_owned());
+            lines.push("# Delete options 60, 66 and 67 of the scope itself: Remove-DhcpServerv4OptionValue -OptionId 60,66,67".to_owned());
+        }
+        OtherServer::Kea => {
+            lines.push("// no option-data for 43, 60, 66 or 67 anywhere else".to_owned());
+        }
+        _ => lines.push("# no option 43, 60, 66 or 67 anywhere else".to_owned()),
+    }
+    lines
+}
+
+/// Where to put them, and iPXE's. It sends the architecture of what it runs on, too: without a line of its own it would
+/// load itself for ever.
+fn of_ipxe(server: OtherServer, ours: Ipv4Addr, script: &str) -> Vec<String> {
+    match server {
         OtherServer::Dnsmasq => vec![
             "# dnsmasq.conf; take every other dhcp-boot and pxe-service line out".to_owned(),
             "dhcp-match=set:farrier-ipxe,175".to_owned(),
@@ -155,40 +186,54 @@ pub fn lines(
             lines.extend(windows("ipxe", "User", "iPXE", ours, script));
             lines
         }
-    };
-    for (name, code, file) in families {
-        if server == OtherServer::Kea
-            && let Some(last) = lines.last_mut()
-        {
-            last.push(',');
+    }
+}
+
+/// What a family of firmware is told. HTTP Boot takes no offer without `HTTPClient` as option 60.
+fn of_family(server: OtherServer, family: &Family, ours: Ipv4Addr, file: &str) -> Vec<String> {
+    let Family {
+        name, code, http, ..
+    } = *family;
+    match server {
+        OtherServer::Dnsmasq => {
+            let tags = format!("tag:!farrier-ipxe,tag:farrier-{name}");
+            let class = http.then(|| format!("dhcp-option-force={tags},60,HTTPClient"));
+            std::iter::once(format!(
+                "dhcp-match=set:farrier-{name},option:client-arch,{code}"
+            ))
+            .chain(class)
+            .chain([format!("dhcp-boot={tags},{file},,{ours}")])
+            .collect()
         }
-        lines.extend(match server {
-            OtherServer::Dnsmasq => vec![
-                format!("dhcp-match=set:farrier-{name},option:client-arch,{code}"),
-                format!("dhcp-boot=tag:!farrier-ipxe,tag:farrier-{name},{file},,{ours}"),
-            ],
-            OtherServer::Kea => vec![format!(
+        OtherServer::Kea => {
+            let class = if http {
+                ", \"option-data\": [ { \"name\": \"vendor-class-identifier\", \"data\": \"HTTPClient\" } ]"
+            } else {
+                ""
+            };
+            vec![format!(
                 "{{ \"name\": \"farrier-{name}\", \"test\": \"not option[175].exists and option[93].hex == 0x{code:04x}\", \
-                 \"next-server\": \"{ours}\", \"boot-file-name\": \"{file}\" }}"
-            )],
+                 \"next-server\": \"{ours}\", \"boot-file-name\": \"{file}\"{class} }}"
+            )]
+        }
+        OtherServer::Isc => {
+            let class = if http {
+                "option vendor-class-identifier \"HTTPClient\"; "
+            } else {
+                ""
+            };
             // A number there is one of 32 bits, which no option of 16 is equal to.
-            OtherServer::Isc => vec![format!(
-                "elsif option farrier-arch = {:02x}:{:02x} {{ next-server {ours}; filename \"{file}\"; }}",
+            vec![format!(
+                "elsif option farrier-arch = {:02x}:{:02x} {{ {class}next-server {ours}; filename \"{file}\"; }}",
                 code >> 8,
                 code & 0xff
-            )],
-            OtherServer::Windows => {
-                let class = format!("PXEClient:Arch:{code:05}");
-                windows(name, "Vendor", &class, ours, &file)
-            }
-        });
+            )]
+        }
+        OtherServer::Windows => {
+            let class = format!("PXEClient:Arch:{code:05}");
+            windows(name, "Vendor", &class, ours, file)
+        }
     }
-    lines.push(match server {
-        OtherServer::Windows => "# Delete options 60, 66 and 67 of the scope itself: Remove-DhcpServerv4OptionValue -OptionId 60,66,67".to_owned(),
-        OtherServer::Kea => "// no option-data for 43, 60, 66 or 67 anywhere else".to_owned(),
-        _ => "# no option 43, 60, 66 or 67 anywhere else".to_owned(),
-    });
-    lines
 }
 
 /// A class of clients by what they say (a vendor's begins so, a user's is so), and what it is told.
@@ -208,13 +253,35 @@ fn windows(name: &str, kind: &str, says: &str, ours: Ipv4Addr, file: &str) -> Ve
     ]
 }
 
-/// Name, code of option 93, what it is. Some firmware says 9 for what the registry calls 7.
-const FAMILIES: [(&str, u16, Arch, FirmwareKind); 5] = [
-    ("bios", 0, Arch::X86_64, FirmwareKind::Bios),
-    ("ia32", 6, Arch::Ia32, FirmwareKind::Uefi),
-    ("uefi", 7, Arch::X86_64, FirmwareKind::Uefi),
-    ("uefi-9", 9, Arch::X86_64, FirmwareKind::Uefi),
-    ("arm64", 11, Arch::Arm64, FirmwareKind::Uefi),
+/// Firmware of one code of option 93.
+struct Family {
+    name: &'static str,
+    code: u16,
+    arch: Arch,
+    firmware: FirmwareKind,
+    /// By UEFI HTTP Boot, and not by PXE.
+    http: bool,
+}
+
+const fn family(name: &'static str, code: u16, arch: Arch, firmware: FirmwareKind) -> Family {
+    Family {
+        name,
+        code,
+        arch,
+        firmware,
+        http: matches!(code, 16 | 19),
+    }
+}
+
+/// Some firmware says 9 for what the registry calls 7.
+const FAMILIES: [Family; 7] = [
+    family("bios", 0, Arch::X86_64, FirmwareKind::Bios),
+    family("ia32", 6, Arch::Ia32, FirmwareKind::Uefi),
+    family("uefi", 7, Arch::X86_64, FirmwareKind::Uefi),
+    family("uefi-9", 9, Arch::X86_64, FirmwareKind::Uefi),
+    family("arm64", 11, Arch::Arm64, FirmwareKind::Uefi),
+    family("http", 16, Arch::X86_64, FirmwareKind::Uefi),
+    family("arm64-http", 19, Arch::Arm64, FirmwareKind::Uefi),
 ];
 
 #[cfg(test)]
@@ -229,7 +296,7 @@ mod tests {
     use crate::relays::Traffic;
 
     const OURS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-    const SCRIPT: &str = "http://192.0.2.1:8067/boot/first.ipxe";
+    const BASE: &str = "http://192.0.2.1:8067/";
 
     fn catalogue() -> Catalogue {
         let grub = Loader {
@@ -306,7 +373,7 @@ mod tests {
     #[test]
     fn lines_name_our_address_and_only_loaders_that_are_there() {
         for server in OtherServer::ALL {
-            let text = lines(server, OURS, SCRIPT, &catalogue()).join("\n");
+            let text = lines(server, OURS, BASE, &catalogue()).join("\n");
             assert!(text.contains("192.0.2.1"), "{text}");
             assert!(text.contains("boot/snponly/snponly.efi"), "{text}");
             assert!(!text.contains("farrier-bios"), "{text}");
@@ -316,7 +383,7 @@ mod tests {
 
     #[test]
     fn dnsmasq_lines_are_those_its_manual_has() {
-        let text = lines(OtherServer::Dnsmasq, OURS, SCRIPT, &catalogue());
+        let text = lines(OtherServer::Dnsmasq, OURS, BASE, &catalogue());
         assert_eq!(
             text[1..5],
             [
@@ -326,5 +393,69 @@ mod tests {
                 "dhcp-boot=tag:!farrier-ipxe,tag:farrier-uefi,boot/snponly/snponly.efi,,192.0.2.1"
             ]
         );
+    }
+
+    #[test]
+    fn http_boot_gets_its_class_and_a_whole_url_where_it_is_by_pxe_too() {
+        let url = "http://192.0.2.1:8067/boot/snponly/snponly.efi";
+        let rows = [
+            (
+                OtherServer::Dnsmasq,
+                vec![
+                    "dhcp-match=set:farrier-http,option:client-arch,16".to_owned(),
+                    "dhcp-option-force=tag:!farrier-ipxe,tag:farrier-http,60,HTTPClient".to_owned(),
+                    format!("dhcp-boot=tag:!farrier-ipxe,tag:farrier-http,{url},,192.0.2.1"),
+                ],
+            ),
+            (
+                OtherServer::Kea,
+                vec![format!(
+                    "{{ \"name\": \"farrier-http\", \"test\": \"not option[175].exists and option[93].hex == 0x0010\", \
+                     \"next-server\": \"192.0.2.1\", \"boot-file-name\": \"{url}\", \"option-data\": [ {{ \"name\": \
+                     \"vendor-class-identifier\", \"data\": \"HTTPClient\" }} ] }}"
+                )],
+            ),
+            (
+                OtherServer::Isc,
+                vec![format!(
+                    "elsif option farrier-arch = 00:10 {{ option vendor-class-identifier \"HTTPClient\"; next-server \
+                     192.0.2.1; filename \"{url}\"; }}"
+                )],
+            ),
+            (
+                OtherServer::Windows,
+                vec!["# UEFI HTTP Boot is left out: let such machines boot by PXE".to_owned()],
+            ),
+        ];
+        for (server, expected) in rows {
+            let text = lines(server, OURS, BASE, &catalogue());
+            let last = text.len() - 1;
+            assert_eq!(text[last - expected.len()..last], expected, "{text:#?}");
+            assert!(!text.iter().any(|line| line.contains("arm64")), "{text:#?}");
+        }
+    }
+
+    #[test]
+    fn shim_goes_to_http_boot_on_a_ram_disk() {
+        let of = |id: &str, file_name: &str, kind| Loader {
+            id: id.into(),
+            file_name: file_name.into(),
+            arch: Arch::X86_64,
+            firmware: FirmwareKind::Uefi,
+            kind,
+            version: "1".into(),
+            signer: Some("somebody".into()),
+            sha256: String::new(),
+            size: 1,
+            source_package: id.into(),
+        };
+        let signed = Catalogue::new([
+            of("shim", "shimx64.efi", LoaderKind::Shim),
+            of("grub", "grubx64.efi", LoaderKind::Grub),
+        ]);
+        let text = lines(OtherServer::Isc, OURS, BASE, &signed).join("\n");
+        assert!(text.contains("\"boot/shim/shimx64.efi\""), "{text}");
+        let url = "\"http://192.0.2.1:8067/boot/shim/shimx64.img\"";
+        assert!(text.contains(url), "{text}");
     }
 }
