@@ -30,13 +30,10 @@ pub(crate) fn run() -> Result<()> {
     let tests = TestNames::of(&root)?;
     let mut faults = Vec::new();
     for name in [CAPABILITIES, "docs/operations/threat-model.md"] {
-        faults.extend(
-            missing_tests(&read(name)?, &tests)
-                .into_iter()
-                .map(|test| format!("{name}: there is no test {test}")),
-        );
+        let text = read(name)?;
+        faults.extend(wrong_names(&text, &tests).map(|what| format!("{name}: {what}")));
     }
-    faults.extend(capability_faults(&read(CAPABILITIES)?));
+    faults.extend(capability_faults(&read(CAPABILITIES)?, &tests));
     faults.extend(missing_paths(&root, &read("ARCHITECTURE.md")?));
     for (name, most) in [("README.md", 150), ("ARCHITECTURE.md", 250)] {
         let lines = read(name)?.lines().count();
@@ -51,7 +48,7 @@ pub(crate) fn run() -> Result<()> {
     }
 }
 
-/// Names of functions, by package.
+/// Names of tests, by package.
 struct TestNames(BTreeSet<(String, String)>);
 
 impl TestNames {
@@ -73,12 +70,7 @@ impl TestNames {
         }
         for (package, folder) in packages {
             collect(&folder, &mut |text| {
-                for rest in text.split("fn ").skip(1) {
-                    let end = rest
-                        .find(|c: char| !c.is_alphanumeric() && c != '_')
-                        .unwrap_or(rest.len());
-                    names.insert((package.clone(), rest[..end].to_owned()));
-                }
+                names.extend(tests_in(text).map(|name| (package.clone(), name.to_owned())));
             })?;
         }
         Ok(Self(names))
@@ -87,6 +79,38 @@ impl TestNames {
     fn has(&self, package: &str, name: &str) -> bool {
         self.0.contains(&(package.to_owned(), name.to_owned()))
     }
+
+    /// Whether some package has a test of this name.
+    fn knows(&self, name: &str) -> bool {
+        self.0.iter().any(|(_, known)| known == name)
+    }
+}
+
+/// Names of the functions that stand under an attribute that makes them tests, those of `proptest!` among them.
+/// Where a macro writes such functions (`fn $name`), the paths listed below it, one in a line, are their names.
+fn tests_in(text: &str) -> impl Iterator<Item = &str> {
+    let (mut is_test, mut by_macro) = (false, false);
+    let lines = text.lines().map(str::trim);
+    lines.filter_map(move |line| {
+        is_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+        if by_macro && line.split("::").all(is_identifier) {
+            return line.rsplit_once("::").map(|(_, name)| name);
+        }
+        let (before, rest) = line.split_once("fn ")?;
+        let is_code = before.is_empty() || before.ends_with(' ') && !line.starts_with("//");
+        if !is_code || !std::mem::take(&mut is_test) {
+            return None;
+        }
+        by_macro |= rest.starts_with('$');
+        let name = rest
+            .split(|c: char| !c.is_alphanumeric() && c != '_')
+            .next();
+        name.filter(|name| is_identifier(name))
+    })
+}
+
+fn is_identifier(word: &str) -> bool {
+    !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || c == '_')
 }
 
 fn collect(folder: &Path, take: &mut impl FnMut(&str)) -> Result<()> {
@@ -107,15 +131,21 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
         .flat_map(|line| line.split('`').skip(1).step_by(2))
 }
 
-fn missing_tests(text: &str, tests: &TestNames) -> Vec<String> {
-    let named = quoted(text).filter_map(|word| word.split_once("::"));
-    let own = named.filter(|(package, _)| package.starts_with("farrier") || *package == "xtask");
-    own.filter(|(package, name)| !tests.has(package, name))
-        .map(|(package, name)| format!("{package}::{name}"))
-        .collect()
+/// Names that a reader would take for tests and that are none.
+fn wrong_names(text: &str, tests: &TestNames) -> impl Iterator<Item = String> {
+    quoted(text).filter_map(|word| match word.split_once("::") {
+        Some((package, name)) => {
+            let ours = package.starts_with("farrier") || package == "xtask" || tests.knows(name);
+            (ours && !tests.has(package, name)).then(|| format!("there is no test {word}"))
+        }
+        None => {
+            let bare = || format!("the test {word} is named without its package");
+            tests.knows(word).then(bare)
+        }
+    })
 }
 
-fn capability_faults(text: &str) -> Vec<String> {
+fn capability_faults(text: &str, tests: &TestNames) -> Vec<String> {
     let mut faults = Vec::new();
     let rows: Vec<Vec<&str>> = text
         .lines()
@@ -129,21 +159,32 @@ fn capability_faults(text: &str) -> Vec<String> {
                 faults.push(format!("{CAPABILITIES}: row {id} is missing"));
                 continue;
             };
-            let (state, tests) = (
+            let (state, named) = (
                 row.get(2).copied().unwrap_or(""),
                 row.get(3).copied().unwrap_or(""),
             );
+            let named_tests: Vec<&str> = quoted(named).collect();
             let good = match state {
-                "works" => tests.contains("::"),
-                "not yet" => !tests.contains("::"),
+                "works" => !named_tests.is_empty(),
+                "not yet" => named_tests.is_empty(),
                 "partly" => true,
                 _ => false,
             };
             if !good {
                 faults.push(format!(
-                    "{CAPABILITIES}: row {id} is {state:?} with the tests {tests:?}"
+                    "{CAPABILITIES}: row {id} is {state:?} with the tests {named:?}"
                 ));
             }
+            let is_test = |word: &&str| {
+                let parts = word.split_once("::");
+                parts.is_some_and(|(package, name)| tests.has(package, name))
+            };
+            let others = named_tests.iter().filter(|word| !is_test(word));
+            faults.extend(others.map(|word| {
+                format!(
+                    "{CAPABILITIES}: row {id} has {word} among its tests, which is no PACKAGE::TEST"
+                )
+            }));
         }
     }
     faults
@@ -171,26 +212,57 @@ fn missing_paths(root: &Path, text: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{TestNames, capability_faults, missing_tests};
+    use super::{TestNames, capability_faults, tests_in, wrong_names};
+
+    fn there() -> TestNames {
+        TestNames([("farrier-db".to_owned(), "there".to_owned())].into())
+    }
 
     #[test]
-    fn a_named_test_must_exist() {
-        let tests = TestNames([("farrier-db".to_owned(), "there".to_owned())].into());
-        let text = "proved by `farrier-db::there` and `farrier-db::gone`, not by `other::thing`";
-        assert_eq!(missing_tests(text, &tests), ["farrier-db::gone"]);
+    fn a_named_test_must_exist_in_its_package() {
+        let text = "proved by `farrier-db::there` and `farrier-db::gone`, `db::there`, `there`, not by `other::thing`, \
+                    `word`";
+        let wrong: Vec<_> = wrong_names(text, &there()).collect();
+        assert_eq!(
+            wrong,
+            [
+                "there is no test farrier-db::gone",
+                "there is no test db::there",
+                "the test there is named without its package"
+            ]
+        );
+    }
+
+    #[test]
+    fn only_functions_under_a_test_attribute_are_tests() {
+        let text = "fn helper() {}\n#[test]\n#[should_panic]\n/// Not the fn in here.\nfn one() {\n  fn inner() {}\n}\n\
+                    #[tokio::test(flavor = \"multi_thread\",\n worker_threads = 2)]\nasync fn two() {}\n\
+                    proptest! {\n    #[test]\n    fn three(a: u8) {}\n}\nfn four() {}\n";
+        assert_eq!(tests_in(text).collect::<Vec<_>>(), ["one", "two", "three"]);
+    }
+
+    #[test]
+    fn tests_that_a_macro_writes_have_the_names_that_it_is_given() {
+        let text = "macro_rules! on_each {\n($($area:ident::$name:ident)*) => {$(\n#[tokio::test]\nasync fn $name() {\n\
+                    contract::$area::$name(&db).await;\n}\n)*};\n}\non_each! {\n    leases::one\n    tasks::two\n}\n";
+        assert_eq!(tests_in(text).collect::<Vec<_>>(), ["one", "two"]);
     }
 
     #[test]
     fn a_row_works_only_with_a_test() {
-        let faults = capability_faults(
-            "| T1 | boots | works | - | - |\n| T2 | boots | partly | - | a run |\n",
-        );
-        assert!(
-            faults
-                .iter()
-                .any(|f| f.contains("T1") && f.contains("works"))
-        );
-        assert!(!faults.iter().any(|f| f.contains("row T2 ")));
-        assert!(faults.iter().any(|f| f.contains("row X5 is missing")));
+        let text = "| T1 | boots | works | - | - |\n| T2 | boots | partly | - | a run |\n\
+                    | T3 | boots | works | `farrier-db::there`, `there` | - |\n\
+                    | T4 | boots | partly | `db::there` | `word` |\n";
+        let faults = capability_faults(text, &there());
+        let told = |row: &str, what: &str| {
+            let mut of_row = faults.iter().filter(|f| f.contains(&format!("row {row} ")));
+            of_row.any(|f| f.contains(what))
+        };
+        assert!(told("T1", "works"), "{faults:?}");
+        assert!(!told("T2", ""), "{faults:?}");
+        assert!(told("T3", "has there among its tests"), "{faults:?}");
+        assert!(!told("T3", "farrier-db"), "{faults:?}");
+        assert!(told("T4", "has db::there among its tests"), "{faults:?}");
+        assert!(told("X5", "is missing"), "{faults:?}");
     }
 }
