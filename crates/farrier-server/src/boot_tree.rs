@@ -171,14 +171,23 @@ pub fn loader_path(file: &LoaderFile) -> String {
     format!("boot/{}/{}", file.id, file.file_name)
 }
 
+/// A shim that is about to start something else.
+#[derive(Clone, Debug)]
+struct ShimSent {
+    id: String,
+    at: WallTime,
+    /// Its second stage was asked for by its name.
+    asked_on: bool,
+}
+
 /// The tree of one server.
 #[derive(Debug)]
 pub struct BootTree {
     core: Arc<Core>,
     /// Our own networks, whose hosts may ask.
     networks: Vec<(Ipv4Addr, u8)>,
-    /// Which shim went out to whom and when, until its second stage did.
-    shims: Mutex<HashMap<IpAddr, (String, WallTime)>>,
+    /// Which shim went out to whom, until its second stage did.
+    shims: Mutex<HashMap<IpAddr, ShimSent>>,
     /// RAM disks by what is on them and our address in their scripts.
     ram_disks: Mutex<HashMap<ram_disks::Key, Bytes>>,
     neighbours: Neighbours,
@@ -198,7 +207,7 @@ impl BootTree {
         }
     }
 
-    fn shims(&self) -> MutexGuard<'_, HashMap<IpAddr, (String, WallTime)>> {
+    fn shims(&self) -> MutexGuard<'_, HashMap<IpAddr, ShimSent>> {
         self.shims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -297,7 +306,7 @@ impl BootTree {
             return self.agent_file(tag, file);
         }
         if let ["boot", "media", image] = parts.as_slice() {
-            return self.medium(image, asker);
+            return self.medium(image, asker).await;
         }
         if let ["boot", id, file] = parts.as_slice()
             && let Some(stem) = file.strip_suffix(".img")
@@ -311,7 +320,7 @@ impl BootTree {
                 if loader.kind == LoaderKind::Shim {
                     self.shim_sent(asker, &loader.id);
                 } else if served.loader {
-                    self.shim_done(asker);
+                    self.shim_asked_on(asker);
                 }
                 Ok(served)
             }

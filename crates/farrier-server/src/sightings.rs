@@ -31,7 +31,7 @@ struct Inner {
     /// Oldest first; the order in which stories are forgotten.
     order: VecDeque<MacAddr>,
     loads: Notes<MacAddr, VecDeque<WallTime>>,
-    /// Who was sent an unsigned UEFI loader and has not been heard of since.
+    /// Who was sent a UEFI loader that is refused under Secure Boot, and has not been heard of since.
     unheard: Notes<MacAddr, ()>,
     /// Who did not run one.
     refusing: Notes<MacAddr, ()>,
@@ -201,20 +201,24 @@ impl Sightings {
             .collect()
     }
 
-    /// An unsigned loader for UEFI went out whole. Firmware with Secure Boot refuses it without a word to us.
-    pub fn sent_unsigned(&self, mac: MacAddr, now: WallTime) {
+    /// A loader went out whole that firmware with Secure Boot, or the shim before it, refuses without a word to us.
+    pub fn sent_refused(&self, mac: MacAddr, now: WallTime) {
         self.inner().unheard.put(mac, (), now);
     }
 
-    /// Whether nothing was heard since the loader that was sent at `at`; then the next one has to be signed.
+    /// Whether nothing was heard since the loader that was sent at `at`; asked once.
     pub fn unheard_since(&self, mac: MacAddr, at: WallTime) -> bool {
         let mut inner = self.inner();
         if inner.unheard.get(&mac).is_none_or(|sent| sent.at != at) {
             return false;
         }
         inner.unheard.remove(&mac);
-        inner.refusing.put(mac, (), at);
         true
+    }
+
+    /// An unsigned loader that was sent at `at` was not run: the next one has to be signed.
+    pub fn refused_unsigned(&self, mac: MacAddr, at: WallTime) {
+        self.inner().refusing.put(mac, (), at);
     }
 
     /// Whether an unsigned loader was not run there.
@@ -351,20 +355,22 @@ mod tests {
     fn who_does_not_run_an_unsigned_loader_gets_a_signed_one() {
         let sightings = Sightings::default();
         let (first, second) = (WallTime(1_000), WallTime(60_000));
-        sightings.sent_unsigned(mac(1), first);
+        sightings.sent_refused(mac(1), first);
         sightings.went_on(mac(1));
         assert!(
             !sightings.unheard_since(mac(1), first),
             "its script was asked for"
         );
-        sightings.sent_unsigned(mac(1), first);
-        sightings.sent_unsigned(mac(1), second);
+        sightings.sent_refused(mac(1), first);
+        sightings.sent_refused(mac(1), second);
         assert!(
             !sightings.unheard_since(mac(1), first),
             "a later one is under way"
         );
-        assert!(!sightings.wants_signature(mac(1), second));
         assert!(sightings.unheard_since(mac(1), second));
+        assert!(!sightings.unheard_since(mac(1), second), "it is told once");
+        assert!(!sightings.wants_signature(mac(1), second));
+        sightings.refused_unsigned(mac(1), second);
         assert!(sightings.wants_signature(mac(1), second));
         assert!(!sightings.wants_signature(mac(2), second));
         assert!(

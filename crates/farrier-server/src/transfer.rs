@@ -129,23 +129,59 @@ impl TftpServer {
             }
         };
         let asker = self.asker(peer);
+        if self.tree.reads_the_disk(&name) {
+            return self.answer_when_read(request, name, client(false)).await;
+        }
         let again = self.tree.instead_of_itself(&name, asker, &request.options);
         let found = match again {
             Some(script) => Ok(script),
             None => self.tree.resolve(&name, asker).await,
         };
+        self.answer(request, &name, found, client(false)).await;
+    }
+
+    /// Large files take seconds to be read, in which everybody else goes on.
+    async fn answer_when_read(
+        self: &Arc<Self>,
+        request: ReadRequest,
+        name: String,
+        client: Client,
+    ) {
+        let place = match self.transfers.wait(client.peer) {
+            Taken::Place(place) => place,
+            // It asks again while its file is being read.
+            Taken::Running(_) => return,
+            Taken::Full => return self.refuse(client, ErrorCode::NOT_DEFINED, BUSY).await,
+        };
+        let server = Arc::clone(self);
+        tokio::spawn(async move {
+            let found = server.tree.resolve(&name, server.asker(client.peer)).await;
+            drop(place);
+            server.answer(request, &name, found, client).await;
+        });
+    }
+
+    async fn answer(
+        self: &Arc<Self>,
+        request: ReadRequest,
+        name: &str,
+        found: Result<Served, Missing>,
+        client: Client,
+    ) {
+        let Client { peer, len, .. } = client;
         match found {
             Ok(served) => {
-                let client = client(self.is_proven(peer.ip()));
-                self.start(request, served, client).await;
+                let proven = self.is_proven(peer.ip());
+                let tab = Tab::open(&self.transfers.allowance, peer.ip(), proven);
+                self.start(request, served, Client { peer, len, tab }).await;
             }
             Err(missing) => {
-                self.tree.missed(&name, asker, &missing);
+                self.tree.missed(name, self.asker(peer), &missing);
                 let refusal = match missing {
-                    Missing::NoSuchName | Missing::Expected => not_here(&name),
+                    Missing::NoSuchName | Missing::Expected => not_here(name),
                     other => other.to_string(),
                 };
-                self.refuse(client(false), ErrorCode::FILE_NOT_FOUND, &refusal)
+                self.refuse(client, ErrorCode::FILE_NOT_FOUND, &refusal)
                     .await;
             }
         }
@@ -176,8 +212,7 @@ impl TftpServer {
             // The client asks again, or the request was doubled (PXELINUX does that, `firmware.md` T14).
             Taken::Running(repeated) => return repeated.notify_one(),
             Taken::Full => {
-                let refusal = "The server is busy: too many transfers at once. Try again.";
-                return self.refuse(client, ErrorCode::NOT_DEFINED, refusal).await;
+                return self.refuse(client, ErrorCode::NOT_DEFINED, BUSY).await;
             }
         };
         let own = match datagram::connected(&self.interface, self.address, peer) {
@@ -432,5 +467,6 @@ const MAX_ANSWER: usize = 1024;
 /// With it an ERROR is below five times the shortest request.
 const MAX_REFUSAL: usize = 96;
 const MAX_NAME_SHOWN: usize = 44;
+const BUSY: &str = "The server is busy: too many transfers at once. Try again.";
 const NOT_PROVEN: &str =
     "Ask with an option such as blksize, or get a lease or boot answer here first.";

@@ -6,9 +6,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use farrier_engine::Reason;
-use farrier_engine::catalogue::{Loader, LoaderKind};
-use farrier_engine::model::{Arch, FirmwareKind};
-use farrier_engine::policy::{IpxeVariant, MenuMode, Settings, UnknownMachine};
+use farrier_engine::model::FirmwareKind;
+use farrier_engine::policy::{MenuMode, Settings, UnknownMachine};
 use farrier_engine::rom_menu::kind;
 use farrier_engine::strategy::{Strategy, StrategyChoice};
 use farrier_proto::MacAddr;
@@ -19,7 +18,7 @@ use farrier_server::boot::{BootPort, Outcome};
 use farrier_server::config::Mode;
 use tokio::time::sleep;
 
-use site::Site;
+use site::{Site, add_ipxe};
 
 const MAC: MacAddr = MacAddr([0x52, 0x54, 0, 0x77, 0, 0x71]);
 const CLIENT: Ipv4Addr = Ipv4Addr::new(127, 3, 0, 1);
@@ -27,34 +26,9 @@ const DIAGNOSTICS: &str = "what the server decides for this machine";
 const BIOS: (&str, u16) = ("PXEClient:Arch:00000:UNDI:002001", 0);
 const UEFI: (&str, u16) = ("PXEClient:Arch:00007:UNDI:003016", 7);
 
-fn loader(id: &str, file_name: &str, firmware: FirmwareKind) -> (Loader, Vec<u8>) {
-    let bytes = format!("the bytes of {id}").into_bytes();
-    let sha256 = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
-    let loader = Loader {
-        id: id.into(),
-        file_name: file_name.into(),
-        arch: Arch::X86_64,
-        firmware,
-        kind: LoaderKind::Ipxe {
-            variant: IpxeVariant::SnpOnly,
-        },
-        version: "1".into(),
-        signer: None,
-        sha256: sha256.as_ref().iter().map(|b| format!("{b:02x}")).collect(),
-        size: bytes.len() as u64,
-        source_package: "test".into(),
-    };
-    (loader, bytes)
-}
-
 async fn opened(data: &std::path::Path, more: &str) -> Site {
     let site = Site::configured(data, more).await;
-    let loaders = vec![
-        loader("undionly", "undionly.kpxe", FirmwareKind::Bios),
-        loader("snponly", "snponly.efi", FirmwareKind::Uefi),
-    ];
-    site.core.loaders.add(loaders).unwrap();
-    site.core.refresh();
+    add_ipxe(&site.core);
     site
 }
 

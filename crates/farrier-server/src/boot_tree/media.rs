@@ -5,6 +5,7 @@ use std::fs::File;
 use axum::http::StatusCode;
 use bytes::Bytes;
 use farrier_engine::catalogue::LoaderKind;
+use farrier_engine::facts::without_board_folder;
 use farrier_engine::model::{Arch, FirmwareKind, Machine};
 use farrier_engine::policy::{BootIntent, MenuEntry};
 use farrier_engine::script;
@@ -24,6 +25,14 @@ pub struct Large {
 }
 
 impl BootTree {
+    /// Whether to look this cleaned name up may take as long as an image takes to be read.
+    #[must_use]
+    pub fn reads_the_disk(&self, name: &str) -> bool {
+        without_board_folder(name)
+            .unwrap_or(name)
+            .starts_with("boot/media/")
+    }
+
     /// What a cleaned name means, if it is an image too large to be held in memory.
     #[must_use]
     pub fn large_medium(&self, name: &str) -> Option<Large> {
@@ -48,11 +57,11 @@ impl BootTree {
     }
 
     /// `boot/media/<image>` and `boot/media/<image>.ipxe`.
-    pub(super) fn medium(&self, name: &str, asker: Asker) -> Result<Served, Missing> {
+    pub(super) async fn medium(&self, name: &str, asker: Asker) -> Result<Served, Missing> {
         if let Some(image) = name.strip_suffix(".ipxe") {
             return self.medium_script(image, asker);
         }
-        let content = self.image(name)?;
+        let content = self.core.media.image(name, now()).await.map_err(missing)?;
         let content = if SIZES.contains(&content.len()) {
             self.own_floppy(&content, asker)?
         } else {
@@ -120,10 +129,6 @@ impl BootTree {
         })
     }
 
-    fn image(&self, name: &str) -> Result<Bytes, Missing> {
-        self.core.media.image(name).map_err(missing)
-    }
-
     /// The server's copy stays as it is.
     fn own_floppy(&self, content: &Bytes, asker: Asker) -> Result<Bytes, Missing> {
         let mut values = vec![
@@ -151,7 +156,7 @@ fn missing(error: ShelfError) -> Missing {
     match error {
         ShelfError::Missing => Missing::NoSuchName,
         ShelfError::Read(error) => Missing::Unreadable(error.to_string()),
-        other @ ShelfError::TooLarge(_) => Missing::Unreadable(other.to_string()),
+        other => Missing::Unreadable(other.to_string()),
     }
 }
 

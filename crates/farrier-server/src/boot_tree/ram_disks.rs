@@ -38,6 +38,8 @@ impl BootTree {
                 content
             }
         };
+        self.shim_sent(asker, &shim.id);
+        self.shim_asked_on(asker);
         Ok(Served {
             content,
             name: format!("a RAM disk with {} and {}", shim.file_name, grub.file_name),

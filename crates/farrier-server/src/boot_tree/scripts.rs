@@ -13,7 +13,7 @@ use farrier_engine::script::{self, Language, Url};
 use farrier_proto::MacAddr;
 use uuid::Uuid;
 
-use super::{Asker, BootTree, Channel, FIRST_SCRIPT, Missing, SCRIPT, Served, Urls};
+use super::{Asker, BootTree, Channel, FIRST_SCRIPT, Missing, SCRIPT, Served, ShimSent, Urls};
 use crate::core::now;
 use crate::script::{Choice, Reader, render_for};
 
@@ -247,26 +247,39 @@ impl BootTree {
     pub(super) fn shim_sent(&self, asker: Asker, loader: &str) {
         let mut shims = self.shims();
         if shims.len() >= MAX_SHIMS {
-            shims.retain(|_, (_, at)| now().since(*at) < SHIM_STAGE);
+            shims.retain(|_, sent| now().since(sent.at) < SHIM_STAGE);
         }
         if shims.len() < MAX_SHIMS {
-            shims.insert(asker.ip, (loader.to_owned(), now()));
+            let sent = ShimSent {
+                id: loader.to_owned(),
+                at: now(),
+                asked_on: false,
+            };
+            shims.insert(asker.ip, sent);
         }
     }
 
-    /// The second stage is out, or something else that only a later stage asks for.
-    pub(super) fn shim_done(&self, asker: Asker) {
-        self.shims().remove(&asker.ip);
+    /// The second stage is asked for, or something else that only a later stage asks for.
+    pub(super) fn shim_asked_on(&self, asker: Asker) {
+        if let Some(sent) = self.shims().get_mut(&asker.ip) {
+            sent.asked_on = true;
+        }
+    }
+
+    /// Which shim starts what just went out whole; asked once for each.
+    pub(super) fn shim_before(&self, asker: Asker) -> Option<String> {
+        let sent = self.shims().remove(&asker.ip)?;
+        (now().since(sent.at) < SHIM_STAGE).then_some(sent.id)
     }
 
     /// The second stage for who asks under a name that is nobody's, if a shim was just sent there.
     pub fn rescue(&self, asker: Asker) -> Option<Served> {
-        let (shim, at) = self.shims().get(&asker.ip).cloned()?;
-        if now().since(at) >= SHIM_STAGE {
+        let shim = self.shims().get(&asker.ip).cloned()?;
+        if shim.asked_on || now().since(shim.at) >= SHIM_STAGE {
             return None;
         }
         let catalogue = self.core.loaders.catalogue();
-        let second = catalogue.second_stage(catalogue.by_id(&shim)?)?;
+        let second = catalogue.second_stage(catalogue.by_id(&shim.id)?)?;
         let mut served = self.loader(second).ok()?;
         served.name = format!("{}, asked for under a garbled name", served.name);
         Some(served)

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use farrier_engine::catalogue::LoaderKind;
 use farrier_engine::silence::Awaited;
 use farrier_engine::timeline::{Entry, Kind, Transfer, TransferEnd};
 use farrier_engine::tls::Trouble;
@@ -12,6 +13,7 @@ use farrier_proto::wire::tftp::TransferOptions;
 
 use super::{Asker, BootTree, Missing, Served};
 use crate::core::{Core, now};
+use crate::loaders;
 use crate::sightings::SMALL_BLOCK;
 
 impl BootTree {
@@ -93,16 +95,61 @@ impl BootTree {
         let at = now();
         self.core.sightings.loaded(mac, at);
         if !served.unsigned {
-            return self.core.silences.expect(mac, Awaited::Loader, at);
+            self.core.silences.expect(mac, Awaited::Loader, at);
+            return self.watch_chain(asker, mac, served);
         }
-        self.core.sightings.sent_unsigned(mac, at);
+        self.core.sightings.sent_refused(mac, at);
         let (core, name) = (Arc::clone(&self.core), served.name.clone());
         tokio::spawn(async move {
             tokio::time::sleep(SILENCE).await;
             if core.sightings.unheard_since(mac, at) {
-                tell_of_refusal(&core, mac, &name);
+                core.sightings.refused_unsigned(mac, at);
+                let text = format!(
+                    "{name} was fetched whole and did not run. It is not signed, so firmware with Secure Boot \
+                     refuses it: the next boot is offered a signed one."
+                );
+                warn(&core, mac, text);
             }
         });
+    }
+
+    /// Tells of a second stage that its shim refuses, when nothing is heard of it. Not before: a shim starts everything
+    /// where Secure Boot is off, knows keys that were enrolled in the machine, and may not be told yet to revoke all
+    /// that it could.
+    fn watch_chain(&self, asker: Asker, mac: MacAddr, served: &Served) {
+        let Some((shim, why)) = self.refused_by_shim(asker, served) else {
+            return;
+        };
+        let (core, name, at) = (Arc::clone(&self.core), served.name.clone(), now());
+        if has_secure_boot(&core, mac) == Some(false) {
+            return;
+        }
+        core.sightings.sent_refused(mac, at);
+        tokio::spawn(async move {
+            tokio::time::sleep(SILENCE).await;
+            if core.sightings.unheard_since(mac, at) {
+                let text = format!(
+                    "{name} was fetched whole and did not run. Under Secure Boot {shim} before it refuses it: {why}."
+                );
+                warn(&core, mac, text);
+            }
+        });
+    }
+
+    /// The shim that was sent before this, and why it refuses it.
+    fn refused_by_shim(&self, asker: Asker, served: &Served) -> Option<(String, String)> {
+        let (loaders, catalogue) = (&self.core.loaders, self.core.loaders.catalogue());
+        let by_hash = |hash: &str| catalogue.iter().find(|loader| loader.sha256 == hash);
+        let sent = served.sha256.as_deref().and_then(by_hash);
+        if sent.is_some_and(|sent| sent.kind == LoaderKind::Shim) {
+            return None;
+        }
+        let id = self.shim_before(asker)?;
+        let shim = catalogue.by_id(&id)?;
+        // On a RAM disk both come at once.
+        let second = sent.or_else(|| catalogue.second_stage(shim))?;
+        let why = loaders::verdict(loaders, shim, second).ok()?.refusal()?;
+        Some((id, why))
     }
 
     /// Puts something on the timeline of whoever has this address.
@@ -149,14 +196,18 @@ impl BootTree {
     }
 }
 
+/// As its agent found it, if one ever did.
+fn has_secure_boot(core: &Core, mac: MacAddr) -> Option<bool> {
+    match core.fleet.candidates(&[mac], None).as_slice() {
+        [machine] => machine.inventory.as_ref()?.secure_boot,
+        _ => None,
+    }
+}
+
 /// What a person sees on the screen for a moment only, if at all.
-fn tell_of_refusal(core: &Core, mac: MacAddr, name: &str) {
+fn warn(core: &Core, mac: MacAddr, text: String) {
     let machines = core.fleet.candidates(&[mac], None);
     let machine = machines.first().filter(|_| machines.len() == 1);
-    let text = format!(
-        "{name} was fetched whole and did not run. It is not signed, so firmware with Secure Boot refuses it: the \
-         next boot is offered a signed one."
-    );
     core.tell_of(mac, machine.map(AsRef::as_ref), |machine| Entry {
         machine,
         at: now(),

@@ -25,7 +25,7 @@ use crate::hex::hex;
 
 pub use import::{ImportError, read_loader, read_package};
 pub use signer::Certificate;
-pub use trust::{Generation, Trust, Verdict, trust_report};
+pub use trust::{Generation, Trust, Verdict, trust_report, verdict};
 pub use watch::watch;
 
 /// What can be served to firmware.
@@ -110,13 +110,19 @@ impl Loaders {
         if let Some(bytes) = cache.get(&loader.sha256) {
             return Ok(bytes.clone());
         }
+        let bytes = self.on_disk(loader)?;
+        cache.insert(loader.sha256.clone(), bytes.clone());
+        Ok(bytes)
+    }
+
+    /// The same from the disk, whatever is in memory: what a server has after its next start.
+    pub fn on_disk(&self, loader: &Loader) -> io::Result<Bytes> {
         let bytes = Bytes::from(fs::read(self.folder.join(&loader.sha256))?);
         if sha256(&bytes) != loader.sha256 {
             return Err(io::Error::other(
                 "its content was changed since it was imported; import it again",
             ));
         }
-        cache.insert(loader.sha256.clone(), bytes.clone());
         Ok(bytes)
     }
 

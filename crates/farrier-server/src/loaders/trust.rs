@@ -48,27 +48,39 @@ pub enum Verdict {
     },
 }
 
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Starts => f.write_str("starts it"),
-            Self::Unsigned => f.write_str("REFUSES it: it is not signed"),
+impl Verdict {
+    /// Why it is refused and what to do; none if it starts.
+    #[must_use]
+    pub fn refusal(&self) -> Option<String> {
+        Some(match self {
+            Self::Starts => return None,
+            Self::Unsigned => "it is not signed".to_owned(),
             Self::OtherSigner(issuer) => {
-                write!(
-                    f,
-                    "REFUSES it: its signer was certified by {issuer}, whom this shim does not know"
+                format!(
+                    "its signer was certified by {issuer}, whom this shim does not know; import both from one \
+                     distribution"
                 )
             }
-            Self::NoSbat => f.write_str("REFUSES it: it has no SBAT section"),
+            Self::NoSbat => {
+                "it has no SBAT section; import the distribution's newest package".to_owned()
+            }
             Self::Revoked {
                 component,
                 has,
                 needs,
-            } => write!(
-                f,
-                "REFUSES it: {component} of generation {has} is revoked, {needs} is the oldest it takes; \
-                 import the distribution's newest package"
+            } => format!(
+                "{component} of generation {has} is revoked, {needs} is the oldest it takes; import the \
+                 distribution's newest package"
             ),
+        })
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.refusal() {
+            None => f.write_str("starts it"),
+            Some(why) => write!(f, "REFUSES it: {why}"),
         }
     }
 }
@@ -131,6 +143,12 @@ impl Trust {
         });
         revoked.unwrap_or(Verdict::Starts)
     }
+}
+
+/// Whether `shim` starts `second`, by what their files say.
+pub fn verdict(loaders: &Loaders, shim: &Loader, second: &Loader) -> io::Result<Verdict> {
+    let shim = Trust::of(&loaders.bytes(shim)?);
+    Ok(shim.verdict_on(&Trust::of(&loaders.bytes(second)?)))
 }
 
 /// What people read before they use a loader: all of them, or those named, and `agent` for its kernel.

@@ -8,14 +8,14 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
-use crate::core::Core;
+use crate::core::{Core, now};
 
 /// Looks at the folders until `stop` changes, and lets everybody use what is new in them.
 pub async fn watch(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
     let mut read = Seen::default();
     loop {
-        let now = Seen::at(&core.loaders.folder, &core.loaders.agent_folder);
-        if read != Seen::default() && now != read {
+        let seen = Seen::at(&core.loaders.folder, &core.loaders.agent_folder);
+        if read != Seen::default() && seen != read {
             let reading = Arc::clone(&core);
             let done = tokio::task::spawn_blocking(move || reading.loaders.reload()).await;
             match done {
@@ -31,9 +31,14 @@ pub async fn watch(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
                 Err(error) => tracing::error!(%error, "reading the loaders"),
             }
         }
-        read = now;
+        read = seen;
         let looking = Arc::clone(&core);
-        if let Ok(true) = tokio::task::spawn_blocking(move || looking.media.reload()).await {
+        let look = move || {
+            let changed = looking.media.reload();
+            looking.media.let_go(now());
+            changed
+        };
+        if let Ok(true) = tokio::task::spawn_blocking(look).await {
             tracing::info!("the media have changed");
             core.refresh();
         }

@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use farrier_engine::WallTime;
 use farrier_engine::medium::{Medium, MediumName};
+use tokio::sync::OnceCell;
 
 use super::look::{LookError, look};
 
@@ -20,16 +22,27 @@ pub struct Shelf {
     media: ArcSwap<BTreeMap<MediumName, Medium>>,
     /// How the folder stood when that was found.
     stand: Mutex<Stand>,
-    read: Mutex<HashMap<String, Kept>>,
+    /// What was read of late or is being read.
+    kept: Mutex<HashMap<Version, Kept>>,
 }
 
-/// Names, sizes and times of change.
-type Stand = Vec<(String, u64, Option<SystemTime>)>;
+/// A file by name, size and time of change.
+type Version = (String, u64, Option<SystemTime>);
+type Stand = Vec<Version>;
 
+/// An image in memory, or the room for one that is being read.
 #[derive(Debug)]
 struct Kept {
-    changed: SystemTime,
-    content: Bytes,
+    content: Arc<OnceCell<Bytes>>,
+    used: WallTime,
+}
+
+impl Kept {
+    /// Whether somebody waits for it or is sent it: to let go of it would give back nothing then.
+    fn is_in_use(&self) -> bool {
+        let is_sent = |content: &Bytes| !content.is_empty() && !content.is_unique();
+        Arc::strong_count(&self.content) > 1 || self.content.get().is_some_and(is_sent)
+    }
 }
 
 /// Why an image is not served.
@@ -39,6 +52,8 @@ pub enum ShelfError {
     Missing,
     #[error("the image has {0} bytes, and more than 512 MiB go out by HTTP only")]
     TooLarge(u64),
+    #[error("others fill the memory for images; try again when they are sent")]
+    Full,
     #[error("the image cannot be read")]
     Read(#[from] io::Error),
 }
@@ -51,7 +66,7 @@ impl Shelf {
             folder,
             media: ArcSwap::default(),
             stand: Mutex::default(),
-            read: Mutex::default(),
+            kept: Mutex::default(),
         };
         shelf.reload();
         shelf
@@ -92,28 +107,71 @@ impl Shelf {
         })
     }
 
-    /// The bytes of an image, as they are on disk now.
-    pub fn image(&self, name: &str) -> Result<Bytes, ShelfError> {
+    /// The bytes of an image, as they are on disk now. They are read on another thread, once for all who ask meanwhile.
+    pub async fn image(&self, name: &str, now: WallTime) -> Result<Bytes, ShelfError> {
         let (path, about) = self.find(name)?;
         if about.len() > MAX_IMAGE {
             return Err(ShelfError::TooLarge(about.len()));
         }
-        let changed = about.modified()?;
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kept) = read.get(name).filter(|kept| kept.changed == changed) {
-            return Ok(kept.content.clone());
+        let len = about.len();
+        let content = self.room((name.to_owned(), len, about.modified().ok()), now)?;
+        let read = content.get_or_try_init(|| async move {
+            let done = tokio::task::spawn_blocking(move || read_whole(&path, len)).await;
+            done.map_err(io::Error::other)?
+        });
+        Ok(read.await?.clone())
+    }
+
+    /// Where this image is or will be in memory. Those that nobody uses make room.
+    fn room(&self, version: Version, now: WallTime) -> Result<Arc<OnceCell<Bytes>>, ShelfError> {
+        let mut kept = self.kept();
+        if let Some(known) = kept.get_mut(&version) {
+            known.used = now;
+            return Ok(Arc::clone(&known.content));
         }
-        let content = Bytes::from(std::fs::read(path)?);
-        let held: usize = read.values().map(|kept| kept.content.len()).sum();
-        if held + content.len() > MAX_HELD {
-            read.clear();
+        let len = version.1;
+        if bytes(&kept) + len > MAX_HELD {
+            kept.retain(|_, kept| kept.is_in_use());
         }
-        let kept = Kept {
-            changed,
-            content: content.clone(),
+        // The others are few and small, and loaders fetch them by HTTP too.
+        if len > IN_MEMORY && bytes(&kept) + len > MAX_HELD {
+            return Err(ShelfError::Full);
+        }
+        let content = Arc::<OnceCell<Bytes>>::default();
+        let room = Kept {
+            content: Arc::clone(&content),
+            used: now,
         };
-        read.insert(name.to_owned(), kept);
+        kept.insert(version, room);
         Ok(content)
+    }
+
+    /// Gives the memory of images back that nobody uses: of those that have gone from the folder or were replaced
+    /// there at once, of the others after some minutes.
+    pub fn let_go(&self, now: WallTime) {
+        let stand = self.stand.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept();
+        let is_over = |version: &Version, kept: &mut Kept| {
+            if kept.is_in_use() {
+                kept.used = now;
+                return false;
+            }
+            stand.binary_search(version).is_err() || now.since(kept.used) >= KEPT
+        };
+        let over: Vec<_> = kept.extract_if(is_over).collect();
+        drop(kept);
+        // Hundreds of MiB take the kernel a while, and nobody needs to wait for that.
+        drop(over);
+    }
+
+    /// Bytes of images in memory, or for which there is room.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        bytes(&self.kept())
+    }
+
+    fn kept(&self) -> MutexGuard<'_, HashMap<Version, Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An image that is too large to be held in memory for everybody: open, with its size.
@@ -152,6 +210,20 @@ pub fn found(folder: &Path) -> Vec<(MediumName, Result<Medium, LookError>)> {
         .collect()
 }
 
+fn bytes(kept: &HashMap<Version, Kept>) -> u64 {
+    kept.keys().map(|(_, len, _)| len).sum()
+}
+
+/// No more than there was room made for, should the file grow meanwhile.
+fn read_whole(path: &Path, len: u64) -> io::Result<Bytes> {
+    let mut content = Vec::with_capacity(usize::try_from(len).map_err(io::Error::other)?);
+    File::open(path)?.take(len).read_to_end(&mut content)?;
+    if content.len() as u64 != len {
+        return Err(io::Error::other("it was changed while it was read"));
+    }
+    Ok(Bytes::from(content))
+}
+
 fn stand_of(folder: &Path) -> Stand {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let files = entries.filter_map(|entry| {
@@ -167,7 +239,10 @@ fn stand_of(folder: &Path) -> Stand {
 /// More than anybody shows in menus.
 const MAX_FILES: usize = 1024;
 const MAX_IMAGE: u64 = 512 << 20;
-const MAX_HELD: usize = 512 << 20;
+/// Two of the largest.
+const MAX_HELD: u64 = 1 << 30;
+/// From one machine of a room to the next.
+const KEPT: Duration = Duration::from_secs(300);
 /// What is larger is read from the disk for each request.
 const IN_MEMORY: u64 = 64 << 20;
 
@@ -175,29 +250,37 @@ const IN_MEMORY: u64 = 64 << 20;
 mod tests {
     use super::*;
 
-    #[test]
-    fn t7_only_files_of_the_folder_are_images() {
+    const NOW: WallTime = WallTime(0);
+
+    #[tokio::test]
+    async fn t7_only_files_of_the_folder_are_images() {
         let data = tempfile::tempdir().unwrap();
         let folder = data.path().join("media");
         std::fs::create_dir_all(folder.join("inside")).unwrap();
         std::fs::write(data.path().join("secret"), b"x").unwrap();
         std::fs::write(folder.join("dos.img"), b"one").unwrap();
         let shelf = Shelf::open(folder.clone());
-        assert_eq!(shelf.image("dos.img").unwrap(), b"one".as_slice());
+        assert_eq!(
+            shelf.image("dos.img", NOW).await.unwrap(),
+            b"one".as_slice()
+        );
         for name in ["../secret", "secret", "inside", "", ".", "/etc/passwd"] {
             assert!(
-                matches!(shelf.image(name), Err(ShelfError::Missing)),
+                matches!(shelf.image(name, NOW).await, Err(ShelfError::Missing)),
                 "{name}"
             );
         }
         std::fs::write(folder.join("dos.img"), b"two!").unwrap();
-        let later = SystemTime::now() + std::time::Duration::from_secs(2);
+        let later = SystemTime::now() + Duration::from_secs(2);
         let file = File::options()
             .write(true)
             .open(folder.join("dos.img"))
             .unwrap();
         file.set_modified(later).unwrap();
-        assert_eq!(shelf.image("dos.img").unwrap(), b"two!".as_slice());
+        assert_eq!(
+            shelf.image("dos.img", NOW).await.unwrap(),
+            b"two!".as_slice()
+        );
     }
 
     #[test]

@@ -174,7 +174,7 @@ impl Desk {
         let folder = &self.core.loaders;
         let lost: Vec<_> = catalogue
             .iter()
-            .filter(|l| folder.bytes(l).is_err())
+            .filter(|l| folder.on_disk(l).is_err())
             .map(|l| l.id.clone())
             .collect();
         if lost.is_empty() {

@@ -11,9 +11,14 @@ use super::allowance::Allowance;
 /// Every transfer of the server, on all its interfaces.
 #[derive(Debug, Default)]
 pub struct Transfers {
-    running: Mutex<Running>,
+    running: Arc<Table>,
+    /// Those whose file is still being read.
+    waiting: Arc<Table>,
     pub(super) allowance: Arc<Allowance>,
 }
+
+#[derive(Debug, Default)]
+struct Table(Mutex<Running>);
 
 #[derive(Debug, Default)]
 struct Running {
@@ -39,7 +44,7 @@ pub(super) enum Taken {
 
 #[derive(Debug)]
 pub(super) struct Place {
-    transfers: Arc<Transfers>,
+    table: Arc<Table>,
     peer: SocketAddr,
     pub(super) repeated: Arc<Notify>,
 }
@@ -47,7 +52,7 @@ pub(super) struct Place {
 impl Transfers {
     #[must_use]
     pub fn running(&self) -> usize {
-        self.lock().peers.len()
+        self.running.lock().peers.len()
     }
 
     /// So many bytes of first blocks may leave for what this address has said elsewhere.
@@ -57,16 +62,32 @@ impl Transfers {
         }
     }
 
-    pub(super) fn take(self: &Arc<Self>, peer: SocketAddr) -> Taken {
+    pub(super) fn take(&self, peer: SocketAddr) -> Taken {
         self.take_with(peer, None)
     }
 
+    /// A place to wait at until the file is there. It is no transfer yet.
+    pub(super) fn wait(&self, peer: SocketAddr) -> Taken {
+        self.waiting.take(peer, None)
+    }
+
     /// The same for a transfer that gets its packets handed over.
-    pub(super) fn take_with(
-        self: &Arc<Self>,
-        peer: SocketAddr,
-        mail: Option<mpsc::Sender<Vec<u8>>>,
-    ) -> Taken {
+    pub(super) fn take_with(&self, peer: SocketAddr, mail: Option<mpsc::Sender<Vec<u8>>>) -> Taken {
+        self.running.take(peer, mail)
+    }
+
+    /// Hands a packet to the transfer it belongs to. What has none, or does not read, loses it like any network.
+    pub(super) fn hand_over(&self, peer: SocketAddr, packet: &[u8]) {
+        let running = self.running.lock();
+        let line = running.peers.get(&peer);
+        if let Some(mail) = line.and_then(|line| line.mail.as_ref()) {
+            let _ = mail.try_send(packet.to_vec());
+        }
+    }
+}
+
+impl Table {
+    fn take(self: &Arc<Self>, peer: SocketAddr, mail: Option<mpsc::Sender<Vec<u8>>>) -> Taken {
         let mut running = self.lock();
         if let Some(line) = running.peers.get(&peer) {
             return Taken::Running(Arc::clone(&line.repeated));
@@ -83,29 +104,20 @@ impl Transfers {
         running.peers.insert(peer, line);
         running.per_client.insert(peer.ip(), own + 1);
         Taken::Place(Place {
-            transfers: Arc::clone(self),
+            table: Arc::clone(self),
             peer,
             repeated,
         })
     }
 
-    /// Hands a packet to the transfer it belongs to. What has none, or does not read, loses it like any network.
-    pub(super) fn hand_over(&self, peer: SocketAddr, packet: &[u8]) {
-        let running = self.lock();
-        let line = running.peers.get(&peer);
-        if let Some(mail) = line.and_then(|line| line.mail.as_ref()) {
-            let _ = mail.try_send(packet.to_vec());
-        }
-    }
-
     fn lock(&self) -> MutexGuard<'_, Running> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut running = self.transfers.lock();
+        let mut running = self.table.lock();
         running.peers.remove(&self.peer);
         if let Some(own) = running.per_client.get_mut(&self.peer.ip()) {
             *own -= 1;

@@ -1,10 +1,13 @@
 //! The plane of people and programs, asked from outside.
 
+mod doctor;
 mod pages;
 mod policy;
 mod policy_plans;
 mod rights;
 mod signing_in;
+#[path = "../site/mod.rs"]
+mod site;
 mod tasks;
 #[allow(
     dead_code,

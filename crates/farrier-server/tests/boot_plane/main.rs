@@ -1,10 +1,13 @@
-//! The boot plane under strangers, noise and silence: T7, T8, T9 of the threat model, over loopback.
+//! The boot plane under strangers, noise and silence: T7, T8, T9 of the threat model, over loopback; and DHCPv6,
+//! message by message.
 #![allow(clippy::print_stdout, reason = "the figures are what the run is for")]
 
 mod amplification;
 mod dhcp;
+mod dhcp6;
 mod http;
 mod http_limits;
+mod silence;
 #[path = "../site/mod.rs"]
 mod site;
 mod strangers;

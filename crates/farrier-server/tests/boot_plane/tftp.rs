@@ -202,7 +202,12 @@ async fn all_are_forgotten(server: &Tftp) {
 
 /// A whole file in lock step.
 async fn fetch_by_tftp(server: SocketAddr, name: &str) -> Vec<u8> {
-    let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    fetch_from(Ipv4Addr::LOCALHOST, server, name).await
+}
+
+/// The same by a client of this address.
+pub(crate) async fn fetch_from(ip: Ipv4Addr, server: SocketAddr, name: &str) -> Vec<u8> {
+    let client = UdpSocket::bind((ip, 0)).await.unwrap();
     client
         .send_to(&request(1, name, &[]), server)
         .await

@@ -17,8 +17,9 @@ use std::time::Duration;
 use aws_lc_rs::digest;
 use farrier_api::agent::{EnrolAnswer, EnrolRequest};
 use farrier_api::client::{AgentClient, AgentClientError, CaPin, Identity, ServerAddress};
-use farrier_engine::model::{MachineId, Registration, TaskId};
-use farrier_engine::policy::{Enrolment, Settings};
+use farrier_engine::catalogue::{Loader, LoaderKind};
+use farrier_engine::model::{Arch, FirmwareKind, MachineId, Registration, TaskId};
+use farrier_engine::policy::{Enrolment, IpxeVariant, Settings};
 use farrier_engine::task::{DiskSelector, State, Task, Then, Work};
 use farrier_engine::timeline::{Entry, Kind};
 use farrier_net::interface;
@@ -362,6 +363,37 @@ pub fn deploy_of(image: &str) -> Work {
         version: None,
         disk: DiskSelector::default(),
     }
+}
+
+/// An iPXE that nobody signed, in a few bytes.
+pub fn ipxe(id: &str, file_name: &str, firmware: FirmwareKind) -> (Loader, Vec<u8>) {
+    let bytes = format!("the bytes of {id}").into_bytes();
+    let sha256 = digest::digest(&digest::SHA256, &bytes);
+    let loader = Loader {
+        id: id.into(),
+        file_name: file_name.into(),
+        arch: Arch::X86_64,
+        firmware,
+        kind: LoaderKind::Ipxe {
+            variant: IpxeVariant::SnpOnly,
+        },
+        version: "1".into(),
+        signer: None,
+        sha256: sha256.as_ref().iter().map(|b| format!("{b:02x}")).collect(),
+        size: bytes.len() as u64,
+        source_package: "test".into(),
+    };
+    (loader, bytes)
+}
+
+/// One for PCs with BIOS and one for those with UEFI.
+pub fn add_ipxe(core: &Core) {
+    let loaders = vec![
+        ipxe("undionly", "undionly.kpxe", FirmwareKind::Bios),
+        ipxe("snponly", "snponly.efi", FirmwareKind::Uefi),
+    ];
+    core.loaders.add(loaders).unwrap();
+    core.refresh();
 }
 
 pub fn new_key() -> KeyPair {

@@ -1,0 +1,187 @@
+//! What did not come, on the machine's timeline. What is awaited is put there by real exchanges; the time that a
+//! machine may take is waited for in one test, and moved in the others.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+use std::time::Duration;
+
+use farrier_engine::WallTime;
+use farrier_engine::model::MachineId;
+use farrier_engine::silence::Awaited;
+use farrier_engine::timeline::Kind;
+use farrier_proto::MacAddr;
+use farrier_proto::wire::dhcpv4::{Message, MessageType, Xid};
+use farrier_proto::wire::option;
+use farrier_server::boot::{BootPort, Outcome};
+use farrier_server::config::Mode;
+use farrier_server::core::now;
+use farrier_server::{silences, tasks};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::tftp::{fetch_from, tftp};
+use super::{LOOPBACK, kernel};
+use crate::site::{Site, add_ipxe, new_key};
+
+const MAC: MacAddr = MacAddr([0x52, 0x54, 0, 0x77, 0, 0x51]);
+const BIOS: (&str, u16) = ("PXEClient:Arch:00000:UNDI:002001", 0);
+const UEFI: (&str, u16) = ("PXEClient:Arch:00007:UNDI:003016", 7);
+const NOWHERE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68);
+const SUBNET: &str =
+    "[[subnet]]\nnetwork = \"127.0.0.0/8\"\npools = [\"127.9.0.10-127.9.0.250\"]\n";
+
+/// A site that has boot programs and knows the machine.
+async fn known(data: &std::path::Path) -> (Site, MachineId) {
+    let site = Site::configured(data, SUBNET).await;
+    add_ipxe(&site.core);
+    site.script(&MAC.to_string()).await;
+    site.core.silences.came(MAC);
+    let machine = site.machine_of(&MAC.to_string());
+    (site, machine)
+}
+
+fn question(kind: MessageType, (class, arch): (&str, u16)) -> Message {
+    let mut message = Message::request(Xid(7), MAC);
+    let options = &mut message.options;
+    options.set(option::DHCP_MESSAGE_TYPE, [kind as u8]);
+    options.set(option::VENDOR_CLASS_IDENTIFIER, class.as_bytes());
+    options.set(option::CLIENT_SYSTEM_ARCHITECTURE, arch.to_be_bytes());
+    message
+}
+
+async fn reply(port: &BootPort, message: &Message) -> Message {
+    match port.handle(&message.encode(), NOWHERE).await {
+        Outcome::Reply { reply, .. } => reply,
+        Outcome::Ignore(reason) => panic!("no reply: {}", reason.sentence()),
+    }
+}
+
+/// The acknowledgement of a lease, which names the boot file.
+async fn acknowledged(port: &BootPort, firmware: (&str, u16)) -> Message {
+    let offer = reply(port, &question(MessageType::Discover, firmware)).await;
+    let mut request = question(MessageType::Request, firmware);
+    let options = &mut request.options;
+    options.set(option::REQUESTED_IP_ADDRESS, offer.yiaddr.octets());
+    options.set(option::SERVER_IDENTIFIER, Ipv4Addr::LOCALHOST.octets());
+    let ack = reply(port, &request).await;
+    assert_eq!(ack.message_type(), Some(MessageType::Ack));
+    ack
+}
+
+/// Nothing comes for as long as a machine may take, and the server looks at what is overdue, as it does every few
+/// seconds. Its clock cannot be moved, so what is awaited is entered again as of so long ago.
+fn nothing_comes(site: &Site, awaited: Awaited) {
+    let silences = &site.core.silences;
+    let patience = awaited.patience();
+    assert_eq!(silences.overdue(now() + patience / 2), [], "not yet");
+    assert_eq!(silences.overdue(now() + patience), [(MAC, awaited)]);
+    let patience = i64::try_from(patience.as_millis()).unwrap();
+    silences.came(MAC);
+    silences.expect(MAC, awaited, WallTime(now().0 - patience));
+    silences::tell(&site.core);
+}
+
+/// The story ends with the sentence for this silence.
+async fn ends_with(site: &Site, machine: MachineId, awaited: Awaited) {
+    site.told(machine, Kind::Warning, awaited.sentence()).await;
+    let story = site.core.db.timeline(machine, None, 1).await.unwrap();
+    assert_eq!(story[0].value.text, awaited.sentence());
+    silences::tell(&site.core);
+    let later = now() + awaited.patience();
+    assert_eq!(site.core.silences.overdue(later), [], "it is told once");
+}
+
+/// In real time, by the task that looks at the clock.
+#[tokio::test]
+async fn an_offer_that_nobody_asks_for_is_told_after_ten_seconds() {
+    let data = tempfile::tempdir().unwrap();
+    let (site, machine) = known(data.path()).await;
+    let dhcp = site.boot_port(67, Mode::Dhcp).await;
+    let discover = question(MessageType::Discover, UEFI);
+    let offer = reply(&dhcp, &discover).await;
+    assert!(!offer.yiaddr.is_unspecified());
+    let (_stop, stopped) = watch::channel(false);
+    tokio::spawn(tasks::keep_time(Arc::clone(&site.core), stopped));
+    sleep(Awaited::Request.patience() - Duration::from_secs(1)).await;
+    let story = site.core.db.timeline(machine, None, 200).await.unwrap();
+    let early = story.iter().any(|e| e.value.kind == Kind::Warning);
+    assert!(!early, "{story:?}");
+    ends_with(&site, machine, Awaited::Request).await;
+}
+
+#[tokio::test]
+async fn a_proxy_offer_that_nobody_acts_on_is_told() {
+    let data = tempfile::tempdir().unwrap();
+    let (site, machine) = known(data.path()).await;
+    let dhcp = site.boot_port(67, Mode::Proxy).await;
+    let discover = question(MessageType::Discover, UEFI);
+    let offer = reply(&dhcp, &discover).await;
+    assert!(offer.yiaddr.is_unspecified());
+    nothing_comes(&site, Awaited::Choice);
+    ends_with(&site, machine, Awaited::Choice).await;
+}
+
+/// Who is no machine of ours yet has its story, too, until it becomes one.
+#[tokio::test]
+async fn a_strangers_silence_is_told_of_it() {
+    let data = tempfile::tempdir().unwrap();
+    let site = Site::configured(data.path(), SUBNET).await;
+    add_ipxe(&site.core);
+    let dhcp = site.boot_port(67, Mode::Dhcp).await;
+    let discover = question(MessageType::Discover, BIOS);
+    reply(&dhcp, &discover).await;
+    nothing_comes(&site, Awaited::Request);
+    let story = site.core.sightings.take(MAC);
+    let last = story.last().map(|entry| entry.text.as_ref());
+    assert_eq!(last, Some(Awaited::Request.sentence()));
+}
+
+#[tokio::test]
+async fn an_acknowledged_boot_file_that_nobody_fetches_is_told() {
+    let data = tempfile::tempdir().unwrap();
+    let (site, machine) = known(data.path()).await;
+    let dhcp = site.boot_port(67, Mode::Dhcp).await;
+    let ack = acknowledged(&dhcp, UEFI).await;
+    assert!(ack.file.ends_with(b"snponly.efi"), "{ack:?}");
+    nothing_comes(&site, Awaited::File);
+    ends_with(&site, machine, Awaited::File).await;
+}
+
+#[tokio::test]
+async fn a_loader_that_is_fetched_whole_and_gives_no_sign_is_told() {
+    let data = tempfile::tempdir().unwrap();
+    let (site, machine) = known(data.path()).await;
+    let server = tftp(&site, vec![LOOPBACK]).await;
+    let dhcp = site.boot_port(67, Mode::Dhcp).await;
+    let ack = acknowledged(&dhcp, BIOS).await;
+    let name = String::from_utf8(ack.file).unwrap();
+    let content = fetch_from(ack.yiaddr, server.at, &name).await;
+    assert_eq!(content, b"the bytes of undionly");
+    site.told(machine, Kind::Transfer, "undionly.kpxe").await;
+    nothing_comes(&site, Awaited::Loader);
+    ends_with(&site, machine, Awaited::Loader).await;
+}
+
+/// It is awaited again, and comes, in its next boot.
+#[tokio::test]
+async fn an_agent_that_does_not_report_is_told_though_its_kernel_was_fetched() {
+    let data = tempfile::tempdir().unwrap();
+    let (site, machine) = known(data.path()).await;
+    let server = tftp(&site, vec![LOOPBACK]).await;
+    let dhcp = site.boot_port(67, Mode::Dhcp).await;
+    let ack = acknowledged(&dhcp, BIOS).await;
+    site.boot(&MAC.to_string()).await;
+    let kernel = fetch_from(ack.yiaddr, server.at, &kernel(&site)).await;
+    assert_eq!(kernel.len(), 100_000);
+    site.told(machine, Kind::Transfer, "the agent's kernel")
+        .await;
+    nothing_comes(&site, Awaited::Agent);
+    ends_with(&site, machine, Awaited::Agent).await;
+
+    site.let_everybody_in().await;
+    site.core.silences.came(MAC);
+    let boot = site.boot(&MAC.to_string()).await;
+    boot.enrolled(&new_key()).await;
+    let later = now() + Awaited::Agent.patience();
+    assert_eq!(site.core.silences.overdue(later), [], "it came");
+}
