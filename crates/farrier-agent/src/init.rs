@@ -1,6 +1,7 @@
 //! Being the first process: the mounts everything else needs, a clock that is not absurd, and never dying in
 //! silence. A PID 1 that ends takes the kernel with it.
 
+use std::fmt;
 use std::fs;
 use std::panic;
 use std::path::Path;
@@ -17,6 +18,9 @@ use crate::screen::Screen;
 
 /// How long a failure stays readable before the machine restarts, unless `panic=` says otherwise.
 const SHOW_FAILURE: Duration = Duration::from_secs(60);
+
+/// A script is used within minutes, since its token is good for 15, and certificates are dated back by a day.
+const TOLERATED: Duration = Duration::from_secs(3600);
 
 /// Mounts the kernel's file systems. Failures are returned as text for the screen, which needs `/proc`.
 pub fn mount_all() -> Vec<String> {
@@ -63,9 +67,16 @@ fn panic_timeout() -> Duration {
     Duration::from_secs(text.trim().parse().unwrap_or(0))
 }
 
-/// Sets the clock from the boot script if it is behind: certificates are not valid in 1970.
+/// Sets a clock that is wrong from the boot script: the server's certificate is valid neither in 1970 nor in ten
+/// years.
+///
+/// Nobody vouches for the script, but what it says here sets the clock and nothing else: whom to trust is pinned by
+/// a hash, and whoever could change the time in the script could change that hash.
 pub fn fix_clock(script_time: Option<SystemTime>, screen: &Screen) {
-    let Some(time) = script_time.filter(|time| *time > SystemTime::now()) else {
+    let Some(time) = script_time else {
+        return;
+    };
+    let Some(wrong) = wrong(SystemTime::now(), time) else {
         return;
     };
     let Ok(since) = time.duration_since(SystemTime::UNIX_EPOCH) else {
@@ -75,10 +86,42 @@ pub fn fix_clock(script_time: Option<SystemTime>, screen: &Screen) {
         return;
     };
     match clock_settime(ClockId::Realtime, Timespec { tv_sec, tv_nsec: 0 }) {
-        Ok(()) => screen.say("the clock of this machine is behind; set from the server"),
-        Err(error) => screen.say(format!(
-            "the clock of this machine is behind and cannot be set: {error}"
+        Ok(()) => screen.say(format!(
+            "the clock of this machine was {wrong}; set from the server"
         )),
+        Err(error) => screen.say(format!(
+            "the clock of this machine is {wrong} and cannot be set: {error}; set it in the firmware's setup"
+        )),
+    }
+}
+
+/// By how much a clock is wrong, and which way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wrong {
+    Ahead(Duration),
+    Behind(Duration),
+}
+
+/// Whether a clock has to be set. Below [`TOLERATED`] it is as good as the script's time.
+fn wrong(clock: SystemTime, server: SystemTime) -> Option<Wrong> {
+    let (wrong, by) = match clock.duration_since(server) {
+        Ok(ahead) => (Wrong::Ahead(ahead), ahead),
+        Err(behind) => (Wrong::Behind(behind.duration()), behind.duration()),
+    };
+    (by > TOLERATED).then_some(wrong)
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (by, way) = match self {
+            Self::Ahead(by) => (by, "ahead"),
+            Self::Behind(by) => (by, "behind"),
+        };
+        let hours = by.as_secs() / 3600;
+        match hours / 24 {
+            0 | 1 => write!(f, "{hours} h {way}"),
+            days => write!(f, "{days} days {way}"),
+        }
     }
 }
 
@@ -137,4 +180,32 @@ fn end(command: RebootCommand, screen: &Screen) -> ! {
 #[must_use]
 pub fn is_uefi() -> bool {
     Path::new("/sys/firmware/efi").exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::wrong;
+
+    #[test]
+    fn r10_a_clock_is_set_in_both_directions_and_the_way_is_told() {
+        let server = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let (hour, day) = (3600, 24 * 3600);
+        for (clock, told) in [
+            (server, None),
+            (server - Duration::from_secs(hour), None),
+            (server + Duration::from_secs(hour), None),
+            (server - Duration::from_secs(hour + 1), Some("1 h behind")),
+            (server + Duration::from_secs(2 * hour), Some("2 h ahead")),
+            (
+                server + Duration::from_secs(800 * day),
+                Some("800 days ahead"),
+            ),
+            (SystemTime::UNIX_EPOCH, Some("20833 days behind")),
+        ] {
+            let said = wrong(clock, server).map(|wrong| wrong.to_string());
+            assert_eq!(said.as_deref(), told, "{clock:?}");
+        }
+    }
 }

@@ -77,6 +77,24 @@ async fn t12_a_certificate_for_another_address_is_refused() {
     );
 }
 
+/// Seen from a clock that is years ahead, the certificate of every server has ended: `init::fix_clock` has to come
+/// first.
+#[tokio::test]
+async fn r10_a_clock_that_is_ahead_ends_certificates() {
+    let plane = Arc::new(Plane::new());
+    let face = Face {
+        last_year: 2020,
+        ..Face::default()
+    };
+    let server = start(&plane, face).await;
+    let error = refusal(server, plane.authority.pin()).await;
+    assert!(
+        matches!(error, AgentClientError::Untrusted { .. }),
+        "{error:?}"
+    );
+    assert!(error.to_string().contains("expired"), "{error}");
+}
+
 #[tokio::test]
 async fn t12_a_server_without_tls_1_3_is_refused() {
     let plane = Arc::new(Plane::new());

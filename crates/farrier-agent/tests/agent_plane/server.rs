@@ -64,9 +64,11 @@ impl Authority {
     fn server_identity(
         &self,
         address: IpAddr,
+        last_year: i32,
     ) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
+        params.not_after = rcgen::date_time_ymd(last_year, 12, 31);
         params.subject_alt_names = vec![SanType::IpAddress(address)];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let leaf = params.signed_by(&key, &self.issuer).unwrap().der().clone();
@@ -147,6 +149,8 @@ impl Plane {
 /// How the server presents itself.
 pub(crate) struct Face {
     pub(crate) address_in_certificate: IpAddr,
+    /// That the certificate is good for.
+    pub(crate) last_year: i32,
     pub(crate) version: &'static rustls::SupportedProtocolVersion,
 }
 
@@ -154,6 +158,7 @@ impl Default for Face {
     fn default() -> Self {
         Self {
             address_in_certificate: Ipv4Addr::LOCALHOST.into(),
+            last_year: 4000,
             version: &rustls::version::TLS13,
         }
     }
@@ -166,7 +171,9 @@ pub(crate) async fn start(plane: &Arc<Plane>, face: Face) -> ServerAddress {
     roots.add(plane.authority.root.clone()).unwrap();
     let clients =
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
-    let (chain, key) = plane.authority.server_identity(face.address_in_certificate);
+    let (chain, key) = plane
+        .authority
+        .server_identity(face.address_in_certificate, face.last_year);
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[face.version])
         .unwrap()
