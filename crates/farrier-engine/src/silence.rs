@@ -30,12 +30,14 @@ impl Awaited {
         Self::Agent,
     ];
 
-    /// How long a healthy machine may take: firmware asks again after 4 s, a loader brings its network up and may
-    /// wait for a switch port, the agent's kernel starts and looks for its card.
+    /// How long a healthy machine may take: firmware asks again after 4 s, iPXE in a ROM waits 13 s for IPv6 where
+    /// nobody advertises a router, a loader brings its network up and may wait for a switch port, the agent's kernel
+    /// starts and looks for its card.
     #[must_use]
     pub const fn patience(self) -> Duration {
         Duration::from_secs(match self {
-            Self::Request | Self::Choice | Self::File => 10,
+            Self::Request | Self::Choice => 10,
+            Self::File => 25,
             Self::Loader => 60,
             Self::Agent => 180,
         })
@@ -54,7 +56,7 @@ impl Awaited {
                  no address from the DHCP server beside us."
             }
             Self::File => {
-                "It was told what to load, but asked for no file within 10 s: a firewall between us, another server \
+                "It was told what to load, but asked for no file within 25 s: a firewall between us, another server \
                  named in its answer, or firmware that wants the address in another field."
             }
             Self::Loader => {
