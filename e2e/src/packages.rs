@@ -68,11 +68,29 @@ const INDEX_AGE: Duration = Duration::from_secs(24 * 3600);
 /// # Errors
 /// When this is no Debian, or when the installation fails; the error says what to do by hand.
 pub fn install(packages: &[&str]) -> Result<()> {
-    let missing = missing(packages)?;
-    if missing.is_empty() {
+    let absent = missing(packages)?;
+    if absent.is_empty() {
         say("      all distribution packages are present");
         return Ok(());
     }
+    install_all(&absent)?;
+    // apt removes what does not go with a new package, and that may be one of ours: a newer qemu-utils made way for
+    // this release's qemu-system-x86.
+    let removed = missing(packages)?;
+    if removed.is_empty() {
+        return Ok(());
+    }
+    install_all(&removed)?;
+    match missing(packages)?.as_slice() {
+        [] => Ok(()),
+        still => bail!(
+            "these packages do not stay installed beside the others that the lab needs: {}",
+            still.join(" ")
+        ),
+    }
+}
+
+fn install_all(missing: &[&str]) -> Result<()> {
     let by_hand = format!(
         "apt-get update && apt-get install --no-install-recommends {}",
         missing.join(" ")
@@ -93,7 +111,7 @@ pub fn install(packages: &[&str]) -> Result<()> {
     }
     say(&format!("      installing {}", missing.join(" ")));
     let mut arguments = vec!["install", "-y", "--no-install-recommends"];
-    arguments.extend(&missing);
+    arguments.extend(missing);
     let mut last = None;
     for _ in 0..2 {
         match run(apt(&arguments)
