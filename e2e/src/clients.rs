@@ -6,7 +6,6 @@ use std::{
     net::{Ipv4Addr, SocketAddrV4, UdpSocket},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    thread,
     time::Duration,
 };
 
@@ -15,17 +14,40 @@ use anyhow::{Context, Result, bail};
 use crate::{
     Program,
     command::{run, run_with_input},
+    lab::until,
     net::Host,
 };
 
 /// What busybox's DHCP client was told, by the names it hands to its script (`ip`, `router`, `siaddr`, `boot_file`, …).
 pub type Settings = BTreeMap<String, String>;
 
-/// Gets a lease with busybox's `udhcpc` and applies nothing.
+/// Gets a lease with busybox's `udhcpc` and applies nothing. It asks for a minute, as firmware does.
 ///
 /// # Errors
-/// When no lease comes within its three tries.
+/// When no lease comes.
 pub fn udhcpc(host: &Host, folder: &Path, extra: &[&str]) -> Result<Settings> {
+    run_udhcpc(host, folder, ["-t", "20", "-T", "3"], extra)
+}
+
+/// Asks three times and for six seconds in all, and returns what `udhcpc` said when it got no lease.
+///
+/// # Errors
+/// When it gets one, or cannot ask.
+pub fn udhcpc_in_vain(host: &Host, folder: &Path, extra: &[&str]) -> Result<String> {
+    match run_udhcpc(host, folder, ["-t", "3", "-T", "2"], extra) {
+        Ok(told) => bail!("it got a lease: {told:?}"),
+        Err(error) => {
+            let said = format!("{error:#}");
+            if said.contains("no lease") {
+                Ok(said)
+            } else {
+                Err(error)
+            }
+        }
+    }
+}
+
+fn run_udhcpc(host: &Host, folder: &Path, tries: [&str; 4], extra: &[&str]) -> Result<Settings> {
     let told = folder.join("udhcpc.settings");
     let script = write_script(
         &folder.join("udhcpc.sh"),
@@ -36,9 +58,9 @@ pub fn udhcpc(host: &Host, folder: &Path, extra: &[&str]) -> Result<Settings> {
     )?;
     let mut udhcpc = host.command("busybox");
     udhcpc
-        .args([
-            "udhcpc", "-f", "-q", "-n", "-i", "eth0", "-t", "3", "-T", "2", "-s",
-        ])
+        .args(["udhcpc", "-f", "-q", "-n", "-i", "eth0"])
+        .args(tries)
+        .arg("-s")
         .arg(script)
         .args(extra);
     run(&mut udhcpc)?;
@@ -51,13 +73,47 @@ pub fn udhcpc(host: &Host, folder: &Path, extra: &[&str]) -> Result<Settings> {
         .collect())
 }
 
-/// What a plain BOOTP client (RFC 951) is told, all bytes of it, if anything within three seconds.
+/// Sends a request of a scripted client from port 68 and returns the reply to it, if one comes within three seconds;
+/// asks up to so many times, as firmware does. What answers another transaction id is late and for nobody.
+///
+/// # Errors
+/// When it cannot be sent.
+pub fn exchange(
+    host: &Host,
+    request: &[u8],
+    to: SocketAddrV4,
+    times: u32,
+) -> Result<Option<Vec<u8>>> {
+    host.run(|| {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 68)).context("port 68")?;
+        socket.set_broadcast(true).context("broadcast")?;
+        socket
+            .set_read_timeout(Some(Duration::from_secs(3)))
+            .context("limit the wait")?;
+        let mut answer = vec![0; 1500];
+        for _ in 0..times {
+            socket.send_to(request, to).context("ask")?;
+            while let Ok(len) = socket.recv(&mut answer) {
+                if answer[..len].get(4..8) == request.get(4..8) {
+                    answer.truncate(len);
+                    return Ok(Some(answer));
+                }
+            }
+        }
+        Ok(None)
+    })
+}
+
+/// So often asks a client that is to be answered: for a minute.
+pub const PATIENTLY: u32 = 20;
+
+/// What a plain BOOTP client (RFC 951) is told, all bytes of it, if anything; it asks up to so many times.
 ///
 /// Scripted: no options, only the vendor area of RFC 1497.
 ///
 /// # Errors
 /// When the host cannot broadcast.
-pub fn bootp(host: &Host, mac: [u8; 6]) -> Result<Option<Vec<u8>>> {
+pub fn bootp(host: &Host, mac: [u8; 6], times: u32) -> Result<Option<Vec<u8>>> {
     let mut request = vec![0; 300];
     request[..3].copy_from_slice(&[1, 1, 6]);
     request[4..8].copy_from_slice(b"lab!");
@@ -68,19 +124,7 @@ pub fn bootp(host: &Host, mac: [u8; 6]) -> Result<Option<Vec<u8>>> {
     request[240] = 255;
     let everybody = SocketAddrV4::new(Ipv4Addr::BROADCAST, 67);
     let _ = host.ip(["route", "add", "255.255.255.255/32", "dev", "eth0"]);
-    host.run(|| {
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 68)).context("port 68")?;
-        socket.set_broadcast(true).context("broadcast")?;
-        socket
-            .set_read_timeout(Some(Duration::from_secs(3)))
-            .context("limit the wait")?;
-        socket.send_to(&request, everybody).context("ask")?;
-        let mut answer = vec![0; 1500];
-        match socket.recv(&mut answer) {
-            Ok(len) => Ok(Some(answer[..len].to_vec())),
-            Err(_) => Ok(None),
-        }
-    })
+    exchange(host, &request, everybody, times)
 }
 
 /// Asks by RARP (RFC 903) for this card's address, for the host itself knows no such thing.
@@ -121,7 +165,7 @@ pub fn bootpc(host: &Host, program: &Path) -> Result<String> {
         "eth0",
         "--serverbcast",
         "--timeoutwait",
-        "10",
+        "60",
         "--returniffail",
     ]))
 }
@@ -174,14 +218,11 @@ pub fn dhclient6(host: &Host, folder: &Path, configuration: &str) -> Result<Stri
 
 /// Until nobody else on a fresh card's link was found to have its address (RFC 4862 section 5.4), nothing binds to it.
 fn ready_for_ipv6(host: &Host) -> Result<()> {
-    for _ in 0..100 {
-        let told = host.ip(["-6", "-o", "addr", "show", "dev", "eth0", "scope", "link"])?;
-        if told.lines().any(|address| !address.contains("tentative")) {
-            return Ok(());
-        }
-        thread::sleep(Duration::from_millis(50));
-    }
-    bail!("eth0 has no link-local address after five seconds")
+    until("a link-local address of eth0", || {
+        let told = host.ip(["-6", "-o", "addr", "show", "dev", "eth0", "scope", "link"]);
+        let told = told.unwrap_or_default();
+        told.lines().any(|address| !address.contains("tentative"))
+    })
 }
 
 fn run_dhclient(host: &Host, folder: &Path, extra: &[&str]) -> Result<String> {
@@ -195,9 +236,16 @@ fn run_dhclient(host: &Host, folder: &Path, extra: &[&str]) -> Result<String> {
         .arg(&leases)
         .args(extra)
         .arg("eth0");
-    // In the foreground it stays after the lease is bound, so `timeout` ends it; the file is the result.
-    let _ = run(host.command("timeout").arg("12").args(words(&dhclient)));
-    fs::read_to_string(&leases).context("dhclient got no lease")
+    // A lease of an earlier run must not be taken for this one's.
+    let _ = fs::remove_file(&leases);
+    // In the foreground it stays after the lease is bound, so what it wrote ends the wait.
+    let program = Program::start("dhclient", dhclient, folder)?;
+    let lease = || fs::read_to_string(&leases).unwrap_or_default();
+    program.wait_until("a lease", Duration::from_secs(60), |_| {
+        let lease = lease();
+        lease.contains("fixed-address") && lease.trim_end().ends_with('}')
+    })?;
+    Ok(lease())
 }
 
 /// Fetches a file with tftp-hpa, which negotiates no block size.
@@ -243,7 +291,7 @@ pub fn atftp(
 pub fn curl(host: &Host, arguments: &[&str], url: &str) -> Result<String> {
     run(host
         .command("curl")
-        .args(["--silent", "--show-error", "--max-time", "30"])
+        .args(["--silent", "--show-error", "--max-time", "120"])
         .args(arguments)
         .arg(url))
 }
@@ -269,15 +317,15 @@ pub fn own_script(host: &Host, server: Ipv4Addr, mac: &str) -> Result<String> {
     }
 }
 
-/// Loads the DHCP server with Kea's `perfdhcp` and returns its report. It is as patient as firmware: 4 s for each
-/// answer, and as long for the last ones.
+/// Loads the DHCP server with Kea's `perfdhcp` and returns its report. It waits 20 s for each answer, and as long for
+/// the last ones: firmware that asks four times waits for a minute.
 ///
 /// # Errors
 /// When it does not end well, which includes lost answers beyond what `arguments` allow.
 pub fn perfdhcp(host: &Host, arguments: &[&str]) -> Result<String> {
     run(host
         .command("perfdhcp")
-        .args(["-4", "-l", "eth0", "-d", "4", "-d", "4", "-W", "4000000"])
+        .args(["-4", "-l", "eth0", "-d", "20", "-d", "20", "-W", "20000000"])
         .args(arguments))
 }
 
@@ -286,11 +334,4 @@ fn write_script(path: &Path, text: &str) -> Result<PathBuf> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))
         .with_context(|| format!("cannot allow {}", path.display()))?;
     Ok(path.to_path_buf())
-}
-
-/// The program that a host's command runs, with its arguments, without the words that enter the host.
-fn words(command: &std::process::Command) -> Vec<std::ffi::OsString> {
-    let mut words = command.get_args().map(std::ffi::OsStr::to_os_string);
-    words.by_ref().find(|word| word == "--");
-    words.collect()
 }

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::{
     Vm,
@@ -90,16 +90,54 @@ impl Golden {
     }
 }
 
+/// What the console shows when root can type a command.
+const PROMPT: &str = "root@golden:~#";
+/// On a serial line that is emulated, now and then a character is lost or comes twice; then the line is typed anew.
+const TRIES: u32 = 5;
+
 /// Logs in as root at the prompt that was waited for.
 ///
 /// # Errors
 /// When a part of the dialogue does not come within `patience`.
 pub fn log_in(vm: &mut Vm, patience: Duration) -> Result<()> {
-    vm.type_line("root")?;
-    vm.wait_for("Password:", patience)?;
-    vm.type_line(PASSWORD)?;
-    // What is typed before the shell runs is thrown away.
-    vm.wait_for("root@golden:~#", patience).map(drop)
+    for _ in 0..TRIES {
+        vm.type_line("root")?;
+        vm.wait_for("Password:", patience)?;
+        vm.type_line(PASSWORD)?;
+        // What is typed before the shell runs is thrown away.
+        if vm.wait_for_any(&[PROMPT, "Login incorrect"], patience)? == 0 {
+            return Ok(());
+        }
+        vm.wait_for(LOGIN, patience)?;
+    }
+    bail!("root is not let in:\n{}", vm.tail())
+}
+
+/// Types a command as root, and returns what `read` makes of its output, once that makes sense of it.
+///
+/// # Errors
+/// When it never does.
+pub fn ask<T>(vm: &mut Vm, line: &str, read: impl Fn(&str) -> Option<T>) -> Result<T> {
+    for _ in 0..TRIES {
+        vm.type_line(&format!("clear; {line}; echo END-$((6*7))"))?;
+        if vm.wait_for("END-42", Duration::from_secs(30)).is_ok() {
+            let console = vm.console();
+            if let Some(found) = output(&console).and_then(&read) {
+                return Ok(found);
+            }
+        } else {
+            // The shell may wait for the end of a line that came garbled: Ctrl-C.
+            vm.type_line("\u{3}")?;
+            vm.wait_for(PROMPT, Duration::from_secs(30))?;
+        }
+    }
+    bail!("{line} has no answer:\n{}", vm.tail())
+}
+
+/// What is between the echo of the last command and its end.
+fn output(console: &str) -> Option<&str> {
+    let (until, _) = console.rsplit_once("END-42")?;
+    until.rsplit_once("END-$").map(|(_, said)| said)
 }
 
 fn build(lab: &Lab, folder: &Path, image: &Path, source: &Source) -> Result<()> {

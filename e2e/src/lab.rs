@@ -3,7 +3,8 @@
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
@@ -89,20 +90,47 @@ impl Lab {
     }
 }
 
-/// How long to wait for what takes `timeout` at most on a machine with nothing else to do.
+/// How long to wait for what must come, and comes within `timeout` on a machine with nothing else to do.
+///
+/// Only who fails waits so long, so it is ample: the load is that of the last minute, and of a process that is kept
+/// from running for some seconds nothing shows in it.
+#[must_use]
+pub fn patience(timeout: Duration) -> Duration {
+    stretched(timeout.max(SHORTEST) * 2)
+}
+
+/// Waits until `done` says so, as long as anything that must come is waited for.
+///
+/// # Errors
+/// When that is never.
+pub fn until(what: &str, mut done: impl FnMut() -> bool) -> Result<()> {
+    let started = Instant::now();
+    while !done() {
+        if started.elapsed() > patience(SHORTEST) {
+            bail!("this did not come about: {what}");
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+    Ok(())
+}
+
+/// A process that has to do something may have to wait for the processor first.
+const SHORTEST: Duration = Duration::from_secs(30);
+
+/// What takes `time` on a machine with nothing else to do takes so long on this one now.
 ///
 /// An emulator gets only its share of a loaded machine, so the time grows with the load per core, sixfold at most.
 #[must_use]
-pub fn patience(timeout: Duration) -> Duration {
+pub fn stretched(time: Duration) -> Duration {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load: f64 = load
         .split(' ')
         .next()
         .and_then(|word| word.parse().ok())
         .unwrap_or(1.0);
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let share = load / f64::from(u32::try_from(cores).unwrap_or(1));
-    timeout.mul_f64(share.clamp(1.0, 6.0))
+    time.mul_f64(share.clamp(1.0, 6.0))
 }
 
 /// Held while one process or thread makes something in the lab folder that others wait for.

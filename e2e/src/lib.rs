@@ -39,7 +39,7 @@ pub mod site;
 pub use capture::Capture;
 pub use debs::{Debs, Suite};
 pub use lab::Lab;
-pub use net::{Host, Lan};
+pub use net::{Host, Lan, Recording};
 pub use qemu::{Bus, Disk, Firmware, Machine, Vm};
 pub use relay::Relay;
 pub use report::Steps;

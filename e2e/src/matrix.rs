@@ -9,7 +9,10 @@ mod rows;
 mod stage;
 mod table;
 
-use std::time::Duration;
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -18,7 +21,7 @@ pub use rows::{Foreign, ROWS, Role, Row};
 use stage::Stage;
 pub use table::{Table, write_into};
 
-use crate::{Debs, Lab, Machine, packages};
+use crate::{Debs, Lab, Machine, Vm, lab::patience, packages};
 
 /// Firmware that tries IPv4 in vain first needs 72 s for it.
 const BOOT: Duration = Duration::from_secs(150);
@@ -86,10 +89,7 @@ fn boot(lab: &Lab, row: Row, number: u8) -> Result<Seen> {
     }
     let mut vm = machine.start(stage.lan(), stage.folder())?;
     if let Some(line) = row.typed {
-        // A key that comes before the prompt is read stops the countdown.
-        vm.wait_for("Hit any key to stop autoboot", BOOT)?;
-        vm.type_line("")?;
-        vm.wait_for("=> ", BOOT)?;
+        stop_autoboot(&mut vm)?;
         vm.type_line(line)?;
     }
     let seconds = vm.wait_for(row.marker, BOOT)?;
@@ -101,6 +101,20 @@ fn boot(lab: &Lab, row: Row, number: u8) -> Result<Seen> {
             .with_context(|| vm.tail())?;
     }
     Ok(Seen { seconds, cpu })
+}
+
+/// U-Boot counts two seconds down and starts something unless a key comes. One that came before stops it as well, so
+/// keys come all the time and nobody has to be quick.
+fn stop_autoboot(vm: &mut Vm) -> Result<()> {
+    let started = Instant::now();
+    loop {
+        vm.type_line("")?;
+        match vm.shows_within(&["=> "], Duration::from_millis(500)) {
+            Err(error) if started.elapsed() > patience(BOOT) => return Err(error),
+            Err(_) => thread::sleep(Duration::from_millis(100)),
+            Ok(_) => return Ok(()),
+        }
+    }
 }
 
 /// `ovmf 2022.11, QEMU 7.2`: the upstream parts of the versions.

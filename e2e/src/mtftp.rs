@@ -7,8 +7,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 
-use crate::net::Host;
+use crate::{
+    clients::{PATIENTLY, exchange},
+    net::Host,
+};
 
 /// What option 43 of an offer says of MTFTP, and the boot file beside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +42,7 @@ pub struct Fetched {
 /// Asks by DHCPDISCOVER like a PXE ROM of this architecture and returns the reply as it came.
 ///
 /// # Errors
-/// When nobody answers.
+/// When nobody answers for a minute.
 pub fn discover(host: &Host, mac: [u8; 6], arch: u16) -> Result<Vec<u8>> {
     let [high, low] = arch.to_be_bytes();
     let class = format!("PXEClient:Arch:{arch:05}:UNDI:002001");
@@ -55,16 +59,8 @@ pub fn discover(host: &Host, mac: [u8; 6], arch: u16) -> Result<Vec<u8>> {
     request.push(255);
     request.resize(300.max(request.len()), 0);
     let _ = host.ip(["route", "add", "255.255.255.255/32", "dev", "eth0"]);
-    host.run(|| {
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 68)).context("port 68")?;
-        socket.set_broadcast(true).context("broadcast")?;
-        socket.set_read_timeout(Some(Duration::from_secs(5)))?;
-        socket.send_to(&request, (Ipv4Addr::BROADCAST, 67))?;
-        let mut answer = vec![0; 1500];
-        let len = socket.recv(&mut answer).context("no offer came")?;
-        answer.truncate(len);
-        Ok(answer)
-    })
+    let everybody = SocketAddrV4::new(Ipv4Addr::BROADCAST, 67);
+    exchange(host, &request, everybody, PATIENTLY)?.context("no offer came")
 }
 
 /// Reads MTFTP's sub-options out of a reply; none if they are not all there.
@@ -130,6 +126,8 @@ pub fn fetch(
             .context("join the group")?;
         for socket in [&alone, &all] {
             socket.set_nonblocking(true)?;
+            // A ROM owns its machine. This one may be kept from running while the file goes by, and loses none of it.
+            set_socket_recv_buffer_size_force(socket, 4 << 20).context("a larger buffer")?;
         }
         let (mut blocks, mut last) = (BTreeMap::<u16, Vec<u8>>::new(), None);
         let (mut opened, mut master) = (false, false);

@@ -5,6 +5,7 @@
 
 mod namespace;
 mod port;
+mod recording;
 
 use std::{
     fs,
@@ -24,6 +25,7 @@ use namespace::{
 
 pub use namespace::clean;
 pub use port::Relay;
+pub use recording::Recording;
 
 /// The address of the host that [`Lan::server`] makes.
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
@@ -73,6 +75,12 @@ impl Lan {
         )?;
         in_namespace(&switch, ["link", "set", "br0", "up"])?;
         Ok(lan)
+    }
+
+    /// What the names of its namespaces begin with, and those of no other LAN.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Plugs in a host with an address of 10.77.0.0/24, or with none.
@@ -179,22 +187,12 @@ impl Lan {
         Ok(tap)
     }
 
-    /// Records everything that passes the switch until the value is dropped.
+    /// Records everything that passes the switch. The file is whole once the recording is finished.
     ///
     /// # Errors
     /// When tcpdump cannot be started.
-    pub fn record(&self, file: &Path) -> Result<Program> {
-        let folder = file.parent().context("a recording needs a folder")?;
-        let mut tcpdump = self.switch_command("tcpdump");
-        tcpdump
-            // A kernel and its RAM disk cross the switch in a second: room for 32 MiB that were not written yet.
-            .args([
-                "-i", "br0", "-U", "-s", "0", "-B", "32768", "-Z", "root", "-w",
-            ])
-            .arg(file);
-        let program = Program::start("tcpdump", tcpdump, folder)?;
-        program.wait_for("listening on", std::time::Duration::from_secs(10))?;
-        Ok(program)
+    pub fn record(&self, file: &Path) -> Result<Recording> {
+        Recording::start(self, file)
     }
 
     /// A command that will run where the switch is.

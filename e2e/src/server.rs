@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{command::last_lines, lab::patience, net::Host};
 
@@ -21,6 +22,8 @@ pub struct Program {
     name: String,
     child: Child,
     log: PathBuf,
+    /// How much of the log earlier runs have written.
+    before: usize,
 }
 
 impl Program {
@@ -36,6 +39,8 @@ impl Program {
             .open(&log)
             .with_context(|| format!("cannot open {}", log.display()))?;
         let errors = output.try_clone().context("cannot use the log twice")?;
+        let before = output.metadata().context("cannot measure the log")?.len();
+        let before = usize::try_from(before).context("the log is too long")?;
         let child = command
             .stdin(Stdio::null())
             .stdout(output)
@@ -46,13 +51,20 @@ impl Program {
             name: name.to_owned(),
             child,
             log,
+            before,
         })
     }
 
-    /// All that it printed so far.
+    /// All that it printed so far, behind what earlier runs did.
     #[must_use]
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// What this run printed so far.
+    fn printed(&self) -> String {
+        let all = fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(all.get(self.before..).unwrap_or_default()).into_owned()
     }
 
     /// Where its output goes.
@@ -61,13 +73,13 @@ impl Program {
         &self.log
     }
 
-    /// Waits until `marker` was printed.
+    /// Waits until this run has printed `marker`.
     ///
     /// # Errors
     /// When the program ends or the time is up before that; the error shows its last lines.
     pub fn wait_for(&self, marker: &str, timeout: Duration) -> Result<()> {
         self.wait_until(&format!("`{marker}`"), timeout, |program| {
-            program.log().contains(marker)
+            program.printed().contains(marker)
         })
     }
 
@@ -132,18 +144,25 @@ impl Program {
         Ok(())
     }
 
+    /// Does `work` while the program stands still, as on a machine that has no time for it.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn suspended<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
+        self.signal(Signal::STOP)?;
+        let done = work();
+        self.signal(Signal::CONT)?;
+        Ok(done)
+    }
+
     /// Asks it to end and waits for that.
     ///
     /// # Errors
     /// When it does not end in time.
     pub fn stop(mut self, timeout: Duration) -> Result<ExitStatus> {
-        if let Some(pid) = i32::try_from(self.child.id())
-            .ok()
-            .and_then(rustix::process::Pid::from_raw)
-        {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
-        let deadline = Instant::now() + timeout;
+        // Who has ended already is waited for all the same.
+        let _ = self.signal(Signal::TERM);
+        let started = Instant::now();
         loop {
             if let Some(status) = self
                 .child
@@ -152,11 +171,17 @@ impl Program {
             {
                 return Ok(status);
             }
-            if Instant::now() > deadline {
+            if started.elapsed() > patience(timeout) {
                 bail!("{} did not end within {timeout:?}", self.name);
             }
             thread::sleep(POLL);
         }
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.child.id()).ok();
+        let pid = pid.and_then(Pid::from_raw).context("no process id")?;
+        kill_process(pid, signal).with_context(|| format!("cannot signal {}", self.name))
     }
 }
 

@@ -133,6 +133,15 @@ impl Site {
         self.program = None;
     }
 
+    /// Does `work` while the server stands still, as on a machine that has no time for it.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn suspended<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
+        let program = self.program.as_ref().context("the server does not run")?;
+        program.suspended(work)
+    }
+
     /// The running server's process id.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
@@ -285,6 +294,18 @@ impl Site {
             }
             thread::sleep(Duration::from_millis(500));
         }
+    }
+
+    /// The sentences of a machine's timeline when all of `words` are in them. An entry is stored behind the answer that
+    /// it tells of, so what has happened just now is told a moment later.
+    ///
+    /// # Errors
+    /// As [`Site::wait_for`].
+    pub fn told(&self, mac: &str, words: &[&str]) -> Result<Vec<String>> {
+        for words in words {
+            self.wait_for(mac, words, Duration::from_secs(20))?;
+        }
+        self.timeline(mac)
     }
 
     /// Creates a task, confirming its plan, and returns its id.

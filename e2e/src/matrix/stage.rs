@@ -3,17 +3,15 @@
 use std::{
     net::Ipv4Addr,
     path::{Path, PathBuf},
-    thread,
-    time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde_json::json;
 
 use super::{Role, Row, core_image};
 use crate::{
-    Debs, Firmware, Lab, Lan, Mode, Program, Relay, Site, net::Router, relay::BOTH_NETWORKS,
-    server::Dnsmasq, site::OVER_IPV6,
+    Debs, Firmware, Lab, Lan, Mode, Program, Relay, Site, lab::until, net::Router,
+    relay::BOTH_NETWORKS, server::Dnsmasq, site::OVER_IPV6,
 };
 
 /// Networks and programs of a row, until dropped.
@@ -113,12 +111,8 @@ fn lends() -> Dnsmasq {
 /// Adds a loader, and waits until the running server has it.
 fn import(site: &Site, loader: &Path, id: &str) -> Result<()> {
     site.farrier(&["loader", "import", &loader.to_string_lossy()])?;
-    let started = Instant::now();
-    while !site.farrier(&["loader", "list"])?.contains(id) {
-        if started.elapsed() > Duration::from_secs(20) {
-            bail!("the server does not notice an imported loader");
-        }
-        thread::sleep(Duration::from_millis(200));
-    }
-    Ok(())
+    until("that the server has the loader", || {
+        let listed = site.farrier(&["loader", "list"]);
+        listed.is_ok_and(|listed| listed.contains(id))
+    })
 }

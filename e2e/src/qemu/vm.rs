@@ -17,6 +17,8 @@ use super::{CARD, console::plain, sockets::Sockets};
 use crate::{command::last_lines, lab::patience};
 
 const POLL: Duration = Duration::from_millis(100);
+/// An emulator answers between two pieces of its machine's work.
+const ANSWER: Duration = Duration::from_secs(120);
 
 /// Words on the console behind which nothing more will come.
 const DEAD_ENDS: &[&str] = &[
@@ -60,6 +62,18 @@ impl Vm {
     /// # Errors
     /// As [`Vm::wait_for`].
     pub fn wait_for_any(&mut self, markers: &[&str], timeout: Duration) -> Result<usize> {
+        self.look_for(markers, || patience(timeout))
+    }
+
+    /// Looks for the first of several markers for `time` by the clock and no longer, as for what must not show.
+    ///
+    /// # Errors
+    /// As [`Vm::wait_for`].
+    pub fn shows_within(&mut self, markers: &[&str], time: Duration) -> Result<usize> {
+        self.look_for(markers, || time)
+    }
+
+    fn look_for(&mut self, markers: &[&str], limit: impl Fn() -> Duration) -> Result<usize> {
         let started = Instant::now();
         loop {
             let text = self.console();
@@ -87,9 +101,10 @@ impl Vm {
                     self.tail()
                 );
             }
-            if started.elapsed() > patience(timeout) {
+            let limit = limit();
+            if started.elapsed() > limit {
                 bail!(
-                    "{} did not show {markers:?} within {timeout:?}:\n{}",
+                    "{} did not show {markers:?} within {limit:?}:\n{}",
                     self.name,
                     self.tail()
                 );
@@ -136,12 +151,15 @@ impl Vm {
         self.control("send-key", &keys).map(drop)
     }
 
-    /// Presses the reset button.
+    /// Presses the reset button. Later waits see what the console shows from then on.
     ///
     /// # Errors
     /// When the emulator does not answer.
-    pub fn reset(&self) -> Result<()> {
-        self.control("system_reset", &json!({})).map(drop)
+    pub fn reset(&mut self) -> Result<()> {
+        self.control("system_reset", &json!({}))?;
+        // The last letter may have come by half.
+        self.read = self.console().trim_end_matches('\u{fffd}').len();
+        Ok(())
     }
 
     /// Takes a picture of the screen as a PPM file.
@@ -233,11 +251,28 @@ impl Vm {
         f64::from(ticks(11) + ticks(12)) / 100.0
     }
 
+    /// Seconds that the emulator was ready to run and had to wait for a processor, since it was started: time that
+    /// passes by the clock and is lost for the machine. Of its threads, the one that waited longest counts.
+    #[must_use]
+    pub fn kept_waiting(&self) -> f64 {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let waited = threads
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|thread| {
+                // On the processor, on a run queue (both in nanoseconds), and how often.
+                let told = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+                told.split(' ').nth(1)?.parse().ok()
+            });
+        Duration::from_nanos(waited.max().unwrap_or(0)).as_secs_f64()
+    }
+
     fn control(&self, name: &str, arguments: &Value) -> Result<Value> {
         let socket =
             UnixStream::connect(&self.sockets.control).context("cannot reach the emulator")?;
         socket
-            .set_read_timeout(Some(Duration::from_secs(20)))
+            .set_read_timeout(Some(ANSWER))
             .context("cannot limit the wait for the emulator")?;
         let mut lines = BufReader::new(
             socket
@@ -279,7 +314,7 @@ impl Vm {
     }
 
     pub(super) fn wait_until_controllable(&mut self) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + ANSWER;
         while !self.sockets.control.exists() {
             if let Ok(Some(status)) = self.child.try_wait() {
                 bail!("QEMU ended at once with {status}: {}", self.complaints());

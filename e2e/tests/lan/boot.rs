@@ -1,9 +1,9 @@
 //! From power-on to the agent's inventory, on real firmware, in every way the server can stand on a network.
 
-use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
+use std::{fs, net::Ipv4Addr, path::PathBuf, time::Duration};
 
 use farrier_e2e::{
-    Bus, Disk, Firmware, Lab, Lan, Machine, Mode, Program, Site, Vm, server::Dnsmasq,
+    Bus, Disk, Firmware, Lab, Lan, Machine, Mode, Program, Site, Vm, report::say, server::Dnsmasq,
 };
 use serde_json::{Value, json};
 
@@ -77,10 +77,31 @@ fn a_t1_bios_machine_registers_from_our_dhcp() {
         .memory(640)
         .extra(&["-cpu", "Nehalem"]);
     let _vm = run.registers(&machine);
+    the_agent_is_small(&run.site);
     let known = run.site.machine(machine.mac()).unwrap();
     equals_what_qemu_was_told(&known["inventory"], &machine);
     let leases = run.site.get("leases").unwrap();
     assert!(leases.to_string().contains(machine.mac()), "{leases}");
+}
+
+/// What every machine fetches before it can do anything.
+fn the_agent_is_small(site: &Site) {
+    let file = site.data().join("agent/initrd.img");
+    let bytes = fs::metadata(file).unwrap().len();
+    let told = format!("the agent's initramfs has {bytes} bytes");
+    say(&told);
+    assert!(bytes <= 16_000_000, "{told}");
+}
+
+/// T1: a machine with 256 MiB has room for the kernel, the agent, and its work.
+#[test]
+fn a_t1_a_machine_with_little_memory_registers() {
+    let run = run("a-little", Mode::Dhcp);
+    let machine = Machine::new("little", Firmware::Bios, 17).memory(256);
+    let _vm = run.registers(&machine);
+    let known = run.site.machine(machine.mac()).unwrap();
+    let memory = &known["inventory"]["memory_bytes"];
+    assert_eq!(memory, 256 << 20, "{known:#}");
 }
 
 /// T20: the inventory says what the machine was made of, no more and no less.
@@ -167,8 +188,7 @@ fn d_t2_uefi_http_boot() {
     let run = run("d-http", Mode::Dhcp);
     let machine = Machine::new("http", Firmware::UefiHttp4, 14);
     let _vm = run.registers(&machine);
-    let told = run.site.timeline(machine.mac()).unwrap();
-    assert!(told.iter().any(|s| s.contains("by HTTP")), "{told:#?}");
+    run.site.told(machine.mac(), &["by HTTP"]).unwrap();
 }
 
 /// F1, F3, F4: a foreign DHCP server gives options 66 and 67 and says nothing else of booting, to iPXE neither. A BIOS
@@ -214,8 +234,8 @@ fn f1_f4_two_options_of_a_foreign_server_boot_bios_and_uefi() {
     ] {
         let machine = Machine::new(name, firmware, number);
         let vm = run.registers(&machine);
-        let told = run.site.timeline(machine.mac()).unwrap().join("\n");
-        assert!(told.contains(loader) && told.contains(script), "{told}");
+        let told = run.site.told(machine.mac(), &[loader, script]).unwrap();
+        let told = told.join("\n");
         assert!(!told.contains("told to fetch"), "we named nothing:\n{told}");
         vm.power_off().unwrap();
     }

@@ -23,11 +23,8 @@ fn boot(name: &str, firmware: Firmware, number: u8) -> Vec<String> {
     assert!(vm.console().contains("eth0 is fd77::"), "{}", vm.console());
     let known = site.machine(machine.mac()).unwrap();
     assert_eq!(known["registration"], "approved", "{known:#}");
-    let told = site.timeline(machine.mac()).unwrap();
-    assert!(
-        told.iter().any(|s| s.contains("has the address fd77::")),
-        "{told:#?}"
-    );
+    let told = site.told(machine.mac(), &["has the address fd77::"]);
+    let told = told.unwrap();
     assert!(!told.iter().any(|s| s.contains("10.77.0")), "{told:#?}");
     told
 }

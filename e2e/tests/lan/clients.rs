@@ -1,6 +1,6 @@
 //! Foreign clients against the real server: no firmware, but nobody's code of ours on the other side either.
 
-use std::{fs, net::Ipv4Addr, path::PathBuf, time::Duration};
+use std::{fs, net::Ipv4Addr, path::PathBuf};
 
 use farrier_e2e::{Host, Lab, Lan, Mode, Site, clients};
 
@@ -205,9 +205,9 @@ fn x3_nothing_secret_before_enrolment() {
 #[test]
 fn perfdhcp_drives_leases_without_loss() {
     let run = run("clients-perfdhcp");
-    let report = clients::perfdhcp(&run.client, &["-r", "50", "-p", "3", "-R", "40"]).unwrap();
+    let load = ["-r", "50", "-n", "150", "-R", "40"];
+    let report = clients::perfdhcp(&run.client, &load).unwrap();
     assert!(report.contains("REQUEST-ACK"), "{report}");
-    std::thread::sleep(Duration::from_millis(200));
     let leases = run.site.get("leases").unwrap();
     assert!(
         leases.to_string().matches("10.77.0.1").count() >= 30,

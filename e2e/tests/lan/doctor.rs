@@ -2,14 +2,15 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddrV4, UdpSocket},
+    net::{Ipv4Addr, SocketAddrV4},
     path::Path,
     time::{Duration, Instant},
 };
 
 use farrier_e2e::{
-    Debs, Host, Lab, Lan, Program, Relay, Scene, Site,
+    Debs, Host, Lab, Lan, Program, Relay, Scene, Site, clients,
     command::{command, run},
+    lab::{stretched, until},
     server::Dnsmasq,
 };
 use serde_json::Value;
@@ -68,6 +69,23 @@ fn read(doctor: &Value) -> Vec<[String; 4]> {
         .collect()
 }
 
+/// What `look` sees when a check with this name has these words in what it found. Programs that are asked on the LAN
+/// have a second or some to answer in, and the doctor is right to call those silent that a busy machine kept from it;
+/// so what must be seen is looked for more than once.
+fn seen_with(look: impl Fn() -> Vec<[String; 4]>, name: &str, words: &str) -> Vec<[String; 4]> {
+    let mut checks = look();
+    for _ in 0..TRIES {
+        let is = |check: &[String; 4]| check[0].contains(name) && check[2].contains(words);
+        if checks.iter().any(is) {
+            break;
+        }
+        checks = look();
+    }
+    checks
+}
+
+const TRIES: usize = 6;
+
 /// The check with this name and these words in what it found.
 fn find<'a>(checks: &'a [[String; 4]], name: &str, words: &str) -> &'a [String; 4] {
     let found = checks
@@ -98,13 +116,26 @@ fn f12_doctor_names_each_port_that_a_firewall_closes() {
         ("PXE boot server", "udp", "4011", "warning"),
         ("Agents", "tcp", "8444", "bad"),
     ];
-    let open = seen_from(&scene, &client);
+    // All in one look, but for the one that is closed.
+    let look = |closed: Option<&str>| {
+        let is_open = |check: &[String; 4]| check[2].contains("answers from outside");
+        let as_made = |checks: &[[String; 4]]| {
+            ports.iter().all(|(name, _, port, _)| {
+                let name = format!("{name} 10.77.0.1:{port}");
+                let mut named = checks.iter().filter(|check| check[0].contains(&name));
+                let opens = closed != Some(*port);
+                named.any(|check| is_open(check) == opens)
+            })
+        };
+        // A port of ours has a second to answer, which it can miss on a busy machine.
+        let mut looks = (0..TRIES).map(|_| seen_from(&scene, &client));
+        let seen = looks.find(|checks| as_made(checks));
+        seen.unwrap_or_else(|| panic!("{closed:?}: {:#?}", seen_from(&scene, &client)))
+    };
+    let open = look(None);
     for (name, _, port, _) in ports {
-        let check = find(
-            &open,
-            &format!("{name} 10.77.0.1:{port}"),
-            "answers from outside",
-        );
+        let name = format!("{name} 10.77.0.1:{port}");
+        let check = find(&open, &name, "answers from outside");
         assert_eq!(check[1], "good", "{check:?}");
     }
     for (name, transport, port, verdict) in ports {
@@ -112,19 +143,12 @@ fn f12_doctor_names_each_port_that_a_firewall_closes() {
             scene.site.host(),
             &format!("iifname \"eth0\" {transport} dport {port} drop"),
         );
-        let closed = seen_from(&scene, &client);
+        let closed = look(Some(port));
         firewall(scene.site.host(), "");
         let check = find(&closed, &format!("{name} 10.77.0.1:{port}"), "no answer");
         assert_eq!(check[1], verdict, "{check:?}");
         let open = format!("{} port {port} to 10.77.0.1", transport.to_uppercase());
         assert!(check[3].contains(&open), "{check:?}");
-        for (other, _, number, _) in ports.iter().filter(|other| other.0 != name) {
-            find(
-                &closed,
-                &format!("{other} 10.77.0.1:{number}"),
-                "answers from outside",
-            );
-        }
     }
 }
 
@@ -167,14 +191,15 @@ fn f12_doctor_looks_at_the_certificate_for_firmware() {
         .unwrap();
     let https = |words: &str| {
         // The server looks at its files every other second, and once more before it believes them.
-        for _ in 0..10 {
-            let seen = seen_from(&scene, &client);
-            let is = |check: &&[String; 4]| check[0].contains("HTTPS") && check[2].contains(words);
-            if let Some(check) = seen.iter().find(is) {
-                return (check[1].clone(), check[3].clone());
-            }
-        }
-        panic!("{words}: not in {:#?}", seen_from(&scene, &client));
+        let mut seen = Vec::new();
+        let is = |check: &&[String; 4]| check[0].contains("HTTPS") && check[2].contains(words);
+        let shows = until(words, || {
+            seen = seen_from(&scene, &client);
+            seen.iter().any(|check| is(&check))
+        });
+        let found = seen.iter().find(is);
+        let check = found.unwrap_or_else(|| panic!("{shows:?}: {seen:#?}"));
+        (check[1].clone(), check[3].clone())
     };
     let outside =
         "answers from outside; the certificate names 10.77.0.1 and is good for 399 more days";
@@ -259,8 +284,9 @@ fn f12_doctor_names_second_servers_and_wrong_options() {
     let scene = serving("doctor-second", "dhcp");
     let other = scene.lan.other().unwrap();
     let second = start_dnsmasq(&scene, &other, &[]);
-    let checks = seen_inside(&scene);
-    let check = find(&checks, "network eth0", "10.77.0.2 is a second DHCP server");
+    let words = "10.77.0.2 is a second DHCP server";
+    let checks = seen_with(|| seen_inside(&scene), "network eth0", words);
+    let check = find(&checks, "network eth0", words);
     assert_eq!(check[1], "bad", "{check:?}");
     assert!(check[3].contains("mode = \"proxy\" for eth0"), "{check:?}");
     second.kill().unwrap();
@@ -306,18 +332,16 @@ fn f12_doctor_names_second_servers_and_wrong_options() {
     ];
     for (options, verdict, words) in rows {
         let dnsmasq = start_dnsmasq(&scene, &other, options);
-        let checks = seen_inside(&scene);
+        let checks = seen_with(|| seen_inside(&scene), "network eth0", words);
         let check = find(&checks, "network eth0", words);
         assert_eq!(check[1], verdict, "{options:?}: {check:?}");
         assert!(!check[3].is_empty(), "{check:?}");
         dnsmasq.kill().unwrap();
     }
     let _plain = start_dnsmasq(&scene, &other, &[]);
-    find(
-        &seen_inside(&scene),
-        "network eth0",
-        "10.77.0.2 gives addresses, nobody else names boot files",
-    );
+    let words = "10.77.0.2 gives addresses, nobody else names boot files";
+    let checks = seen_with(|| seen_inside(&scene), "network eth0", words);
+    find(&checks, "network eth0", words);
     let third = scene
         .lan
         .host("third", Some(Ipv4Addr::new(10, 77, 0, 4)))
@@ -329,8 +353,9 @@ fn f12_doctor_names_second_servers_and_wrong_options() {
     let folder = scene.folder.join("third");
     fs::create_dir_all(&folder).unwrap();
     let _proxy = proxy.start(&third, &folder).unwrap();
-    let checks = seen_inside(&scene);
-    let check = find(&checks, "network eth0", "10.77.0.4 is another PXE server");
+    let words = "10.77.0.4 is another PXE server";
+    let checks = seen_with(|| seen_inside(&scene), "network eth0", words);
+    let check = find(&checks, "network eth0", words);
     assert_eq!(check[1], "bad", "{check:?}");
 }
 
@@ -360,9 +385,9 @@ fn f12_doctor_names_a_relay_that_drops_our_answers() {
         site,
     };
     for _ in 0..2 {
-        assert!(farrier_e2e::clients::udhcpc(&client, &scene.folder, &[]).is_err());
+        clients::udhcpc_in_vain(&client, &scene.folder, &[]).unwrap();
     }
-    let checks = seen_inside(&scene);
+    let checks = seen_with(|| seen_inside(&scene), "relay 10.78.0.1", "none of");
     let check = find(&checks, "relay 10.78.0.1", "none of");
     assert_eq!(check[1], "bad", "{check:?}");
     assert!(check[3].contains("port 67 of 10.78.0.1"), "{check:?}");
@@ -371,7 +396,7 @@ fn f12_doctor_names_a_relay_that_drops_our_answers() {
         .switch_command("nft")
         .args(["delete", "table", "bridge", "lab"]))
     .unwrap();
-    farrier_e2e::clients::udhcpc(&client, &scene.folder, &[]).unwrap();
+    clients::udhcpc(&client, &scene.folder, &[]).unwrap();
     let checks = seen_inside(&scene);
     assert!(
         !checks.iter().any(|check| check[0].starts_with("relay")),
@@ -394,8 +419,9 @@ fn f12_doctor_names_the_architecture_without_a_loader() {
     );
     let client = client_of(&scene);
     discover(&client, mac, 10);
-    let checks = seen_inside(&scene);
-    let check = find(&checks, "loader for arm32", "there is no loader for them");
+    let words = "there is no loader for them";
+    let checks = seen_with(|| seen_inside(&scene), "loader for arm32", words);
+    let check = find(&checks, "loader for arm32", words);
     assert_eq!(check[1], "bad", "{check:?}");
     assert!(check[3].contains("farrier loader import"), "{check:?}");
 }
@@ -410,15 +436,8 @@ fn discover(host: &Host, mac: [u8; 6], arch: u8) {
     request.extend([53, 1, 1, 93, 2, 0, arch, 60, 32]);
     request.extend(format!("PXEClient:Arch:{arch:05}:UNDI:003000").bytes());
     request.push(255);
-    host.run(|| {
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 68))?;
-        socket.set_broadcast(true)?;
-        socket.set_read_timeout(Some(Duration::from_secs(3)))?;
-        socket.send_to(&request, SocketAddrV4::new(Ipv4Addr::BROADCAST, 67))?;
-        let _ = socket.recv(&mut [0; 1500]);
-        Ok(())
-    })
-    .unwrap();
+    let everybody = SocketAddrV4::new(Ipv4Addr::BROADCAST, 67);
+    clients::exchange(host, &request, everybody, 1).unwrap();
 }
 
 /// F12: what `doctor --lines` prints goes word by word into dnsmasq, Kea and ISC's dhcpd, and then the probe is content.
@@ -450,8 +469,9 @@ fn f12_printed_lines_make_dnsmasq_kea_and_isc_right() {
     // Debian's default is to look for a free address by echo before it is offered: a second of silence.
     let subnet = "subnet 10.77.0.0 netmask 255.255.255.0 { range 10.77.0.50 10.77.0.99; }\n";
     let dhcpd = isc(&scene, &host, subnet);
-    let checks = seen_inside(&scene);
-    find(&checks, "network eth0", "nobody else names boot files");
+    let words = "nobody else names boot files";
+    let checks = seen_with(|| seen_inside(&scene), "network eth0", words);
+    find(&checks, "network eth0", words);
     dhcpd.kill().unwrap();
     let lines = scene.site.farrier(&["doctor", "--lines", "isc"]).unwrap();
     let _dhcpd = isc(&scene, &host, &format!("{lines}{subnet}"));
@@ -479,11 +499,9 @@ fn f12_doctor_names_the_server_that_is_stopped() {
     scene.site.kill();
     let asked = Instant::now();
     let (code, said) = doctor(&scene);
-    assert!(
-        asked.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        asked.elapsed()
-    );
+    // Without a wait for anybody; usual are some tens of milliseconds.
+    let took = asked.elapsed();
+    assert!(took < stretched(Duration::from_secs(5)), "{took:?}");
     assert_eq!(code, Some(3), "{said}");
     assert!(said.contains("https://10.77.0.1:8443"), "{said}");
     scene.site.resume().unwrap();
@@ -492,12 +510,9 @@ fn f12_doctor_names_the_server_that_is_stopped() {
 }
 
 fn content(scene: &Scene, server: &str) {
-    let checks = seen_inside(scene);
-    let check = find(
-        &checks,
-        "network eth0",
-        "10.77.0.2 gives addresses and names our boot file",
-    );
+    let words = "10.77.0.2 gives addresses and names our boot file";
+    let checks = seen_with(|| seen_inside(scene), "network eth0", words);
+    let check = find(&checks, "network eth0", words);
     assert_eq!(check[1], "good", "{server}: {check:?}");
     assert!(
         check[2].contains("boot/ipxe-snponly-x64/snponly.efi"),
@@ -538,10 +553,7 @@ fn isc(scene: &Scene, host: &Host, text: &str) -> Program {
     let mut dhcpd = host.command(&program.to_string_lossy());
     dhcpd.args(["-4", "-f", "-d", "--no-pid", "-cf"]).arg(&file);
     dhcpd.arg("-lf").arg(&leases).arg("eth0");
-    // One log for each start: what is waited for is in the earlier one.
-    let folder = scene.folder.join(format!("isc-{}", text.len()));
-    fs::create_dir_all(&folder).unwrap();
-    let dhcpd = Program::start("dhcpd", dhcpd, &folder).unwrap();
+    let dhcpd = Program::start("dhcpd", dhcpd, &scene.folder).unwrap();
     dhcpd
         .wait_for("Server starting service", Duration::from_secs(10))
         .unwrap();

@@ -11,7 +11,7 @@ use farrier_e2e::{
 };
 use serde_json::json;
 
-const BOOT: Duration = Duration::from_secs(40);
+const BOOT: Duration = Duration::from_secs(150);
 const SOON: Duration = Duration::from_secs(20);
 const CARD: &str = "52:54:00:77:43:01";
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 10);
@@ -95,7 +95,7 @@ fn fetches(client: &Host, authority: &Path, port: u16) {
 /// Sends bytes to the HTTPS port and reads what comes back.
 fn openssl(client: &Host, arguments: &[&str]) -> String {
     let mut openssl = client.command("timeout");
-    openssl.args(["10", "openssl", "s_client", "-connect"]);
+    openssl.args(["60", "openssl", "s_client", "-connect"]);
     openssl.args(arguments);
     let output = openssl.output().unwrap();
     let said = [output.stdout, output.stderr].concat();

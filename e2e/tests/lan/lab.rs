@@ -44,7 +44,7 @@ fn lab_boots_a_bios_machine_from_a_foreign_server() {
         dhcp.log().contains("52:54:00:77:00:01"),
         "the foreign server saw the machine's MAC"
     );
-    drop(recording);
+    recording.finish().unwrap();
     assert!(
         fs::metadata(folder.join("lan.pcap")).unwrap().len() > 1000,
         "the LAN was recorded"
@@ -82,13 +82,9 @@ fn golden_boots(name: &str, firmware: Firmware, bus: Bus, number: u8) {
     let mut vm = machine.start(&lan, &folder).unwrap();
     let seconds = vm.wait_for(LOGIN, BOOT).unwrap();
     golden::log_in(&mut vm, BOOT).unwrap();
-    vm.type_line("echo PRO-OF-$((6*7)) $([ -d /sys/firmware/efi ] && echo uefi || echo bios) $(findmnt -no FSTYPE /boot/efi)").unwrap();
-    let mode = if firmware.is_uefi() {
-        "PRO-OF-42 uefi"
-    } else {
-        "PRO-OF-42 bios"
-    };
-    vm.wait_for(mode, BOOT).unwrap();
+    let mode = if firmware.is_uefi() { "uefi" } else { "bios" };
+    let line = "echo $([ -d /sys/firmware/efi ] && echo uefi || echo bios) $(findmnt -no FSTYPE /boot/efi)";
+    golden::ask(&mut vm, line, |said| said.contains(mode).then_some(())).unwrap();
     farrier_e2e::report::say(&format!(
         "{name}: login after {seconds:.1} s, {:.1} CPU seconds",
         vm.cpu_seconds()
@@ -160,7 +156,7 @@ fn foreign_clients_work_against_a_foreign_server() {
     clients::curl(&client, &["--fail"], "http://10.77.0.2/data").unwrap();
     assert!(clients::curl(&client, &["--fail"], "http://10.77.0.2/absent").is_err());
 
-    let report = clients::perfdhcp(&client, &["-r", "20", "-p", "2", "-R", "5"]).unwrap();
+    let report = clients::perfdhcp(&client, &["-r", "20", "-n", "40", "-R", "5"]).unwrap();
     assert!(report.contains("received packets"), "{report}");
 }
 
@@ -171,8 +167,7 @@ fn relay_reaches_a_host_and_a_lan_cleans_up() {
     let lab = Lab::open().unwrap();
     let folder = lab.scratch("lab-relay").unwrap();
     fs::write(folder.join("page"), "the page").unwrap();
-    let before = namespaces();
-    {
+    let name = {
         let lan = Lan::new().unwrap();
         let server = lan.server().unwrap();
         let web = web_files(&server, &folder, &folder).unwrap();
@@ -192,22 +187,18 @@ fn relay_reaches_a_host_and_a_lan_cleans_up() {
                 .run(|| Ok(std::net::TcpStream::connect("10.77.0.1:80").is_ok()))
                 .unwrap()
         );
-    }
-    let own = format!("farrier-lab-{}-", std::process::id());
-    let left: Vec<_> = namespaces()
-        .into_iter()
-        .filter(|name| name.starts_with(&own) && !before.contains(name))
-        .collect();
-    // Other tests of this process may hold LANs of their own; ours was the only one with a server host.
-    assert!(
-        !left.iter().any(|name| name.ends_with("-server")),
-        "{left:?}"
-    );
+        assert_eq!(namespaces(lan.name()).len(), 2, "the switch and the server");
+        lan.name().to_owned()
+    };
+    // Other tests of this process have LANs of their own.
+    let left = namespaces(&name);
+    assert!(left.is_empty(), "{left:?}");
 }
 
-fn namespaces() -> Vec<String> {
+/// The namespaces of a LAN.
+fn namespaces(lan: &str) -> Vec<String> {
     let entries = fs::read_dir("/run/netns").into_iter().flatten().flatten();
-    entries
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect()
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let begin = format!("{lan}-");
+    names.filter(|name| name.starts_with(&begin)).collect()
 }

@@ -8,10 +8,12 @@ use std::{
 };
 
 use farrier_e2e::{
-    Bus, Disk, Firmware, Lab, Lan, Machine, Mode, Program, Site, Vm, golden::Golden, lab::patience,
-    report::say, server::Dnsmasq,
+    Bus, Disk, Firmware, Lab, Lan, Machine, Mode, Program, Site, Vm, golden::Golden, report::say,
+    server::Dnsmasq,
 };
 use serde_json::json;
+
+use crate::local_disk::starts_within_10_seconds;
 
 const BOOT: Duration = Duration::from_secs(150);
 
@@ -212,10 +214,8 @@ fn q_grub_starts_the_local_disk() {
     let machine = Machine::new("local", Firmware::UefiPxe4, 47).disk(disk);
     let mut vm = without_work(&run, &machine);
     let ours = vm.wait_for("Welcome to GRUB!", BOOT).unwrap();
-    vm.wait_for("Farrier: starting the local disk", BOOT)
-        .unwrap();
-    let theirs = vm.wait_for("Welcome to GRUB!", BOOT).unwrap();
-    quick("GRUB", theirs - ours);
+    let way = ["Farrier: starting the local disk", "Welcome to GRUB!"];
+    starts_within_10_seconds(&mut vm, "GRUB", ours, &way);
     vm.wait_for("Debian GNU/Linux", BOOT).unwrap();
 }
 
@@ -250,15 +250,12 @@ fn l2_our_dhcp_names_pxelinux_and_it_starts_the_local_disk() {
     let ours = vm
         .wait_for("Farrier: starting the local disk", BOOT)
         .unwrap();
-    let theirs = vm.wait_for("GRUB", BOOT).unwrap();
-    quick("PXELINUX", theirs - ours);
-    let told = run.told(&machine);
-    for words in [
+    starts_within_10_seconds(&mut vm, "PXELINUX", ours, &["GRUB"]);
+    let words = [
         "It has the address 10.77.0.20",
         "its PXELINUX configuration",
-    ] {
-        assert!(told.contains(words), "{words} in\n{told}");
-    }
+    ];
+    run.site.told(machine.mac(), &words).unwrap();
 }
 
 /// GRUB fetches its script more than once in a boot, and a wish for one boot is one boot.
@@ -326,13 +323,4 @@ fn without_work(run: &Run, machine: &Machine) -> Vm {
     let policy = serde_json::json!({ "menu": "never", "unknown_machine": "menu" });
     run.site.put("policy", &policy).unwrap();
     run.start(machine)
-}
-
-/// The goal is 10 seconds on a machine with nothing else to do.
-fn quick(loader: &str, seconds: f64) {
-    say(&format!("{loader} to the disk's loader: {seconds:.1} s"));
-    assert!(
-        seconds <= patience(Duration::from_secs(10)).as_secs_f64(),
-        "{seconds} s"
-    );
 }

@@ -13,6 +13,7 @@ mod https;
 mod imaging;
 mod lab;
 mod loaders;
+mod local_disk;
 mod media;
 mod multicast;
 mod networks;

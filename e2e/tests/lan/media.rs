@@ -3,7 +3,8 @@
 use std::{fs, net::Ipv4Addr, path::PathBuf, process::Command, time::Duration};
 
 use farrier_e2e::{
-    Firmware, Lab, Lan, Machine, Mode, Program, Site, Vm, report::say, server::Dnsmasq,
+    Firmware, Lab, Lan, Machine, Mode, Program, Scene, Site, Vm, lab::until, report::say,
+    server::Dnsmasq,
 };
 use serde_json::{Value, json};
 
@@ -61,8 +62,17 @@ impl Run {
     fn add_file(&self, image: &std::path::Path) -> String {
         let arguments = ["media", "add", image.to_str().unwrap()];
         let said = self.site.farrier(&arguments).unwrap();
-        // The server looks every two seconds.
-        std::thread::sleep(Duration::from_secs(3));
+        // The server looks for new ones every other second. What it has found can be wished for, here for a machine
+        // that is never switched on.
+        let (nobody, name) = ("52:54:00:77:ff:ff", image.file_name().unwrap());
+        let medium = format!("medium:{}", name.to_string_lossy());
+        // It is there already when this image is not the first.
+        let _ = self.site.farrier(&["machine", "add", nobody]);
+        until("that the server has the image", || {
+            let wish = ["machine", "boot", nobody, &medium];
+            self.site.farrier(&wish).is_ok()
+        })
+        .unwrap();
         said
     }
 
@@ -81,6 +91,9 @@ impl Run {
 /// The code in a floppy's boot sector, behind the volume's parameters: prints the text that follows it by INT 10h.
 /// SeaBIOS holds the last letters back from the serial line, so there are more than are waited for.
 const FLOPPY: &[u8] = b"\x31\xc0\x8e\xd8\xbe\x53\x7c\xac\x84\xc0\x74\xfe\xb4\x0e\xbb\x07\x00\xcd\x10\xeb\xf2FLOPPY STARTED FROM MEMORY\r\n\0";
+
+/// Where its text begins.
+const TEXT: usize = 21;
 
 /// A hard disk's: asks INT 13h for the geometry, and prints the last head as a letter from A, and the number of
 /// sectors as a character.
@@ -118,6 +131,73 @@ fn r2_a_floppy_of_2_88_mb_is_picked_in_the_menu() {
     vm.press("1").unwrap();
     let seconds = vm.wait_for("FLOPPY STARTED", BOOT).unwrap();
     say(&format!("2.88 MB floppy by MEMDISK: {seconds:.1} s"));
+}
+
+/// Where machines are told apart by their address: each has a reservation and an image of its own.
+const RESERVED: &str = r#"
+[[interface]]
+name = "eth0"
+mode = "dhcp"
+
+[[subnet]]
+network = "10.77.0.0/24"
+
+[[subnet.reservation]]
+address = "10.77.0.31"
+mac = "52:54:00:77:00:44"
+
+[[subnet.reservation]]
+address = "10.77.0.32"
+mac = "52:54:00:77:00:45"
+"#;
+
+/// R7: two machines, each with its own address and its own floppy.
+#[test]
+fn r7_each_machine_has_its_own_address_and_image() {
+    let scene = Scene::serving("r7-table", RESERVED).unwrap();
+    let run = Run {
+        folder: scene.folder,
+        lan: scene.lan,
+        site: scene.site,
+        _other: None,
+    };
+    run.starts("nothing.img");
+    let rows = [
+        (68, "10.77.0.31", "one.img", "NUMBER ONE"),
+        (69, "10.77.0.32", "two.img", "NUMBER TWO"),
+    ];
+    for (number, _, medium, words) in rows {
+        run.add(medium, &floppy_that_says(words));
+        let machine = Machine::new(medium, Firmware::Bios, number);
+        run.site
+            .farrier(&["machine", "add", machine.mac()])
+            .unwrap();
+        let entry = format!("default-entry=medium:{medium}");
+        let set = ["machine", "set", machine.mac(), &entry];
+        run.site.farrier(&set).unwrap();
+    }
+    for (number, address, medium, words) in rows {
+        let machine = Machine::new(medium, Firmware::Bios, number);
+        let mut vm = run.boot(&machine);
+        vm.wait_for(&format!("{words} STARTED"), BOOT).unwrap();
+        let lent = format!("It has the address {address}");
+        run.site.told(machine.mac(), &[&lent]).unwrap();
+        vm.power_off().unwrap();
+    }
+}
+
+/// A floppy of 1.44 MB with nothing but a boot sector, which says who started.
+fn floppy_that_says(words: &str) -> Vec<u8> {
+    let code = [
+        &FLOPPY[..TEXT],
+        words.as_bytes(),
+        &FLOPPY[TEXT + "FLOPPY".len()..],
+    ]
+    .concat();
+    let mut floppy = vec![0; 1_474_560];
+    floppy[0x3e..0x3e + code.len()].copy_from_slice(&code);
+    floppy[510..512].copy_from_slice(&[0x55, 0xaa]);
+    floppy
 }
 
 fn disk_image() -> Vec<u8> {

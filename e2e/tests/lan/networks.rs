@@ -9,7 +9,9 @@ use std::{
 };
 
 use farrier_e2e::{
-    Capture, Firmware, Host, Lab, Lan, Machine, Relay, Site, clients, clients::Settings, mtftp,
+    Capture, Firmware, Host, Lab, Lan, Machine, Relay, Site, clients,
+    clients::{PATIENTLY, Settings},
+    mtftp,
     server::Dnsmasq,
 };
 
@@ -158,7 +160,7 @@ fn x1_many_networks_at_once_in_one_process() {
     }
     assert!(!leases.contains("10.79.0."), "{leases}");
     for (recording, file, name) in recordings {
-        drop(recording);
+        recording.finish().unwrap();
         nothing_leaked(&file, name);
     }
 }
@@ -224,14 +226,16 @@ impl Network<'_> {
         let host = self.lan.host("mtftp", Some(own)).unwrap();
         host.ip(["route", "add", "224.0.0.0/4", "dev", "eth0"])
             .unwrap();
+        let folder = self.folder.join("mtftp");
+        fs::create_dir_all(&folder).unwrap();
         // Streams are for who has spoken DHCP with us under its own card (T8).
-        clients::udhcpc(&host, &self.folder, &[]).unwrap();
+        clients::udhcpc(&host, &folder, &[]).unwrap();
         let reply = mtftp::discover(&host, [0x52, 0x54, 0, 0x77, 0x88, last], 0).unwrap();
         let offer = mtftp::offered(&reply);
         assert_eq!(offer.is_some(), is_told, "{offer:?}");
         let Some(offer) = offer else { return };
         assert_eq!(offer.server, self.server, "{offer:?}");
-        let fetched = mtftp::fetch(&host, &offer, None, Duration::from_secs(30)).unwrap();
+        let fetched = mtftp::fetch(&host, &offer, None, Duration::from_secs(120)).unwrap();
         assert!(fetched.bytes == self.site.loader().unwrap().1, "MTFTP");
     }
 
@@ -244,7 +248,7 @@ impl Network<'_> {
         assert_eq!(told["tftp"], "10.80.0.5", "{told:?}");
 
         let (old, folder) = self.client("old");
-        let reply = clients::bootp(&old, [0x52, 0x54, 0, 0x80, 0, 7]).unwrap();
+        let reply = clients::bootp(&old, [0x52, 0x54, 0, 0x80, 0, 7], PATIENTLY).unwrap();
         let reply = reply.expect("a BOOTREPLY");
         assert_eq!(reply[16..20], [10, 80, 0, 7], "yiaddr");
         assert_eq!(reply[20..24], [10, 80, 0, 1], "siaddr");

@@ -1,13 +1,18 @@
 //! ProxyDHCP beside a foreign DHCP server: each way of offering, with real firmware.
 
 use std::{
-    net::{Ipv4Addr, SocketAddrV4, UdpSocket},
+    net::{Ipv4Addr, SocketAddrV4},
     path::PathBuf,
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
 use farrier_e2e::{
-    Firmware, Host, Lab, Lan, Machine, Mode, Program, Site, relay::Relay, server::Dnsmasq,
+    Firmware, Host, Lab, Lan, Machine, Mode, Program, Site,
+    clients::{self, PATIENTLY},
+    lab::until,
+    relay::Relay,
+    server::Dnsmasq,
 };
 use serde_json::json;
 
@@ -135,7 +140,7 @@ fn z6_boot_items_are_answered_by_type_layer_and_place() {
     ];
     for (name, address, port) in places {
         let to = SocketAddrV4::new(address, port);
-        let answer = ask(&client, own, to, [0xfa, 0, 0, 0]);
+        let answer = ask(&client, own, to, [0xfa, 0, 0, 0], PATIENTLY);
         let answer = answer.unwrap_or_else(|| panic!("{name}: no answer"));
         assert_eq!(answer[12..16], own.octets(), "{name}: ciaddr");
         assert!(answer[108..].starts_with(b"boot/"), "{name}: a file");
@@ -148,8 +153,8 @@ fn z6_boot_items_are_answered_by_type_layer_and_place() {
             ("no_boot_credentials", [0xfa, 0, 0x80, 0]),
         ] {
             let before = run.count(refused);
-            assert_eq!(ask(&client, own, to, item), None, "{name} {refused}");
-            assert_eq!(run.count(refused), before + 1, "{name} {refused}");
+            assert_eq!(ask(&client, own, to, item, 1), None, "{name} {refused}");
+            run.counts(refused, before + 1);
         }
     }
 }
@@ -184,7 +189,7 @@ fn z6_boot_items_are_answered_through_a_real_relay() {
         ("unicast", Ipv4Addr::new(10, 77, 0, 1), 4011),
     ] {
         let to = SocketAddrV4::new(address, port);
-        let answer = ask(&client, own, to, [0xfa, 0, 0, 0]);
+        let answer = ask(&client, own, to, [0xfa, 0, 0, 0], PATIENTLY);
         let answer = answer.unwrap_or_else(|| panic!("{name}: no answer\n{}", dhcrelay.log()));
         assert!(answer[108..].starts_with(b"boot/"), "{name}: a file");
         assert_eq!(answer[20..24], [10, 77, 0, 1], "{name}: siaddr");
@@ -192,8 +197,8 @@ fn z6_boot_items_are_answered_through_a_real_relay() {
         assert!(has(&[53, 1, 5]), "{name}: DHCPACK");
         assert!(has(&[71, 4, 0xfa, 0, 0, 0]), "{name}: the item again");
         let before = run.count("other_boot_server");
-        assert_eq!(ask(&client, own, to, [0x80, 1, 0, 0]), None, "{name}");
-        assert_eq!(run.count("other_boot_server"), before + 1, "{name}");
+        assert_eq!(ask(&client, own, to, [0x80, 1, 0, 0], 1), None, "{name}");
+        run.counts("other_boot_server", before + 1);
     }
     let carried = dhcrelay.log();
     assert!(carried.contains("10.77.0.1"), "{carried}");
@@ -245,12 +250,23 @@ impl Run {
         let status = self.site.get("status").unwrap();
         status["boot"][reason].as_u64().unwrap_or(0)
     }
+
+    /// Waits until so many are counted, and none more.
+    fn counts(&self, reason: &str, expected: u64) {
+        until(reason, || self.count(reason) >= expected).unwrap();
+        assert_eq!(self.count(reason), expected, "{reason}");
+    }
 }
 
-/// A DHCPREQUEST with 43.71 from a BIOS ROM, and what came back within two seconds.
-fn ask(host: &Host, own: Ipv4Addr, to: SocketAddrV4, item: [u8; 4]) -> Option<Vec<u8>> {
+static ASKED: AtomicU32 = AtomicU32::new(1);
+
+/// A DHCPREQUEST with 43.71 from a BIOS ROM, and what came back; asked up to so many times.
+fn ask(host: &Host, own: Ipv4Addr, to: SocketAddrV4, item: [u8; 4], times: u32) -> Option<Vec<u8>> {
     let mut request = vec![0; 240];
-    request[..8].copy_from_slice(&[1, 1, 6, 0, b'i', b't', b'e', b'm']);
+    request[..3].copy_from_slice(&[1, 1, 6]);
+    // A number for each, so that what was asked twice is answered only here.
+    let number = ASKED.fetch_add(1, Ordering::Relaxed);
+    request[4..8].copy_from_slice(&number.to_be_bytes());
     request[12..16].copy_from_slice(&own.octets());
     request[28..34].copy_from_slice(&[0x52, 0x54, 0, 0x77, 2, 1]);
     request[236..].copy_from_slice(&[99, 130, 83, 99]);
@@ -259,16 +275,5 @@ fn ask(host: &Host, own: Ipv4Addr, to: SocketAddrV4, item: [u8; 4]) -> Option<Ve
     request.extend([43, 7, 71, 4]);
     request.extend(item);
     request.extend([255, 255]);
-    host.run(|| {
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 68))?;
-        socket.set_broadcast(true)?;
-        socket.set_read_timeout(Some(Duration::from_secs(2)))?;
-        socket.send_to(&request, to)?;
-        let mut answer = vec![0; 1500];
-        Ok(socket
-            .recv(&mut answer)
-            .ok()
-            .map(|len| answer[..len].to_vec()))
-    })
-    .unwrap()
+    clients::exchange(host, &request, to, times).unwrap()
 }

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use farrier_e2e::{Firmware, Lab, Lan, Machine, Mode, Site, Vm, clients};
+use farrier_e2e::{Firmware, Lab, Lan, Machine, Mode, Site, Vm, clients, lab::until};
 use serde_json::json;
 
 const BOOT: Duration = Duration::from_secs(150);
@@ -32,10 +32,15 @@ impl Run {
         let mut vm = self.start(machine);
         vm.wait_for("compare this code on the server: ", BOOT)
             .unwrap();
-        std::thread::sleep(Duration::from_secs(2));
-        let console = vm.console();
-        let (_, code) = console.rsplit_once("on the server: ").unwrap();
-        (vm, code.chars().take(6).collect())
+        let mut code = String::new();
+        until("a code of six letters", || {
+            let console = vm.console();
+            let (_, rest) = console.rsplit_once("on the server: ").unwrap();
+            code = rest.chars().take(6).collect();
+            code.chars().count() == 6
+        })
+        .unwrap();
+        (vm, code)
     }
 }
 
@@ -83,16 +88,13 @@ fn z13_the_menu_shows_on_the_screen_and_keys_choose() {
     });
     let run = run("screen-menu", &always);
     let machine = Machine::new("menu", Firmware::Bios, 73);
-    let mut vm = f7_one_key_registers(&run, &machine);
-    f6_a_task_comes_before_the_menu(&run, &machine, &mut vm);
-    vm.power_off().unwrap();
+    f7_one_key_registers(&run, &machine);
+    f6_a_task_comes_before_the_menu(&run, &machine);
 
     let on_key = json!({ "enrolment": "automatic", "menu": "on_key", "menu_timeout_s": 60 });
     run.site.put("policy", &on_key).unwrap();
     let mut vm = run.start(&machine);
-    vm.wait_for("press m for the boot menu", BOOT).unwrap();
-    vm.press("m").unwrap();
-    vm.wait_for(AGAIN, BOOT).unwrap();
+    one_key_opens_the_menu(&mut vm);
     vm.press("down").unwrap();
     vm.press("ret").unwrap();
     vm.wait_for("farrier-agent: ready", BOOT).unwrap();
@@ -145,11 +147,24 @@ fn z13_the_menu_shows_on_the_screen_and_keys_choose() {
     }
 }
 
+/// The machine asks for the key for three seconds of its own. A person who is late starts it anew.
+fn one_key_opens_the_menu(vm: &mut Vm) {
+    for _ in 0..3 {
+        vm.wait_for("press m for the boot menu", BOOT).unwrap();
+        vm.press("m").unwrap();
+        if vm.wait_for(AGAIN, Duration::from_secs(30)).is_ok() {
+            return;
+        }
+        vm.reset().unwrap();
+    }
+    panic!("no menu:\n{}", vm.tail());
+}
+
 /// What the menu says of registering to a machine that is registered.
 const AGAIN: &str = "Start the agent and take the inventory";
 
 /// A machine that nobody knows gets the menu that offers to register it, and one key does that.
-fn f7_one_key_registers(run: &Run, machine: &Machine) -> Vm {
+fn f7_one_key_registers(run: &Run, machine: &Machine) {
     let mut vm = run.start(machine);
     for shown in [
         "Farrier: 52:54:00:77:00:49, not registered",
@@ -167,17 +182,18 @@ fn f7_one_key_registers(run: &Run, machine: &Machine) -> Vm {
     let known = run.site.machine(machine.mac()).unwrap();
     assert_eq!(known["registration"], "approved", "{known:#}");
     assert_eq!(known["inventory"]["system"]["manufacturer"], "Farrier Lab");
-    vm
+    // Before it restarts for want of work.
+    vm.power_off().unwrap();
 }
 
 /// Without a task the registered machine gets its own menu; with one, the agent starts though a menu is always shown.
-fn f6_a_task_comes_before_the_menu(run: &Run, machine: &Machine, vm: &mut Vm) {
+fn f6_a_task_comes_before_the_menu(run: &Run, machine: &Machine) {
     run.site
         .farrier(&["machine", "rename", machine.mac(), "desk-7"])
         .unwrap();
     let work = json!({ "kind": "inventory" });
-    // The agent waits for work, does this at once and restarts the machine.
     let task = run.site.order(machine.mac(), &work, "reboot").unwrap();
+    let mut vm = run.start(machine);
     run.site.wait_done(&task, BOOT).unwrap();
     vm.wait_for("Farrier: desk-7", BOOT).unwrap();
     vm.wait_for(AGAIN, BOOT).unwrap();
@@ -188,6 +204,7 @@ fn f6_a_task_comes_before_the_menu(run: &Run, machine: &Machine, vm: &mut Vm) {
     assert_eq!(first.unwrap(), 1, "the menu came first: {}", vm.tail());
     run.site.wait_done(&task, BOOT).unwrap();
     vm.wait_for("Farrier: desk-7", BOOT).unwrap();
+    vm.power_off().unwrap();
 }
 
 /// F5, R14: two machines ask the same URL and get different menus, each by its own settings; one goes on to the
@@ -241,7 +258,7 @@ fn f5_r14_each_machine_has_its_own_menu_and_goes_its_way_without_a_key() {
     vm.reset().unwrap();
     let words = "It was told to start its local disk";
     run.site.wait_for(machine.mac(), words, BOOT).unwrap();
-    let none = vm.wait_for_any(&["farrier-agent: ready", "Farrier: lab-9"], SILENT);
+    let none = vm.shows_within(&["farrier-agent: ready", "Farrier: lab-9"], SILENT);
     assert!(none.is_err(), "neither menu nor agent: {}", vm.tail());
 }
 

@@ -3,10 +3,19 @@
 use std::fs;
 use std::time::Duration;
 
-use farrier_e2e::{Lab, Lan, Mode, Site};
+use farrier_e2e::{Firmware, Lab, Lan, Machine, Mode, Site};
 use serde_json::json;
 
+const BOOT: Duration = Duration::from_secs(150);
 const MAC: &str = "52:54:00:77:00:41";
+
+/// What wakes the card with this address.
+fn magic(mac: &str) -> Vec<u8> {
+    let mac = mac
+        .split(':')
+        .map(|byte| u8::from_str_radix(byte, 16).unwrap());
+    [vec![0xff; 6], mac.collect::<Vec<_>>().repeat(16)].concat()
+}
 
 /// The Ethernet frames of a recording.
 fn frames(pcap: &[u8]) -> Vec<&[u8]> {
@@ -40,12 +49,10 @@ fn t4_magic_packets_go_out_in_every_way() {
     ] {
         assert!(said.contains(way), "{way} is not in {said}");
     }
-    std::thread::sleep(Duration::from_secs(1));
-    drop(packets);
+    packets.finish().unwrap();
     let pcap = fs::read(&recording).unwrap();
-    let mut magic = vec![0xff; 6];
-    magic.extend([0x52, 0x54, 0, 0x77, 0, 0x41].repeat(16));
-    magic.extend([0, 0x11, 0x22, 0x33, 0x44, 0x55]);
+    let password = [0, 0x11, 0x22, 0x33, 0x44, 0x55];
+    let magic = [&magic(MAC)[..], &password].concat();
     let mut ways: Vec<String> = frames(&pcap)
         .into_iter()
         .filter(|frame| frame.ends_with(&magic))
@@ -65,4 +72,37 @@ fn t4_magic_packets_go_out_in_every_way() {
     let refused = site.farrier(&["machine", "wake", MAC, "--secure-on", "secret"]);
     let refused = format!("{:#}", refused.unwrap_err());
     assert!(refused.contains("SecureOn"), "{refused}");
+}
+
+/// T4, T5: work that is ordered with a wake-up reaches a machine that was off. Its card is played by the recording of
+/// the LAN: the power comes on when the packet with this machine's address was heard.
+#[test]
+fn t4_a_machine_that_hears_the_magic_packet_starts_and_boots() {
+    let lab = Lab::open().unwrap();
+    let folder = lab.scratch("wake-boot").unwrap();
+    let lan = Lan::new().unwrap();
+    let site = Site::start(&lab, lan.server().unwrap(), &folder, Mode::Dhcp).unwrap();
+    let machine = Machine::new("sleeper", Firmware::Bios, 58);
+    let mac = machine.mac();
+    site.farrier(&["machine", "add", mac]).unwrap();
+    let heard = lan.record(&folder.join("lan.pcap")).unwrap();
+
+    let work = ["task", "inventory", "--machine", mac, "--wake"];
+    let order = [&work[..], &["--then", "power-off", "--yes"]].concat();
+    site.farrier(&order).unwrap();
+    heard.wait_for("the magic packet", &magic(mac)).unwrap();
+    let mut vm = machine.start(&lan, &folder).unwrap();
+
+    vm.wait_for("farrier-agent: inventory sent", BOOT).unwrap();
+    vm.wait_for_power_off(BOOT).unwrap();
+    let known = site.machine(mac).unwrap();
+    assert_eq!(known["inventory"]["nics"][0]["mac"], mac, "{known:#}");
+    let tasks = site.get("tasks").unwrap();
+    assert_eq!(tasks["items"][0]["state"], "done", "{tasks:#}");
+    let told = site.told(mac, &["sent magic packets"]).unwrap();
+    let place = |words: &str| told.iter().position(|sentence| sentence.contains(words));
+    assert!(
+        place("sent magic packets") < place("asks how to boot"),
+        "{told:#?}"
+    );
 }

@@ -14,9 +14,10 @@ use std::{
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use farrier_e2e::{
-    Capture, Firmware, Lab, Lan, Machine, Mode, Site,
+    Capture, Firmware, Host, Lab, Lan, Machine, Mode, Site,
     capture::{Datagram, Stream},
-    clients,
+    clients, command,
+    lab::until,
 };
 use listener::{encrypted_behind_the_loader, script_and_files_by_http};
 use serde_json::json;
@@ -25,6 +26,8 @@ const BOOT: Duration = Duration::from_secs(150);
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const AGENT_PLANE: SocketAddrV4 = SocketAddrV4::new(SERVER, 8444);
 const BOOT_PLANE: SocketAddrV4 = SocketAddrV4::new(SERVER, 8067);
+/// What OVMF says of itself, for udhcpc.
+const FIRMWARE: [&str; 4] = ["-V", "PXEClient:Arch:00007:UNDI:003000", "-x", "0x5d:0007"];
 
 struct Run {
     folder: PathBuf,
@@ -50,15 +53,18 @@ fn f9_f10_t13_x2_x3_z9_z17_one_boot_recorded() {
     vm.wait_for("farrier-agent: inventory sent", BOOT).unwrap();
     // Before it restarts for want of work.
     vm.power_off().unwrap();
-    // The kernel hands frames over once in a second.
-    std::thread::sleep(Duration::from_millis(1500));
-    recording.stop(Duration::from_secs(5)).unwrap();
+    recording.finish().unwrap();
     let capture = Capture::read(&file).unwrap();
 
     run.one_record(&machine);
     run.one_chain(&machine);
+    run.last_packets_for_other_programs(&machine);
     let address = run.one_address(&machine, &capture);
-    run.same_under_other_names(&machine, address);
+    let stages = run.lan.host("stages", None).unwrap();
+    let mac = machine.mac();
+    stages.ip(["link", "set", "eth0", "address", mac]).unwrap();
+    run.compared_with_a_boot_that_stops(&machine, &stages);
+    run.same_under_other_names(&machine, &stages, address);
     let token = script_and_files_by_http(&capture, address);
     encrypted_behind_the_loader(&capture, address);
 
@@ -127,7 +133,8 @@ impl Run {
 
     /// Z17 and F10: the NBP, iPXE and the script in order, in one boot.
     fn one_chain(&self, machine: &Machine) {
-        let told = self.site.timeline(machine.mac()).unwrap();
+        let told = self.site.told(machine.mac(), &["The agent enrolled"]);
+        let told = told.unwrap();
         let mut rest = told.iter();
         for words in [
             "The firmware asks how to boot",
@@ -160,6 +167,39 @@ impl Run {
         ] {
             assert!(steps.contains(words), "{words} in {steps}");
         }
+    }
+
+    /// The capture that the server keeps of this machine, as a person looks at it with a program of others.
+    fn last_packets_for_other_programs(&self, machine: &Machine) {
+        let file = self.folder.join("machine.pcap");
+        let file = file.to_str().unwrap();
+        let save = ["machine", "capture", machine.mac(), "--output", file];
+        self.site.farrier(&save).unwrap();
+        let read = ["-n", "-v", "-Z", "root", "-r", file];
+        let read = command::run(&mut command::command("tcpdump", read)).unwrap();
+        for words in [
+            "DHCP-Message (53), length 1: Discover",
+            "DHCP-Message (53), length 1: ACK",
+            "RRQ \"boot/ipxe-snponly-x64/snponly.efi\" octet",
+        ] {
+            assert!(read.contains(words), "{words} in {read}");
+        }
+    }
+
+    /// Z17: the same firmware gets its address once more, and fetches nothing: laid beside the good boot, the first
+    /// thing that did not happen is named.
+    fn compared_with_a_boot_that_stops(&self, machine: &Machine, stages: &Host) {
+        clients::udhcpc(stages, &self.folder, &FIRMWARE).unwrap();
+        let known = self.site.machine(machine.mac()).unwrap();
+        let path = format!("machines/{}/compare", known["id"].as_str().unwrap());
+        let missing = "The first thing that did not happen this time: It fetched snponly.efi";
+        let mut verdict = String::new();
+        let named = until("that the second boot is told of", || {
+            let boots = self.site.get(&path).unwrap();
+            verdict = boots["verdict"].to_string();
+            verdict.contains(missing) && boots["last_is_good"] == false
+        });
+        named.unwrap_or_else(|e| panic!("{e:#}: {verdict}"));
     }
 
     /// F10: the firmware asks for an address, and iPXE and the agent use the same one.
@@ -208,21 +248,18 @@ impl Run {
     }
 
     /// F10: stages that do ask again name themselves otherwise, and stay the same machine with the same lease.
-    fn same_under_other_names(&self, machine: &Machine, address: Ipv4Addr) {
-        let stages = self.lan.host("stages", None).unwrap();
+    fn same_under_other_names(&self, machine: &Machine, stages: &Host, address: Ipv4Addr) {
         let mac = machine.mac();
-        stages.ip(["link", "set", "eth0", "address", mac]).unwrap();
-        let firmware = ["-V", "PXEClient:Arch:00007:UNDI:003000", "-x", "0x5d:0007"];
         let own = format!("0x3d:01{}", mac.replace(':', ""));
         let ipxe = ["-x", &own, "-x", "0x4d:69505845"];
         let system = ["-x", "0x3d:ff770051000100012f0c2d3a525400770051"];
         for (stage, words) in [
-            ("a ROM without an identifier", firmware.to_vec()),
-            ("iPXE", [&firmware[..], &ipxe].concat()),
+            ("a ROM without an identifier", FIRMWARE.to_vec()),
+            ("iPXE", [&FIRMWARE[..], &ipxe].concat()),
             ("an operating system with a DUID", system.to_vec()),
         ] {
             let words = [&["-C"], &words[..]].concat();
-            let told = clients::udhcpc(&stages, &self.folder, &words).unwrap();
+            let told = clients::udhcpc(stages, &self.folder, &words).unwrap();
             assert_eq!(told["ip"], address.to_string(), "{stage}");
         }
         let leases = self.site.get("leases").unwrap().to_string();
