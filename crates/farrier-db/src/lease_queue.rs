@@ -50,7 +50,7 @@ async fn run(writer: Writer, mut leases: mpsc::Receiver<Waiting>) {
     let (mut flushed, mut pace) = (Instant::now(), Pace::default());
     while leases.recv_many(&mut batch, MAX_ROWS).await > 0 {
         let gather = pace.gather();
-        if flushed.elapsed() < gather {
+        if batch.len() < MAX_ROWS && flushed.elapsed() < gather {
             tokio::time::sleep_until(flushed + gather).await;
             while batch.len() < MAX_ROWS
                 && let Ok(lease) = leases.try_recv()
@@ -96,7 +96,7 @@ async fn store(writer: &Writer, batch: Vec<Waiting>) {
     let rows: Vec<Lease> = batch.iter().map(|waiting| waiting.lease.clone()).collect();
     let alone = rows.len() == 1;
     match insert(writer, rows).await {
-        Err(_) if !alone => {
+        Err(error) if !alone && !error.is_away() => {
             // One bad row must not take the others with it.
             for Waiting { lease, reply } in batch {
                 let _ = reply.send(insert(writer, vec![lease]).await);

@@ -6,11 +6,11 @@
 //! agent are rationed by address for everybody, since each leaves a token in the database.
 
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use farrier_engine::Reason;
 use farrier_proto::{Instant, MacAddr};
-use tokio::sync::MutexGuard;
+use tokio::sync::OwnedMutexGuard;
 
 use crate::boot_tree::Asker;
 use crate::bucket::{Buckets, Rate, network};
@@ -20,7 +20,7 @@ use crate::bucket::{Buckets, Rate, network};
 pub struct Admission {
     buckets: Mutex<Rations>,
     /// Where strangers wait for one another, by hardware address.
-    queues: [tokio::sync::Mutex<()>; QUEUES],
+    queues: [Arc<tokio::sync::Mutex<()>>; QUEUES],
     started: tokio::time::Instant,
 }
 
@@ -41,7 +41,7 @@ impl Default for Admission {
                 interfaces: Buckets::new(INTERFACE, MAX_INTERFACES),
                 agents: Buckets::new(AGENTS, MAX_ADDRESSES),
             }),
-            queues: std::array::from_fn(|_| tokio::sync::Mutex::default()),
+            queues: std::array::from_fn(|_| Arc::default()),
             started: tokio::time::Instant::now(),
         }
     }
@@ -49,8 +49,9 @@ impl Default for Admission {
 
 impl Admission {
     /// Waits until nobody else with this address is being entered: a loader that asks twice at once is one machine.
-    pub async fn turn_of(&self, mac: MacAddr) -> MutexGuard<'_, ()> {
-        self.queues[usize::from(mac.0[5]) % QUEUES].lock().await
+    pub async fn turn_of(&self, mac: MacAddr) -> OwnedMutexGuard<()> {
+        let queue = &self.queues[usize::from(mac.0[5]) % QUEUES];
+        Arc::clone(queue).lock_owned().await
     }
 
     /// Lets one stranger in, while `unconfirmed` machines wait for somebody to confirm them.

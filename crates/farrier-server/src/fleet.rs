@@ -7,7 +7,7 @@ mod known;
 mod packed;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use farrier_db::{Db, DbError};
 use farrier_engine::WallTime;
@@ -36,7 +36,7 @@ pub enum Change {
 #[derive(Debug)]
 pub struct Fleet {
     db: Db,
-    known: RwLock<Known>,
+    known: Arc<RwLock<Known>>,
     changes: broadcast::Sender<Change>,
 }
 
@@ -63,7 +63,7 @@ impl Fleet {
         }
         Ok(Self {
             db,
-            known: RwLock::new(known),
+            known: Arc::new(RwLock::new(known)),
             changes,
         })
     }
@@ -120,10 +120,33 @@ impl Fleet {
 
     /// Stores a machine nobody knew.
     pub async fn add_machine(&self, machine: Machine) -> Result<Arc<Machine>, FleetError> {
-        let stored = Arc::new(self.db.create_machine(&machine).await?);
-        self.write(|known| known.put_machine((*stored).clone()));
-        self.tell(Change::Machine(stored.id));
-        Ok(stored)
+        self.add_holding(machine, ()).await
+    }
+
+    /// The same, with something that is held until everybody can see the machine. Who stops waiting does not undo
+    /// what it asked for: the row is stored all the same, and must be seen.
+    pub async fn add_holding<H: Send + 'static>(
+        &self,
+        machine: Machine,
+        held: H,
+    ) -> Result<Arc<Machine>, FleetError> {
+        let (db, known, changes) = (
+            self.db.clone(),
+            Arc::clone(&self.known),
+            self.changes.clone(),
+        );
+        let adding = tokio::spawn(async move {
+            let stored = Arc::new(db.create_machine(&machine).await?);
+            known
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .put_machine((*stored).clone());
+            // Nobody may be listening.
+            let _ = changes.send(Change::Machine(stored.id));
+            drop(held);
+            Ok(stored)
+        });
+        adding.await.map_err(|_| DbError::Closed)?
     }
 
     /// Changes a machine by `change`, which may be run again on a newer state when somebody else was faster.
@@ -258,21 +281,11 @@ impl Fleet {
     }
 
     fn read<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
-        look(
-            &self
-                .known
-                .read()
-                .unwrap_or_else(std::sync::PoisonError::into_inner),
-        )
+        look(&self.known.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn write<T>(&self, change: impl FnOnce(&mut Known) -> T) -> T {
-        change(
-            &mut self
-                .known
-                .write()
-                .unwrap_or_else(std::sync::PoisonError::into_inner),
-        )
+        change(&mut self.known.write().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -3,6 +3,8 @@
 
 mod site;
 
+use std::time::Duration;
+
 use farrier_engine::model::Registration;
 use farrier_engine::task::Work;
 use farrier_engine::timeline::Kind;
@@ -57,6 +59,19 @@ async fn x2_a_stranger_that_asks_several_times_at_once_is_one_machine() {
     for script in [first, second, third] {
         assert!(script.contains("farrier.token="), "{script}");
     }
+}
+
+/// X2: the same where the loader hangs up first: what it caused to be stored is stored.
+#[tokio::test]
+async fn x2_a_stranger_that_hangs_up_and_asks_again_is_one_machine() {
+    let data = tempfile::tempdir().unwrap();
+    let site = Site::open(data.path()).await;
+    let hung_up = tokio::time::timeout(Duration::ZERO, boots(&site, ONE, UUID)).await;
+    assert!(hung_up.is_err(), "it was answered at once");
+    let script = boots(&site, ONE, UUID).await;
+    assert!(script.contains("farrier.token="), "{script}");
+    assert_eq!(site.core.fleet.machine_count(), 1);
+    assert_eq!(site.core.db.machine_total().await.unwrap(), 1);
 }
 
 /// R9: a dock or card of one machine in another, which its UUID tells: it does not lend the first one's work.

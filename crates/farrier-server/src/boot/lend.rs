@@ -1,6 +1,7 @@
 //! The exchanges in which an address is lent: the lease book says yes or no, and what to boot rides along.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use farrier_engine::Reason;
 use farrier_engine::lease::{Answer, Client, Lease, Offered, RequestCase};
@@ -137,8 +138,12 @@ impl Asked<'_> {
         let Some(subnet) = self.port.core.leases.subnet_of(ip) else {
             return Outcome::Ignore(Reason::NoSubnet);
         };
-        if let Err(reason) = self.stored(lease).await {
-            return Outcome::Ignore(reason);
+        let ends = lease.ends;
+        match self.stored(lease).await {
+            Ok(lease) if lease.ends == ends => {}
+            // BOOTP has no word for less than for ever.
+            Ok(_) => return Outcome::Ignore(Reason::NotStored),
+            Err(reason) => return Outcome::Ignore(reason),
         }
         let lend = self.lend(subnet, ip, u32::MAX);
         self.reply(reply::bootp::reply(
@@ -161,7 +166,11 @@ impl Asked<'_> {
             GrantError::Db(_) => leases.held(self.facts.mac, ip, self.now),
             GrantError::Commit(_) => None,
         };
-        let Some(held) = held else {
+        let held = held.map(|held| Lease {
+            ends: held.ends.min(lease.ends),
+            ..held
+        });
+        let Some(held) = held.filter(|held| held.ends.since(self.now) >= WORTH_TELLING) else {
             tracing::warn!(%ip, %error, "a lease could not be stored, so it is not acknowledged");
             return Err(Reason::NotStored);
         };
@@ -273,5 +282,7 @@ impl Asked<'_> {
     }
 }
 
+/// A lease of less would be over before its client has asked again.
+const WORTH_TELLING: Duration = Duration::from_secs(10);
 /// Three in a row are taken: the client asks again, and the next ones are tried then.
 const MAX_TRIES: usize = 3;

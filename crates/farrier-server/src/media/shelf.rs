@@ -115,11 +115,15 @@ impl Shelf {
         }
         let len = about.len();
         let content = self.room((name.to_owned(), len, about.modified().ok()), now)?;
-        let read = content.get_or_try_init(|| async move {
-            let done = tokio::task::spawn_blocking(move || read_whole(&path, len)).await;
-            done.map_err(io::Error::other)?
+        // In a task of its own, or who hangs up would leave a read behind that nobody counts, for the next to repeat.
+        let read = tokio::spawn(async move {
+            let read = content.get_or_try_init(|| async move {
+                let done = tokio::task::spawn_blocking(move || read_whole(&path, len)).await;
+                done.map_err(io::Error::other)?
+            });
+            read.await.cloned()
         });
-        Ok(read.await?.clone())
+        Ok(read.await.map_err(io::Error::other)??)
     }
 
     /// Where this image is or will be in memory. Those that nobody uses make room.

@@ -3,6 +3,8 @@
 //! A brace or semicolon that is missing moves words from one host into another. Such a file is refused, since what
 //! it was meant to say is not known.
 
+use farrier_engine::lease::Holder;
+
 use super::{Entry, Fault, Found, by_client_id, by_mac, entry};
 
 pub(super) fn read(text: &str) -> Found {
@@ -22,6 +24,7 @@ pub(super) fn read(text: &str) -> Found {
     reader.ends(&statement)
 }
 
+#[derive(Clone, Copy)]
 struct Word<'a> {
     line: usize,
     text: &'a str,
@@ -190,9 +193,9 @@ struct Host<'a> {
     name: &'a str,
     /// How many blocks are open in it, its own included.
     depth: usize,
-    mac: Option<&'a str>,
-    id: Option<&'a str>,
-    address: Option<&'a str>,
+    mac: Option<Word<'a>>,
+    id: Option<Word<'a>>,
+    address: Option<Word<'a>>,
     /// A fault of it is told; what it lacks for that reason is none of its own.
     refused: bool,
 }
@@ -228,17 +231,10 @@ impl<'a> Host<'a> {
             Some(_) if words.get(length).is_some_and(|word| word.is(",")) => {
                 no(first, format!("has several values as {what}: keep one"))
             }
-            Some(value) if words.len() == length => {
-                // ISC reads `\001` as one byte, and we would take four.
-                if value.quoted && value.text.contains('\\') {
-                    let what = format!("has a \\ in its {what}: write bytes such as 01:52:54");
-                    return no(value, what);
-                }
-                match place.replace(value.text) {
-                    Some(_) => no(first, format!("has a second {what}: keep one")),
-                    None => Ok(()),
-                }
-            }
+            Some(value) if words.len() == length => match place.replace(*value) {
+                Some(_) => no(first, format!("has a second {what}: keep one")),
+                None => Ok(()),
+            },
             _ => no(first, format!("has a {what} that is not one value")),
         }
     }
@@ -248,14 +244,23 @@ impl<'a> Host<'a> {
             return Ok(None);
         };
         let holder = match (self.mac, self.id) {
-            (Some(mac), _) => by_mac(mac),
-            (None, Some(id)) => by_client_id(id),
+            (Some(mac), _) => by_mac(mac.text),
+            // ISC reads `\001` as one byte, and we would take four.
+            (None, Some(id)) if id.quoted && id.text.contains('\\') => {
+                let what = format!(
+                    "host {} has a \\ in its client id: write bytes such as 01:52:54",
+                    self.name
+                );
+                return Err(fault(id.line, what));
+            }
+            (None, Some(id)) if id.quoted => Ok(Holder::ClientId(id.text.as_bytes().to_vec())),
+            (None, Some(id)) => by_client_id(id.text),
             (None, None) => Err(format!(
                 "host {} has no hardware address and no client id: reserve by one",
                 self.name
             )),
         };
-        entry(self.line, address, holder, Some(self.name)).map(Some)
+        entry(self.line, address.text, holder, Some(self.name)).map(Some)
     }
 }
 

@@ -43,7 +43,7 @@ fn statement(line: usize, text: &str) -> Result<Option<Entry>, Fault> {
 const NO_NAMES: [&str; 4] = ["[", "set:", "tag:", "net:"];
 
 fn host(line: usize, value: &str) -> Result<Option<Entry>, Fault> {
-    let value = value.split(" #").next().unwrap_or_default();
+    let value = without_comment(value);
     let (mut mac, mut address, mut name, mut id) = (None, None, None, None);
     for item in value.split(',').map(str::trim) {
         let is_address =
@@ -53,17 +53,20 @@ fn host(line: usize, value: &str) -> Result<Option<Entry>, Fault> {
                 continue;
             } else if let Some(own) = item.strip_prefix("id:") {
                 (&mut id, own, "client ids")
-            } else if item.matches(':').count() == 5 || item.matches('-').count() == 5 {
+            } else if is_hardware(item) {
                 (&mut mac, item, "hardware addresses")
             } else if is_address {
                 (&mut address, item, "addresses")
             } else if is_time(item) {
                 continue;
-            } else {
+            } else if is_name(item) {
                 (&mut name, item, "names")
+            } else {
+                let what = format!("{item:?} is neither an address nor a name: correct it");
+                return Err(Fault { line, what });
             };
         if place.replace(item).is_some() {
-            let what = format!("several {what} stand in it: write one line for each");
+            let what = format!("several {what} stand in it: keep one");
             return Err(Fault { line, what });
         }
     }
@@ -76,6 +79,34 @@ fn host(line: usize, value: &str) -> Result<Option<Entry>, Fault> {
         (None, _) => Err("it names no hardware address and no client id".to_owned()),
     };
     entry(line, address, holder, name).map(Some)
+}
+
+/// What stands before a `#` that follows white space.
+fn without_comment(value: &str) -> &str {
+    let mut before = ' ';
+    let begins = value.find(|c: char| {
+        let begins = c == '#' && before.is_whitespace();
+        before = c;
+        begins
+    });
+    &value[..begins.unwrap_or(value.len())]
+}
+
+/// Six bytes, of which `*` stands for any.
+fn is_hardware(item: &str) -> bool {
+    let byte = |part: &str| {
+        let is_hex = part.bytes().all(|b| b.is_ascii_hexdigit());
+        part == "*" || matches!(part.len(), 1 | 2) && is_hex
+    };
+    item.split([':', '-']).count() == 6 && item.split([':', '-']).all(byte)
+}
+
+/// Four parts with dots between them that begin with a digit are an address in which something is wrong.
+fn is_name(item: &str) -> bool {
+    let fits = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+    let looks_like_address =
+        item.split('.').count() == 4 && item.starts_with(|c: char| c.is_ascii_digit());
+    item.chars().all(fits) && !looks_like_address
 }
 
 /// `infinite`, `ignore`, `3600`, `12h`.

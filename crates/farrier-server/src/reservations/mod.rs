@@ -200,11 +200,17 @@ fn entry(
 
 fn by_mac(text: &str) -> Result<Holder, String> {
     let text = text.trim();
-    MacAddr::from_str(&text.to_ascii_lowercase())
+    MacAddr::from_str(&padded(text).to_ascii_lowercase())
         .ok()
         .filter(|mac| !mac.is_unusable())
         .map(Holder::Mac)
         .ok_or_else(|| format!("{text:?} is not the hardware address of one machine"))
+}
+
+/// ISC and dnsmasq take bytes of one digit.
+fn padded(mac: &str) -> String {
+    let parts = mac.split(':').map(|part| format!("{part:0>2}"));
+    parts.collect::<Vec<_>>().join(":")
 }
 
 fn by_uuid(text: &str) -> Result<Holder, String> {

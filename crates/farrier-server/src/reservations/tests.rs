@@ -1,6 +1,7 @@
 //! One set of reservations in four languages, and every kind of fault.
 
 use farrier_engine::lease::Holder;
+use farrier_proto::MacAddr;
 
 use super::{Entry, Fault, Format, read, render};
 use crate::config::{Config, SubnetConfig};
@@ -18,7 +19,7 @@ fn expected(lines: [usize; 2]) -> Vec<Entry> {
         .map(|((address, last, name), line)| Entry {
             line,
             address: address.parse().unwrap(),
-            holder: Holder::Mac(farrier_proto::MacAddr([0x52, 0x54, 0, 0, 0, last])),
+            holder: Holder::Mac(MacAddr([0x52, 0x54, 0, 0, 0, last])),
             name: Some(name.to_owned()),
         })
         .collect()
@@ -303,6 +304,14 @@ fn files_that_others_bring_in_are_to_be_imported_by_themselves() {
             "several addresses",
         ),
         (
+            "dhcp-host=52:54:00:00:00:02,10.0.0.2O",
+            "neither an address nor a name",
+        ),
+        (
+            "dhcp-host=52:54:00:00:00:02,10.0.0.2 printer",
+            "neither an address nor a name",
+        ),
+        (
             "dhcp-host=52:54:00:00:00:02,52:54:00:00:00:03,10.0.0.2",
             "several hardware",
         ),
@@ -311,6 +320,38 @@ fn files_that_others_bring_in_are_to_be_imported_by_themselves() {
     }
     let kea = "{ \"Dhcp4\": {\n<?include \"hosts.json\"?>\n} }";
     is_told(Format::Kea, kea, 2, "key must be a string");
+}
+
+#[test]
+fn hosts_are_read_as_their_servers_read_them() {
+    let one = |format, text: &str| {
+        let entries = read(format, text, &subnets(OURS)).unwrap();
+        assert_eq!(entries.len(), 1, "{text}");
+        entries[0].holder.clone()
+    };
+    let mac = Holder::Mac(MacAddr([0x52, 0x54, 0, 0, 0, 2]));
+    for (format, text) in [
+        (
+            Format::Dnsmasq,
+            "dhcp-host=52:54:00:00:00:02,10.0.0.20\t# printer\n",
+        ),
+        (
+            Format::Dnsmasq,
+            "dhcp-host=52:54:0:0:0:2,10.0.0.20,pc-lab-2-row-1-a\n",
+        ),
+        (
+            Format::Dhcpd,
+            "host a { hardware ethernet 52:54:0:0:0:2; option dhcp-client-identifier \"\\001RT\"; \
+             fixed-address 10.0.0.20; }",
+        ),
+    ] {
+        assert_eq!(one(format, text), mac, "{text}");
+    }
+    let quoted = "host a { option dhcp-client-identifier \"01:02\"; fixed-address 10.0.0.20; }";
+    assert_eq!(
+        one(Format::Dhcpd, quoted),
+        Holder::ClientId(b"01:02".to_vec())
+    );
 }
 
 /// Whatever is left of a file, it says the same or is refused: nothing is made up of what was moved together.

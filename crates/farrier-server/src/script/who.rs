@@ -7,6 +7,7 @@ use farrier_engine::model::{Machine, MachineId, Registration};
 use farrier_engine::policy::Settings;
 use farrier_engine::strategy::Learned;
 use farrier_engine::timeline::Entry;
+use tokio::sync::OwnedMutexGuard;
 
 use crate::boot_tree::Asker;
 use crate::core::{Core, Recognised, new_id, now};
@@ -31,11 +32,10 @@ pub(super) async fn known(
         Some(machine) => update(core, machine, facts).await,
         None if who.conflict.is_empty() => {
             admit(core, asker).await?;
-            add(core, facts).await
+            add(core, facts, turn).await
         }
         None => return Ok(who),
     };
-    drop(turn);
     match done {
         Ok(()) => Ok(core.recognise(&evidence)),
         Err(error) => {
@@ -64,7 +64,12 @@ async fn admit(core: &Core, asker: Asker) -> Result<(), Reason> {
     }
 }
 
-async fn add(core: &Core, facts: &BootFacts) -> Result<(), FleetError> {
+/// `turn` ends when everybody can see the machine, even if the loader has hung up by then.
+async fn add(
+    core: &Core,
+    facts: &BootFacts,
+    turn: Option<OwnedMutexGuard<()>>,
+) -> Result<(), FleetError> {
     let machine = Machine {
         id: MachineId(new_id()),
         name: None,
@@ -82,7 +87,7 @@ async fn add(core: &Core, facts: &BootFacts) -> Result<(), FleetError> {
         last_seen: now(),
         revision: 0,
     };
-    let machine = core.fleet.add_machine(machine).await?;
+    let machine = core.fleet.add_holding(machine, turn).await?;
     for entry in core.sightings.take(facts.mac) {
         core.note_entry(Entry {
             machine: machine.id,

@@ -1,5 +1,7 @@
 //! What `farrier doctor` sees from inside: data, store, loaders, clock, certificates, and who else is there.
 
+use std::sync::Arc;
+
 use farrier_api::admin::{Check, Doctor, Served, ServedHttps, Verdict};
 use farrier_engine::task::State;
 
@@ -9,6 +11,7 @@ use crate::bind::{BOOT_SERVER_PORT, DHCP_PORT, TFTP_PORT};
 use crate::ca::chain;
 use crate::config::Mode;
 use crate::core::now;
+use crate::loaders::Loaders;
 use crate::ui::text::bytes;
 
 impl Desk {
@@ -22,7 +25,15 @@ impl Desk {
         ];
         checks.push(self.check_certificates());
         checks.extend(self.check_boot_certificate());
-        checks.extend(self.check_loaders());
+        let core = Arc::clone(&self.core);
+        let loaders = tokio::task::spawn_blocking(move || check_loaders(&core.loaders)).await;
+        checks.push(loaders.unwrap_or_else(|error| {
+            bad(
+                "loaders",
+                error.to_string(),
+                "report this as a fault of Farrier",
+            )
+        }));
         checks.extend(self.check_boot_plane());
         checks.push(self.check_machines());
         checks.push(self.check_others().await);
@@ -162,37 +173,6 @@ impl Desk {
         )
     }
 
-    fn check_loaders(&self) -> Vec<Check> {
-        let catalogue = self.core.loaders.catalogue();
-        if catalogue.iter().next().is_none() {
-            return vec![bad(
-                "loaders",
-                "there are none".to_owned(),
-                "import them: farrier loader import",
-            )];
-        }
-        let folder = &self.core.loaders;
-        let lost: Vec<_> = catalogue
-            .iter()
-            .filter(|l| folder.on_disk(l).is_err())
-            .map(|l| l.id.clone())
-            .collect();
-        if lost.is_empty() {
-            return vec![good(
-                "loaders",
-                format!(
-                    "{} in the catalogue, all files there",
-                    catalogue.iter().count()
-                ),
-            )];
-        }
-        vec![bad(
-            "loaders",
-            format!("files are gone or changed: {}", lost.join(", ")),
-            "import them again: farrier loader import",
-        )]
-    }
-
     fn check_machines(&self) -> Check {
         let silent = self
             .core
@@ -239,6 +219,35 @@ impl Desk {
             ),
         }
     }
+}
+
+/// By the files as they are on the disk, which are read for it.
+fn check_loaders(loaders: &Loaders) -> Check {
+    let catalogue = loaders.catalogue();
+    if catalogue.iter().next().is_none() {
+        return bad(
+            "loaders",
+            "there are none".to_owned(),
+            "import them: farrier loader import",
+        );
+    }
+    let lost: Vec<_> = catalogue
+        .iter()
+        .filter(|l| loaders.on_disk(l).is_err())
+        .map(|l| l.id.clone())
+        .collect();
+    if lost.is_empty() {
+        let what = format!(
+            "{} in the catalogue, all files there",
+            catalogue.iter().count()
+        );
+        return good("loaders", what);
+    }
+    bad(
+        "loaders",
+        format!("files are gone or changed: {}", lost.join(", ")),
+        "import them again: farrier loader import",
+    )
 }
 
 fn good(name: &str, found: String) -> Check {
