@@ -211,7 +211,8 @@ impl Entry {
     ) -> Self {
         let left = left.as_secs();
         let text = format!(
-            "It keeps the address {ip} for the {left} s that are left of its lease. They could not be made more, since the database cannot be written: look at its disk."
+            "It keeps the address {ip} for the {left} s that are left of its lease. They could not be made more, \
+             since the database cannot be written: look at its disk."
         );
         Self::new(machine, at, Kind::Warning, text).with("address", ip)
     }
