@@ -147,12 +147,6 @@ impl Debs {
         })
     }
 
-    /// Whether a package was fetched before.
-    #[must_use]
-    pub fn has(&self, name: &str) -> bool {
-        self.fetched(name).is_ok_and(|found| found.is_some())
-    }
-
     /// A program of one of the [`FOREIGN`] packages, fetched and unpacked now if it was not before.
     ///
     /// # Errors

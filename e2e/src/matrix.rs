@@ -21,7 +21,7 @@ pub use rows::{Foreign, ROWS, Role, Row};
 use stage::Stage;
 pub use table::{Table, write_into};
 
-use crate::{Debs, Lab, Machine, Vm, lab::patience, packages};
+use crate::{Lab, Machine, Vm, lab::patience};
 
 /// Firmware that tries IPv4 in vain first needs 72 s for it.
 const BOOT: Duration = Duration::from_secs(150);
@@ -48,18 +48,18 @@ pub struct Seen {
     pub cpu: f64,
 }
 
-/// What a row needs and this machine does not have yet: packages that are not installed, or not fetched.
-///
-/// # Errors
-/// When this is no Debian.
-pub fn missing(lab: &Lab, row: &Row) -> Result<Vec<&'static str>> {
-    let mut missing = packages::missing(row.firmware.packages())?;
-    if let Some(foreign) = row.foreign_loader()
-        && !Debs::open(lab)?.has(foreign.name)
-    {
-        missing.push(foreign.name);
-    }
-    Ok(missing)
+/// The rows that every test run does.
+pub fn fast() -> impl Iterator<Item = &'static Row> {
+    ROWS.iter().filter(|row| row.fast)
+}
+
+/// The emulators and firmware that they need.
+#[must_use]
+pub fn fast_packages() -> Vec<&'static str> {
+    let mut packages: Vec<_> = fast().flat_map(|row| row.firmware.packages()).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    packages.into_iter().copied().collect()
 }
 
 /// Runs one row. `number` tells its machine from those of other rows.

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use farrier_e2e::{Steps, packages, report::say};
+use farrier_e2e::{Steps, matrix, packages, report::say};
 
 use crate::{build, prepare};
 
@@ -53,7 +53,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         note("unit and integration tests", unit(options)?);
     } else {
         let prepared = prepare::with(&mut steps)?;
-        packages::install(&packages::page())?;
+        packages::install(&[packages::page(), matrix::fast_packages()].concat())?;
         steps.step("building farrier and its agent");
         let programs = build::programs()?;
         steps.step("unit and integration tests");

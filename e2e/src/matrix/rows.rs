@@ -281,6 +281,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         name: "arm64-pxe4",
+        fast: true,
         ..ARM64
     },
     Row {
