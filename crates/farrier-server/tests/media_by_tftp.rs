@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use farrier_server::boot_tree::{Asker, BootTree, Channel, Missing};
 use farrier_server::core::now;
-use farrier_server::transfer::{Habits, TftpServer, Transfers};
 use tokio::net::UdpSocket;
-use tokio::sync::watch;
 
 use site::Site;
+use site::tftp::{Tftp, tftp};
 
 const LOOPBACK: (Ipv4Addr, u8) = (Ipv4Addr::new(127, 0, 0, 0), 8);
 const LARGE: u64 = 400 << 20;
@@ -34,34 +33,6 @@ fn put_media(data: &std::path::Path, media: &[(&str, u64)]) {
             .unwrap()
             .set_len(*len)
             .unwrap();
-    }
-}
-
-struct Tftp {
-    at: SocketAddr,
-    transfers: Arc<Transfers>,
-    _stop: watch::Sender<bool>,
-}
-
-async fn tftp(site: &Site) -> Tftp {
-    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let at = socket.local_addr().unwrap();
-    let transfers = Arc::new(Transfers::default());
-    let (stop, stopped) = watch::channel(false);
-    let server = TftpServer {
-        socket,
-        interface: "lo".to_owned(),
-        address: Ipv4Addr::LOCALHOST.into(),
-        tree: Arc::new(BootTree::new(Arc::clone(&site.core), vec![LOOPBACK])),
-        transfers: Arc::clone(&transfers),
-        streams: None,
-        habits: Habits::default(),
-    };
-    tokio::spawn(server.run(stopped));
-    Tftp {
-        at,
-        transfers,
-        _stop: stop,
     }
 }
 
@@ -96,7 +67,7 @@ async fn t9_others_are_answered_while_a_large_image_is_read() {
     let data = tempfile::tempdir().unwrap();
     put_media(data.path(), &[("rescue.iso", LARGE)]);
     let site = Site::open(data.path()).await;
-    let server = tftp(&site).await;
+    let server = tftp(&site, vec![LOOPBACK]).await;
     let [large, small] = [
         UdpSocket::bind("127.0.0.1:0").await.unwrap(),
         UdpSocket::bind("127.0.0.1:0").await.unwrap(),

@@ -11,34 +11,24 @@ use farrier_engine::policy::{MenuMode, Settings, UnknownMachine};
 use farrier_engine::rom_menu::kind;
 use farrier_engine::strategy::{Strategy, StrategyChoice};
 use farrier_proto::MacAddr;
-use farrier_proto::wire::dhcpv4::{Message, MessageType, Xid};
+use farrier_proto::wire::dhcpv4::{Message, MessageType};
 use farrier_proto::wire::option;
 use farrier_proto::wire::pxe::{BootItem, BootServerType, PxeVendorOptions};
 use farrier_server::boot::{BootPort, Outcome};
 use farrier_server::config::Mode;
 use tokio::time::sleep;
 
+use site::dhcp::{BIOS, UEFI, question};
 use site::{Site, add_ipxe};
 
 const MAC: MacAddr = MacAddr([0x52, 0x54, 0, 0x77, 0, 0x71]);
 const CLIENT: Ipv4Addr = Ipv4Addr::new(127, 3, 0, 1);
 const DIAGNOSTICS: &str = "what the server decides for this machine";
-const BIOS: (&str, u16) = ("PXEClient:Arch:00000:UNDI:002001", 0);
-const UEFI: (&str, u16) = ("PXEClient:Arch:00007:UNDI:003016", 7);
 
 async fn opened(data: &std::path::Path, more: &str) -> Site {
     let site = Site::configured(data, more).await;
     add_ipxe(&site.core);
     site
-}
-
-fn question(kind: MessageType, (class, arch): (&str, u16)) -> Message {
-    let mut message = Message::request(Xid(7), MAC);
-    let options = &mut message.options;
-    options.set(option::DHCP_MESSAGE_TYPE, [kind as u8]);
-    options.set(option::VENDOR_CLASS_IDENTIFIER, class.as_bytes());
-    options.set(option::CLIENT_SYSTEM_ARCHITECTURE, arch.to_be_bytes());
-    message
 }
 
 async fn said(port: &BootPort, message: &Message, source: Ipv4Addr) -> Outcome {
@@ -76,7 +66,7 @@ async fn z4_firmware_that_does_not_act_on_an_offer_gets_another_one_and_it_is_re
     let data = tempfile::tempdir().unwrap();
     let site = opened(data.path(), "").await;
     let dhcp = site.boot_port(67, Mode::Proxy).await;
-    let discover = question(MessageType::Discover, UEFI);
+    let discover = question(MessageType::Discover, MAC, UEFI);
     for pause in [5, 5, 2] {
         assert_eq!(way(&reply(&dhcp, &discover).await), Strategy::B);
         sleep(Duration::from_secs(pause)).await;
@@ -89,7 +79,7 @@ async fn z4_firmware_that_does_not_act_on_an_offer_gets_another_one_and_it_is_re
     );
 
     // It loads iPXE now, which asks for its script.
-    let mut ipxe = question(MessageType::Discover, UEFI);
+    let mut ipxe = question(MessageType::Discover, MAC, UEFI);
     ipxe.options.set(option::USER_CLASS, "iPXE");
     reply(&dhcp, &ipxe).await;
     site.script(&MAC.to_string()).await;
@@ -126,13 +116,13 @@ async fn z4_a_pinned_way_is_used_and_an_address_of_ours_is_one() {
         };
         site.core.set_site(settings).await.unwrap();
         site.core.strategies.forget(&[MAC]);
-        let offer = reply(&dhcp, &question(MessageType::Discover, firmware)).await;
+        let offer = reply(&dhcp, &question(MessageType::Discover, MAC, firmware)).await;
         assert_eq!(way(&offer), expected, "{choice:?}");
         if expected != Strategy::D {
             continue;
         }
         // The lease is taken from us, and the file comes with the acknowledgement.
-        let mut request = question(MessageType::Request, firmware);
+        let mut request = question(MessageType::Request, MAC, firmware);
         let options = &mut request.options;
         options.set(option::REQUESTED_IP_ADDRESS, offer.yiaddr.octets());
         options.set(option::SERVER_IDENTIFIER, Ipv4Addr::LOCALHOST.octets());
@@ -148,8 +138,8 @@ async fn z5_who_comes_to_port_4011_acted_on_the_offer() {
     let site = opened(data.path(), "").await;
     let dhcp = site.boot_port(67, Mode::Proxy).await;
     let boot_server = site.boot_port(4011, Mode::Proxy).await;
-    let discover = question(MessageType::Discover, UEFI);
-    let mut asks = question(MessageType::Request, UEFI);
+    let discover = question(MessageType::Discover, MAC, UEFI);
+    let mut asks = question(MessageType::Request, MAC, UEFI);
     asks.ciaddr = CLIENT;
     // Firmware that starts over each time, but understands us.
     for _ in 0..4 {
@@ -196,14 +186,14 @@ async fn l11_a_plain_rom_gets_the_menu_and_its_loader_does_what_was_picked() {
     show_menu(&site, MenuMode::OnKey).await;
     let dhcp = site.boot_port(67, Mode::Proxy).await;
     let boot_server = site.boot_port(4011, Mode::Proxy).await;
-    let discover = question(MessageType::Discover, BIOS);
+    let discover = question(MessageType::Discover, MAC, BIOS);
     let menu = vendor(&reply(&dhcp, &discover).await);
     let kinds: Vec<u16> = menu.boot_menu.iter().map(|item| item.kind.0).collect();
     assert_eq!(kinds, [0, 0xfa01, 0xfa02, 0xfa03]);
     assert_eq!(menu.boot_servers[0].addresses, [Ipv4Addr::LOCALHOST]);
     assert_eq!(menu.menu_prompt.unwrap().timeout, 3);
 
-    let asks = question(MessageType::Request, BIOS);
+    let asks = question(MessageType::Request, MAC, BIOS);
     let asks = with_item(asks, kind::DIAGNOSTICS, 0);
     let ack = reply(&boot_server, &asks).await;
     assert!(ack.file.ends_with(b"undionly.kpxe"), "{ack:?}");
@@ -211,7 +201,7 @@ async fn l11_a_plain_rom_gets_the_menu_and_its_loader_does_what_was_picked() {
     assert_eq!(item, vendor(&asks).boot_item, "the very same item");
 
     // The loader asks by DHCP too, and is not shown the menu again.
-    let mut ipxe = question(MessageType::Discover, BIOS);
+    let mut ipxe = question(MessageType::Discover, MAC, BIOS);
     ipxe.options.set(option::USER_CLASS, "iPXE");
     assert_eq!(vendor(&reply(&dhcp, &ipxe).await).boot_menu, []);
     let script = site.script(&MAC.to_string()).await;
@@ -232,8 +222,8 @@ async fn l11_from_our_own_dhcp_the_menu_comes_with_offer_and_acknowledgement() {
     let site = opened(data.path(), pool).await;
     show_menu(&site, MenuMode::Always).await;
     let dhcp = site.boot_port(67, Mode::Dhcp).await;
-    let offer = reply(&dhcp, &question(MessageType::Discover, BIOS)).await;
-    let mut request = question(MessageType::Request, BIOS);
+    let offer = reply(&dhcp, &question(MessageType::Discover, MAC, BIOS)).await;
+    let mut request = question(MessageType::Request, MAC, BIOS);
     let options = &mut request.options;
     options.set(option::REQUESTED_IP_ADDRESS, offer.yiaddr.octets());
     options.set(option::SERVER_IDENTIFIER, Ipv4Addr::LOCALHOST.octets());
@@ -242,7 +232,7 @@ async fn l11_from_our_own_dhcp_the_menu_comes_with_offer_and_acknowledgement() {
         let class = message.options.get(option::VENDOR_CLASS_IDENTIFIER);
         assert_eq!(class, Some(&b"PXEClient"[..]), "ROMs want it by name");
     }
-    let uefi = reply(&dhcp, &question(MessageType::Discover, UEFI)).await;
+    let uefi = reply(&dhcp, &question(MessageType::Discover, MAC, UEFI)).await;
     let has_43 = uefi.options.contains(option::VENDOR_SPECIFIC_INFORMATION);
     assert!(!has_43, "UEFI shows its menu in the loader");
 }
@@ -259,7 +249,7 @@ async fn z6_boot_items_are_answered_on_every_port_and_through_relays() {
         (4011, Mode::Port4011),
     ] {
         let port = site.boot_port(number, mode).await;
-        let asks = with_item(question(MessageType::Request, BIOS), kind::POLICY, 0);
+        let asks = with_item(question(MessageType::Request, MAC, BIOS), kind::POLICY, 0);
         let Outcome::Reply { reply, to } = said(&port, &asks, CLIENT).await else {
             panic!("{number} {mode:?}");
         };
@@ -278,7 +268,7 @@ async fn z6_boot_items_are_answered_on_every_port_and_through_relays() {
             (1, kind::POLICY, Reason::NoBootLayer),
             (0, BootServerType(0x8001), Reason::OtherBootServer),
         ] {
-            let asks = with_item(question(MessageType::Request, BIOS), kind, layer);
+            let asks = with_item(question(MessageType::Request, MAC, BIOS), kind, layer);
             let told = said(&port, &asks, CLIENT).await;
             let Outcome::Ignore(reason) = told else {
                 panic!("{told:?}");
@@ -298,7 +288,7 @@ async fn a_raspberry_pi_is_offered_the_menu_its_rom_looks_for() {
     let data = tempfile::tempdir().unwrap();
     let site = opened(data.path(), "").await;
     let dhcp = site.boot_port(67, Mode::Proxy).await;
-    let mut discover = question(MessageType::Discover, BIOS);
+    let mut discover = question(MessageType::Discover, MAC, BIOS);
     discover.chaddr = [&[0xdc, 0xa6, 0x32, 1, 2, 3][..], &[0; 10]]
         .concat()
         .try_into()

@@ -8,9 +8,10 @@ use farrier_server::core::now;
 use farrier_server::exchanges::Exchange;
 use tokio::net::UdpSocket;
 
-use super::tftp::{hear, request, tftp};
+use super::tftp::{hear, request};
 use super::{LOOPBACK, kernel};
 use crate::site::Site;
+use crate::site::tftp::tftp;
 
 /// Bytes of a BOOTP request and its answer, the shortest exchange there is.
 const EXCHANGE: (usize, usize) = (300, 548);

@@ -14,7 +14,8 @@ use tokio::net::UdpSocket;
 
 use super::LOOPBACK;
 use super::amplification::prove;
-use super::tftp::{fetch_from, tftp};
+use super::tftp::fetch_from;
+use crate::site::tftp::tftp;
 use crate::site::{Site, add_ipxe};
 
 const SUBNET: &str = "[[subnet6]]\nnetwork = \"fd77::/64\"\ndns = [\"fd77::53\"]\n";

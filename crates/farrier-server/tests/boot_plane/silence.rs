@@ -10,7 +10,7 @@ use farrier_engine::model::MachineId;
 use farrier_engine::silence::Awaited;
 use farrier_engine::timeline::Kind;
 use farrier_proto::MacAddr;
-use farrier_proto::wire::dhcpv4::{Message, MessageType, Xid};
+use farrier_proto::wire::dhcpv4::{Message, MessageType};
 use farrier_proto::wire::option;
 use farrier_server::boot::{BootPort, Outcome};
 use farrier_server::config::Mode;
@@ -19,13 +19,13 @@ use farrier_server::{silences, tasks};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::tftp::{fetch_from, tftp};
+use super::tftp::fetch_from;
 use super::{LOOPBACK, kernel};
+use crate::site::dhcp::{BIOS, Firmware, UEFI, question};
+use crate::site::tftp::tftp;
 use crate::site::{Site, add_ipxe, new_key};
 
 const MAC: MacAddr = MacAddr([0x52, 0x54, 0, 0x77, 0, 0x51]);
-const BIOS: (&str, u16) = ("PXEClient:Arch:00000:UNDI:002001", 0);
-const UEFI: (&str, u16) = ("PXEClient:Arch:00007:UNDI:003016", 7);
 const NOWHERE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68);
 const SUBNET: &str =
     "[[subnet]]\nnetwork = \"127.0.0.0/8\"\npools = [\"127.9.0.10-127.9.0.250\"]\n";
@@ -40,15 +40,6 @@ async fn known(data: &std::path::Path) -> (Site, MachineId) {
     (site, machine)
 }
 
-fn question(kind: MessageType, (class, arch): (&str, u16)) -> Message {
-    let mut message = Message::request(Xid(7), MAC);
-    let options = &mut message.options;
-    options.set(option::DHCP_MESSAGE_TYPE, [kind as u8]);
-    options.set(option::VENDOR_CLASS_IDENTIFIER, class.as_bytes());
-    options.set(option::CLIENT_SYSTEM_ARCHITECTURE, arch.to_be_bytes());
-    message
-}
-
 async fn reply(port: &BootPort, message: &Message) -> Message {
     match port.handle(&message.encode(), NOWHERE).await {
         Outcome::Reply { reply, .. } => reply,
@@ -57,9 +48,9 @@ async fn reply(port: &BootPort, message: &Message) -> Message {
 }
 
 /// The acknowledgement of a lease, which names the boot file.
-async fn acknowledged(port: &BootPort, firmware: (&str, u16)) -> Message {
-    let offer = reply(port, &question(MessageType::Discover, firmware)).await;
-    let mut request = question(MessageType::Request, firmware);
+async fn acknowledged(port: &BootPort, firmware: Firmware) -> Message {
+    let offer = reply(port, &question(MessageType::Discover, MAC, firmware)).await;
+    let mut request = question(MessageType::Request, MAC, firmware);
     let options = &mut request.options;
     options.set(option::REQUESTED_IP_ADDRESS, offer.yiaddr.octets());
     options.set(option::SERVER_IDENTIFIER, Ipv4Addr::LOCALHOST.octets());
@@ -97,7 +88,7 @@ async fn an_offer_that_nobody_asks_for_is_told_after_ten_seconds() {
     let data = tempfile::tempdir().unwrap();
     let (site, machine) = known(data.path()).await;
     let dhcp = site.boot_port(67, Mode::Dhcp).await;
-    let discover = question(MessageType::Discover, UEFI);
+    let discover = question(MessageType::Discover, MAC, UEFI);
     let offer = reply(&dhcp, &discover).await;
     assert!(!offer.yiaddr.is_unspecified());
     let (_stop, stopped) = watch::channel(false);
@@ -114,7 +105,7 @@ async fn a_proxy_offer_that_nobody_acts_on_is_told() {
     let data = tempfile::tempdir().unwrap();
     let (site, machine) = known(data.path()).await;
     let dhcp = site.boot_port(67, Mode::Proxy).await;
-    let discover = question(MessageType::Discover, UEFI);
+    let discover = question(MessageType::Discover, MAC, UEFI);
     let offer = reply(&dhcp, &discover).await;
     assert!(offer.yiaddr.is_unspecified());
     nothing_comes(&site, Awaited::Choice);
@@ -128,7 +119,7 @@ async fn a_strangers_silence_is_told_of_it() {
     let site = Site::configured(data.path(), SUBNET).await;
     add_ipxe(&site.core);
     let dhcp = site.boot_port(67, Mode::Dhcp).await;
-    let discover = question(MessageType::Discover, BIOS);
+    let discover = question(MessageType::Discover, MAC, BIOS);
     reply(&dhcp, &discover).await;
     nothing_comes(&site, Awaited::Request);
     let story = site.core.sightings.take(MAC);

@@ -1,47 +1,14 @@
 //! TFTP's requests that are refused, come again, or stop half way.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use farrier_server::boot_tree::BootTree;
-use farrier_server::transfer::{Habits, TftpServer, Transfers};
 use tokio::net::UdpSocket;
-use tokio::sync::watch;
 
 use super::amplification::prove;
 use super::{LOOPBACK, kernel, resident_kib};
 use crate::site::Site;
-
-/// The boot plane's TFTP server on a port of its own.
-pub(crate) struct Tftp {
-    pub(crate) at: SocketAddr,
-    pub(crate) transfers: Arc<Transfers>,
-    pub(crate) _stop: watch::Sender<bool>,
-}
-
-pub(crate) async fn tftp(site: &Site, networks: Vec<(Ipv4Addr, u8)>) -> Tftp {
-    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let at = socket.local_addr().unwrap();
-    let tree = Arc::new(BootTree::new(Arc::clone(&site.core), networks));
-    let transfers = Arc::new(Transfers::default());
-    let (stop, stopped) = watch::channel(false);
-    let server = TftpServer {
-        socket,
-        interface: "lo".to_owned(),
-        address: Ipv4Addr::LOCALHOST.into(),
-        tree,
-        transfers: Arc::clone(&transfers),
-        streams: None,
-        habits: Habits::default(),
-    };
-    tokio::spawn(server.run(stopped));
-    Tftp {
-        at,
-        transfers,
-        _stop: stop,
-    }
-}
+use crate::site::tftp::{Tftp, tftp};
 
 pub(crate) fn request(opcode: u16, name: &str, options: &[(&str, &str)]) -> Vec<u8> {
     let mut packet = opcode.to_be_bytes().to_vec();

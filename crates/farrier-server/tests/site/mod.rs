@@ -6,7 +6,9 @@
 )]
 #![allow(clippy::print_stderr, reason = "a skipped test must be seen")]
 
+pub mod dhcp;
 pub mod disk;
+pub mod tftp;
 pub mod wire;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
