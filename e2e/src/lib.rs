@@ -10,7 +10,7 @@
 //! - [`qemu`]: a machine with SeaBIOS or OVMF, its disks and its serial console.
 //! - [`golden`]: a Debian disk that boots on both firmwares, made without mounting anything.
 //! - [`damage`]: breaking a disk on purpose.
-//! - [`matrix`]: every firmware against the real server, row by row.
+//! - [`matrix`]: every firmware against the real server, row by row; and many kinds at once.
 //! - [`capture`]: what went over the LAN.
 //! - [`server`], [`clients`]: foreign programs that run on a host of the LAN; [`mtftp`]: a scripted old boot ROM;
 //!   [`site`]: Farrier itself; [`scene`]: it on a LAN of its own.

@@ -5,6 +5,7 @@
 //! those that are marked as fast.
 
 mod core_image;
+mod fleet;
 mod rows;
 mod stage;
 mod table;
@@ -17,6 +18,7 @@ use std::{
 use anyhow::{Context, Result};
 use serde_json::json;
 
+pub use fleet::Fleet;
 pub use rows::{Foreign, ROWS, Role, Row};
 use stage::Stage;
 pub use table::{Table, write_into};
@@ -75,6 +77,16 @@ pub fn run(lab: &Lab, row: Row, number: u8) -> Outcome {
 
 fn boot(lab: &Lab, row: Row, number: u8) -> Result<Seen> {
     let stage = Stage::set_up(lab, &row)?;
+    let machine = machine(&row, number);
+    if !row.asks_for_script {
+        // Strangers get a timeline when they ask for their script.
+        let known = json!({ "macs": [machine.mac()] });
+        stage.site().post("machines", &known)?;
+    }
+    watch(&row, &machine, &stage)
+}
+
+fn machine(row: &Row, number: u8) -> Machine {
     let mut machine = Machine::new(row.name, row.firmware, number);
     if let Some(card) = row.card {
         machine = machine.card(card);
@@ -82,11 +94,11 @@ fn boot(lab: &Lab, row: Row, number: u8) -> Result<Seen> {
     if let Some(memory) = row.memory {
         machine = machine.memory(memory);
     }
-    if !row.asks_for_script {
-        // Strangers get a timeline when they ask for their script.
-        let known = json!({ "macs": [machine.mac()] });
-        stage.site().post("machines", &known)?;
-    }
+    machine
+}
+
+/// Powers a row's machine on until all that has to show has shown.
+fn watch(row: &Row, machine: &Machine, stage: &Stage) -> Result<Seen> {
     let mut vm = machine.start(stage.lan(), stage.folder())?;
     if let Some(line) = row.typed {
         stop_autoboot(&mut vm)?;

@@ -264,6 +264,21 @@ impl Host {
         })
     }
 
+    /// Lets it pass on what comes in by `card` for everybody in another of its networks, which a router does not do
+    /// unless told (RFC 2644).
+    ///
+    /// # Errors
+    /// When the kernel does not allow it.
+    pub fn forward_broadcasts(&self, card: &str) -> Result<()> {
+        self.run(|| {
+            for conf in ["all", card] {
+                let file = format!("/proc/sys/net/ipv4/conf/{conf}/bc_forwarding");
+                fs::write(&file, "1").with_context(|| format!("cannot write {file}"))?;
+            }
+            Ok(())
+        })
+    }
+
     /// Loses the first UDP packet that leaves and matches `rule`, in the words of nftables.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{command::last_lines, lab::patience, net::Host};
+use crate::{Debs, Lab, command::last_lines, lab::patience, net::Host};
 
 const POLL: Duration = Duration::from_millis(50);
 
@@ -252,6 +252,57 @@ impl Dnsmasq {
         )?;
         program.wait_for("started, version", Duration::from_secs(10))?;
         Ok(program)
+    }
+}
+
+/// How a foreign Kea serves the LAN: Debian's, unpacked and not installed.
+#[derive(Debug, Clone)]
+pub struct Kea {
+    pool: String,
+    /// With their key: the grammar has no empty list of them.
+    classes: String,
+}
+
+impl Kea {
+    /// A plain DHCP server that gives addresses of 10.77.0.0/24 and says nothing of booting.
+    #[must_use]
+    pub fn addresses(first: Ipv4Addr, last: Ipv4Addr) -> Self {
+        Self {
+            pool: format!("{first} - {last}"),
+            classes: String::new(),
+        }
+    }
+
+    /// Adds classes of clients, as its configuration file has them between the brackets.
+    #[must_use]
+    pub fn classes(mut self, classes: &str) -> Self {
+        self.classes = format!(",\n\"client-classes\": [\n{classes}\n]");
+        self
+    }
+
+    /// Starts it on `host`.
+    ///
+    /// # Errors
+    /// When it cannot be had or does not come up.
+    pub fn start(&self, lab: &Lab, host: &Host, folder: &Path) -> Result<Program> {
+        let program = Debs::open(lab)?.program("kea-dhcp4-server", "usr/sbin/kea-dhcp4")?;
+        let (pool, classes) = (&self.pool, &self.classes);
+        let text = format!(
+            r#"{{ "Dhcp4": {{
+                "interfaces-config": {{ "interfaces": [ "eth0" ] }},
+                "lease-database": {{ "type": "memfile", "persist": false }},
+                "subnet4": [ {{ "subnet": "10.77.0.0/24", "pools": [ {{ "pool": "{pool}" }} ] }} ]{classes}
+            }} }}"#
+        );
+        let file = folder.join("kea.json");
+        fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+        let mut kea = host.command(&program.to_string_lossy());
+        kea.arg("-c").arg(&file);
+        kea.env("KEA_PIDFILE_DIR", folder)
+            .env("KEA_LOCKFILE_DIR", folder);
+        let kea = Program::start("kea", kea, folder)?;
+        kea.wait_for("DHCP4_STARTED", Duration::from_secs(10))?;
+        Ok(kea)
     }
 }
 

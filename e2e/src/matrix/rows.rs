@@ -280,6 +280,15 @@ pub const ROWS: &[Row] = &[
         ..PC
     },
     Row {
+        name: "ia32-http4",
+        firmware: Firmware::Ia32Http4,
+        way: "HTTP Boot of a RAM disk",
+        seen: "notice by GRUB",
+        marker: NOTICE,
+        told: &["a RAM disk with grubia32.efi by HTTP", NO_AGENT],
+        ..PC
+    },
+    Row {
         name: "arm64-pxe4",
         fast: true,
         ..ARM64

@@ -28,19 +28,40 @@ pub(super) struct Stage {
 }
 
 impl Stage {
+    /// With all that one row's machine needs.
     pub(super) fn set_up(lab: &Lab, row: &Row) -> Result<Self> {
-        let folder = lab.scratch(&format!("matrix-{}", row.name))?;
+        let stage = Self::open(lab, row.name, row.role, row.without)?;
+        let site = &stage.site;
+        if row.firmware.is_secure() {
+            let policy = json!({ "enrolment": "automatic", "secure_boot": true });
+            site.put("policy", &policy)?;
+        }
+        if let Some(foreign) = row.foreign_loader() {
+            let debs = Debs::open(lab)?;
+            let deb = debs.fetch_as(foreign.name, foreign.package, foreign.suite)?;
+            let file = match row.firmware {
+                Firmware::Slof => core_image::build(&debs.unpack(&deb)?, &stage.folder)?,
+                _ => deb.path,
+            };
+            import(site, &file, foreign.loader)?;
+        }
+        Ok(stage)
+    }
+
+    /// The server in this role, with the loaders that it has by default but those whose ids begin so.
+    pub(super) fn open(lab: &Lab, name: &str, role: Role, without: &[&str]) -> Result<Self> {
+        let folder = lab.scratch(&format!("matrix-{name}"))?;
         let near = Lan::new()?;
         let host = near.server()?;
         let mut others = Vec::new();
         let mut far = None;
         // Without announcements iPXE waits for IPv6 on each boot.
-        let router = match row.role {
+        let router = match role {
             Role::Dhcp | Role::Proxy => Some(near.router(&folder)?),
             Role::Relay | Role::Named(_) | Role::Ipv6 => None,
         };
         let mut mode = Mode::Dhcp;
-        match row.role {
+        match role {
             Role::Dhcp => {}
             Role::Proxy => {
                 mode = Mode::Proxy;
@@ -61,24 +82,11 @@ impl Stage {
             }
             Role::Ipv6 => drop(host.ip(["addr", "add", "fd77::1/64", "dev", "eth0", "nodad"])?),
         }
-        let site = match row.role {
+        let site = match role {
             Role::Relay => Site::serving(lab, host, &folder, BOTH_NETWORKS)?,
             Role::Ipv6 => Site::serving(lab, host, &folder, OVER_IPV6)?,
-            _ => Site::start_without(lab, host, &folder, mode, row.without)?,
+            _ => Site::start_without(lab, host, &folder, mode, without)?,
         };
-        if row.firmware.is_secure() {
-            let policy = json!({ "enrolment": "automatic", "secure_boot": true });
-            site.put("policy", &policy)?;
-        }
-        if let Some(foreign) = row.foreign_loader() {
-            let debs = Debs::open(lab)?;
-            let deb = debs.fetch_as(foreign.name, foreign.package, foreign.suite)?;
-            let file = match row.firmware {
-                Firmware::Slof => core_image::build(&debs.unpack(&deb)?, &folder)?,
-                _ => deb.path,
-            };
-            import(&site, &file, foreign.loader)?;
-        }
         Ok(Self {
             folder,
             site,

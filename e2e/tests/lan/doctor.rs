@@ -11,7 +11,7 @@ use farrier_e2e::{
     Debs, Host, Lab, Lan, Program, Relay, Scene, Site, clients,
     command::{command, run},
     lab::{stretched, until},
-    server::Dnsmasq,
+    server::{Dnsmasq, Kea},
 };
 use serde_json::Value;
 
@@ -456,13 +456,9 @@ fn f12_printed_lines_make_dnsmasq_kea_and_isc_right() {
     dnsmasq.kill().unwrap();
 
     let lines = scene.site.farrier(&["doctor", "--lines", "kea"]).unwrap();
-    let text = format!(
-        "{{ \"Dhcp4\": {{ \"interfaces-config\": {{ \"interfaces\": [ \"eth0\" ] }},\n\
-         \"lease-database\": {{ \"type\": \"memfile\", \"persist\": false }},\n\
-         \"subnet4\": [ {{ \"subnet\": \"10.77.0.0/24\", \"pools\": [ {{ \"pool\": \"10.77.0.50 - 10.77.0.99\" }} ] }} ],\n\
-         \"client-classes\": [\n{lines}\n] }} }}\n"
-    );
-    let kea = kea(&scene, &host, &text);
+    let (first, last) = (Ipv4Addr::new(10, 77, 0, 50), Ipv4Addr::new(10, 77, 0, 99));
+    let kea = Kea::addresses(first, last).classes(&lines);
+    let kea = kea.start(&scene.lab, &host, &scene.folder).unwrap();
     content(&scene, "kea");
     kea.kill().unwrap();
 
@@ -520,24 +516,6 @@ fn content(scene: &Scene, server: &str) {
     );
     let of_network = checks.iter().filter(|check| check[0] == "network eth0");
     assert_eq!(of_network.count(), 1, "{server}: {checks:#?}");
-}
-
-/// Debian's Kea, unpacked and not installed.
-fn kea(scene: &Scene, host: &Host, text: &str) -> Program {
-    let debs = Debs::open(&scene.lab).unwrap();
-    let program = debs
-        .program("kea-dhcp4-server", "usr/sbin/kea-dhcp4")
-        .unwrap();
-    let file = scene.folder.join("kea.json");
-    fs::write(&file, text).unwrap();
-    let mut kea = host.command(&program.to_string_lossy());
-    kea.arg("-c").arg(&file);
-    kea.env("KEA_PIDFILE_DIR", &scene.folder)
-        .env("KEA_LOCKFILE_DIR", &scene.folder);
-    let kea = Program::start("kea", kea, Path::new(&scene.folder)).unwrap();
-    kea.wait_for("DHCP4_STARTED", Duration::from_secs(10))
-        .unwrap();
-    kea
 }
 
 /// Debian's ISC dhcpd, unpacked and not installed.

@@ -12,7 +12,7 @@ use farrier_e2e::{
     clients::{self, PATIENTLY},
     lab::until,
     relay::Relay,
-    server::Dnsmasq,
+    server::{Dnsmasq, Kea},
 };
 use serde_json::json;
 
@@ -66,6 +66,41 @@ fn z4_every_way_of_offering_boots_real_firmware() {
         assert!(found.contains(&strategy.to_uppercase()), "{found}");
         vm.power_off().unwrap();
     }
+}
+
+/// Z4: Kea on another host lends the addresses and says nothing of booting, as it does out of the box. What boots a
+/// BIOS and a UEFI machine to the agent's inventory comes from us, and no address does.
+#[test]
+fn z4_kea_lends_and_we_boot_bios_and_uefi() {
+    let lab = Lab::open().unwrap();
+    let folder = lab.scratch("proxy-kea").unwrap();
+    let lan = Lan::new().unwrap();
+    let (host, elsewhere) = (lan.server().unwrap(), lan.other().unwrap());
+    let (first, last) = (Ipv4Addr::new(10, 77, 0, 100), Ipv4Addr::new(10, 77, 0, 199));
+    let kea = Kea::addresses(first, last);
+    let kea = kea.start(&lab, &elsewhere, &folder).unwrap();
+    let site = Site::start(&lab, host, &folder, Mode::Proxy).unwrap();
+    for (number, name, firmware, loader) in [
+        (90, "bios", Firmware::Bios, "fetched the agent by HTTP"),
+        (91, "uefi", Firmware::UefiPxe4, "fetched snponly.efi"),
+    ] {
+        let machine = Machine::new(name, firmware, number);
+        let mut vm = machine.start(&lan, &folder).unwrap();
+        vm.wait_for("farrier-agent: inventory sent", BOOT)
+            .unwrap_or_else(|e| panic!("{name}: {e:#}\n{}\n{}", kea.log(), site.log()));
+        let known = site.machine(machine.mac()).unwrap();
+        assert_eq!(known["registration"], "approved", "{known:#}");
+        site.told(machine.mac(), &[loader]).unwrap();
+        let log = kea.log();
+        let mut lent = log
+            .lines()
+            .filter(|line| line.contains("DHCP4_LEASE_ALLOC"));
+        let by_kea = |line: &str| line.contains(machine.mac()) && line.contains("lease 10.77.0.1");
+        assert!(lent.any(by_kea), "{name}: {log}");
+        vm.power_off().unwrap();
+    }
+    let leases = site.get("leases").unwrap();
+    assert_eq!(leases, json!([]), "none is ours");
 }
 
 /// L11, Z14: iPXE as a plain ROM shows the menu of option 43; what is picked there comes back to port 4011, and the

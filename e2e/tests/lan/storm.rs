@@ -1,8 +1,10 @@
 //! A boot storm: a thousand machines within some seconds, and the server killed in the middle of it.
 
 use std::{
+    collections::BTreeMap,
     fs,
     net::Ipv4Addr,
+    path::Path,
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -10,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use farrier_e2e::{Debs, Host, Lab, Lan, Program, command::run, lab::stretched, site};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 79, 0, 1);
 const CLIENTS: Ipv4Addr = Ipv4Addr::new(10, 79, 0, 2);
@@ -74,6 +76,37 @@ impl Storm {
             open.contains(":0043 ")
         })?;
         Ok(program)
+    }
+
+    /// The site's own limit is a frame of Ethernet.
+    fn allow_blocks_of_all_sizes(&self, server: &Program) -> Result<()> {
+        let data = self.folder.join("data");
+        server.wait_until("an administrator", Duration::from_secs(20), |_| {
+            data.join("admin.token").is_file()
+        })?;
+        let mut set = self
+            .server
+            .command(&self.programs.farrier.display().to_string());
+        set.args(["policy", "set", "tftp-blksize=65464"])
+            .env("FARRIER_DATA", &data)
+            .env("FARRIER_SERVER", "https://127.0.0.1:8443");
+        run(&mut set).map(drop)
+    }
+
+    /// The figures of so many clients that read a file at once, each in the next of all shapes.
+    fn tftp(&self, file: &str, copy: &Path, clients: u32) -> Result<Value> {
+        let mut bench = self
+            .clients
+            .command(&self.programs.farrier.display().to_string());
+        bench.args(["bench", "tftp", "--json", &SERVER.to_string(), file]);
+        bench.arg("--expect").arg(copy);
+        for (option, values) in [("--blksize", BLOCKS), ("--window", WINDOWS)] {
+            bench.args([option, &values.map(|value| value.to_string()).join(",")]);
+        }
+        let clients = clients.to_string();
+        bench.args(["--clients", &clients, "--count", &clients]);
+        let printed = run(bench.args(["--from", "10.80.1.0"]))?;
+        serde_json::from_str(printed.trim()).context("the figures of the clients")
     }
 
     /// The figures of each stage, after the storm.
@@ -170,36 +203,49 @@ fn a_storm_beside_another_dhcp_server_loses_none() {
     );
 }
 
-/// F2: every byte of every copy is compared.
+/// Each client takes the next of these block sizes, and each size comes with each window.
+const BLOCKS: [u64; 6] = [512, 1024, 1428, 1468, 8192, 65464];
+const WINDOWS: [u64; 6] = [1, 2, 4, 8, 16, 64];
+
+/// F2, RFC 2348: every byte of every copy is compared. On a wire that carries the largest block there is each client
+/// gets what it asks for; on an Ethernet, nothing larger than a frame holds, and those who asked for more take less.
 #[test]
-fn f2_a_thousand_clients_read_a_loader_at_once() {
+fn f2_a_thousand_clients_read_a_loader_at_once_in_blocks_and_windows_of_all_sizes() {
     let storm = Storm::new("storm-tftp", "dhcp").unwrap();
     let server = storm.start().unwrap();
+    storm.allow_blocks_of_all_sizes(&server).unwrap();
     let loaders = storm.folder.join("data/loaders");
     let entry = fs::read_to_string(loaders.join("ipxe-undionly-bios.json")).unwrap();
     let entry: Value = serde_json::from_str(&entry).unwrap();
     let text = |name: &str| entry[name].as_str().unwrap().to_owned();
-    let mut bench = storm
-        .clients
-        .command(&storm.programs.farrier.display().to_string());
-    bench.args(["bench", "tftp", "--json", &SERVER.to_string()]);
-    bench.arg(format!("boot/ipxe-undionly-bios/{}", text("file_name")));
-    bench.arg("--expect").arg(loaders.join(text("sha256")));
-    let printed = run(bench.args([
-        "--clients",
-        "1000",
-        "--count",
-        "1000",
-        "--from",
-        "10.80.1.0",
-    ]))
-    .unwrap();
-    let report: Value = serde_json::from_str(printed.trim()).unwrap();
-    assert_eq!(
-        (&report["done"], &report["failed"]),
-        (&1000.into(), &0.into()),
-        "{report}"
-    );
+    let file = format!("boot/ipxe-undionly-bios/{}", text("file_name"));
+    let copy = loaders.join(text("sha256"));
+    for (mtu, largest) in [("1500", 1468), ("65535", 65464)] {
+        for host in [&storm.server, &storm.clients] {
+            host.ip(["link", "set", "wire0", "mtu", mtu]).unwrap();
+        }
+        let report = storm.tftp(&file, &copy, 1000).unwrap();
+        assert_eq!(
+            (&report["done"], &report["failed"]),
+            (&1000.into(), &0.into()),
+            "{mtu}: {report}"
+        );
+        let expected = agreed(1000, largest);
+        assert_eq!(report["agreed"], expected, "{mtu}: {report}");
+    }
     let memory = peak_mib(server.pid());
     assert!(memory < 256, "{memory} MiB");
+}
+
+/// What so many clients come to with the server, by block size and window, where no larger block passes.
+fn agreed(clients: usize, largest: u64) -> Value {
+    let mut shapes: BTreeMap<(u64, u64), u32> = BTreeMap::new();
+    let asked = WINDOWS
+        .iter()
+        .flat_map(|window| BLOCKS.iter().map(move |block| (*block, *window)));
+    for (block, window) in asked.cycle().take(clients) {
+        *shapes.entry((block.min(largest), window)).or_default() += 1;
+    }
+    let shape = |((block, window), times)| json!({ "blksize": block, "windowsize": window, "transfers": times });
+    shapes.into_iter().map(shape).collect()
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use farrier_e2e::{Firmware, Lab, Lan, Machine, Mode, Site};
+use farrier_e2e::{Firmware, Lab, Lan, Machine, Mode, Relay, Site, clients, relay::BOTH_NETWORKS};
 use serde_json::json;
 
 const BOOT: Duration = Duration::from_secs(150);
@@ -105,4 +105,49 @@ fn t4_a_machine_that_hears_the_magic_packet_starts_and_boots() {
         place("sent magic packets") < place("asks how to boot"),
         "{told:#?}"
     );
+}
+
+/// T4: a machine that has its lease behind a router, from which only the directed broadcast of its network can reach
+/// it. The router is told to let that one pass, which RFC 2644 wants said; before, it keeps it to itself.
+#[test]
+fn t4_a_router_carries_the_directed_broadcast_to_the_machine() {
+    let (lab, near) = (Lab::open().unwrap(), Lan::new().unwrap());
+    let folder = lab.scratch("wake-far").unwrap();
+    let host = near.server().unwrap();
+    let relay = Relay::new(&near, &[&host]).unwrap();
+    let site = Site::serving(&lab, host, &folder, BOTH_NETWORKS).unwrap();
+    let dhcrelay = relay.start(&lab, &folder).unwrap();
+    let sleeper = relay.far.host("sleeper", None).unwrap();
+    sleeper.ip(["link", "set", "eth0", "address", MAC]).unwrap();
+    let lease = clients::udhcpc(&sleeper, &folder, &[]).unwrap();
+    assert!(lease["ip"].starts_with("10.78.0.1"), "{lease:?}");
+    dhcrelay.kill().unwrap();
+    site.post("machines", &json!({ "macs": [MAC] })).unwrap();
+    let wake = || {
+        let said = site.farrier(&["machine", "wake", MAC]).unwrap();
+        assert!(said.contains("10.78.0.255 by the route"), "{said}");
+    };
+
+    let recording = folder.join("far.pcap");
+    let packets = relay.far.record(&recording).unwrap();
+    wake();
+    relay.host.forward_broadcasts("eth0").unwrap();
+    wake();
+    packets.wait_for("the magic packet", &magic(MAC)).unwrap();
+    packets.finish().unwrap();
+
+    let pcap = fs::read(&recording).unwrap();
+    let carried = frames(&pcap).into_iter();
+    let carried: Vec<_> = carried
+        .filter(|frame| frame.ends_with(&magic(MAC)))
+        .collect();
+    let [frame] = carried.as_slice() else {
+        panic!("{} magic packets instead of one", carried.len());
+    };
+    assert_eq!(frame[..6], [0xff; 6], "to everybody on that wire");
+    let (sent, passed) = (64, frame[22]);
+    assert_eq!(passed, sent - 1, "by one router");
+    assert_eq!(frame[26..30], [10, 77, 0, 1], "from us");
+    assert_eq!(frame[30..34], [10, 78, 0, 255], "to the network");
+    assert_eq!(frame[36..38], [0, 9], "to the port discard");
 }

@@ -44,6 +44,11 @@ pub(crate) async fn run(verb: Verb, json: bool) -> anyhow::Result<()> {
         }
     } else {
         output::data(&tally::table(&reports).to_string())?;
+        for report in &reports {
+            for agreed in &report.agreed {
+                output::talk(&format!("{}: {agreed}", report.what));
+            }
+        }
     }
     for report in &reports {
         for (why, times) in &report.failures {

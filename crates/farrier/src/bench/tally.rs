@@ -1,6 +1,7 @@
 //! What was measured: latencies, losses, bytes.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -16,6 +17,33 @@ pub(super) struct Tally {
     failures: BTreeMap<String, u64>,
     resent: u64,
     bytes: u64,
+    agreed: BTreeMap<Shape, u64>,
+}
+
+/// What TFTP's two ends agreed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(super) struct Shape {
+    pub(super) blksize: u16,
+    pub(super) windowsize: u16,
+}
+
+/// Transfers of one shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Agreed {
+    #[serde(flatten)]
+    pub(super) shape: Shape,
+    pub(super) transfers: u64,
+}
+
+impl fmt::Display for Agreed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shape {
+            blksize,
+            windowsize,
+        } = self.shape;
+        let times = self.transfers;
+        write!(f, "{times} x blksize {blksize}, windowsize {windowsize}")
+    }
 }
 
 /// The same, ready to be read.
@@ -35,6 +63,9 @@ pub(super) struct Report {
     pub(super) seconds: f64,
     /// Why requests failed, and how many of each.
     pub(super) failures: BTreeMap<String, u64>,
+    /// The shapes of TFTP transfers, and how many there were of each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) agreed: Vec<Agreed>,
 }
 
 impl Tally {
@@ -53,6 +84,11 @@ impl Tally {
         self.resent += times;
     }
 
+    /// A transfer of this shape.
+    pub(super) fn agreed(&mut self, shape: Shape) {
+        *self.agreed.entry(shape).or_default() += 1;
+    }
+
     pub(super) fn add(&mut self, other: Self) {
         self.latencies.extend(other.latencies);
         self.answered.extend(other.answered);
@@ -60,6 +96,9 @@ impl Tally {
         self.bytes += other.bytes;
         for (why, times) in other.failures {
             *self.failures.entry(why).or_default() += times;
+        }
+        for (shape, times) in other.agreed {
+            *self.agreed.entry(shape).or_default() += times;
         }
     }
 
@@ -90,6 +129,11 @@ impl Tally {
             bytes: self.bytes,
             seconds,
             failures: self.failures,
+            agreed: self
+                .agreed
+                .into_iter()
+                .map(|(shape, transfers)| Agreed { shape, transfers })
+                .collect(),
         }
     }
 }
@@ -139,7 +183,7 @@ pub(super) fn table(reports: &[Report]) -> Table {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{Tally, percentile};
+    use super::{Shape, Tally, percentile};
 
     #[test]
     fn percentiles_are_values_that_were_measured() {
@@ -159,6 +203,10 @@ mod tests {
             one.done(Duration::from_millis(client), 10);
             one.failed("no answer");
             one.resent(2);
+            one.agreed(Shape {
+                blksize: 512,
+                windowsize: 4,
+            });
             all.add(one);
         }
         let report = all.report("x", Instant::now());
@@ -167,5 +215,8 @@ mod tests {
             (3, 3, 6, 30)
         );
         assert_eq!(report.failures["no answer"], 3);
+        let json = serde_json::to_value(&report.agreed).unwrap();
+        let expected = serde_json::json!([{ "blksize": 512, "windowsize": 4, "transfers": 3 }]);
+        assert_eq!(json, expected);
     }
 }

@@ -13,7 +13,7 @@ use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
 use super::TFTP_PORT;
-use super::tally::{Report, Tally};
+use super::tally::{Report, Shape, Tally};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -35,11 +35,12 @@ pub(crate) struct Options {
     /// Fetches in all.
     #[arg(long, default_value_t = 64)]
     count: u32,
-    #[arg(long, default_value_t = 1468)]
-    blksize: u16,
+    /// Bytes in a block. Of several, with commas between them, each is asked for with each window, in turn.
+    #[arg(long, value_delimiter = ',', default_values_t = [1468])]
+    blksize: Vec<u16>,
     /// Blocks per acknowledgement (RFC 7440); 1 asks for none.
-    #[arg(long, default_value_t = 1)]
-    window: u16,
+    #[arg(long, value_delimiter = ',', default_values_t = [1])]
+    window: Vec<u16>,
     /// Share of packets that are thrown away in either direction, such as 0.003.
     #[arg(long, default_value_t = 0.0)]
     loss: f64,
@@ -59,34 +60,27 @@ pub(super) async fn run(options: Options) -> anyhow::Result<Vec<Report>> {
         from: Ipv4Addr::UNSPECIFIED,
         server: options.target,
         name: options.file,
-        options: TransferOptions {
-            blksize: Some(options.blksize),
-            tsize: Some(0),
-            timeout: None,
-            windowsize: (options.window > 1).then_some(options.window),
-            multicast: None,
-        },
+        options: TransferOptions::default(),
         expected: expected.map(Arc::from),
         loss: options.loss,
     };
-    let left = Arc::new(AtomicU32::new(options.count));
+    let shapes: Arc<[_]> = shapes(&options.blksize, &options.window).into();
+    let (next, count) = (Arc::new(AtomicU32::new(0)), options.count);
     let started = Instant::now();
     let mut clients = JoinSet::new();
     for client in 0..options.clients {
-        let left = Arc::clone(&left);
-        let fetch = Fetch {
+        let (next, shapes) = (Arc::clone(&next), Arc::clone(&shapes));
+        let mut fetch = Fetch {
             from: own_address(options.from, client),
             ..fetch.clone()
         };
         let mut dice = Dice(options.seed ^ (u64::from(client) << 32) | 1);
         clients.spawn(async move {
             let mut tally = Tally::default();
-            while left
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-                    left.checked_sub(1)
-                })
-                .is_ok()
-            {
+            while let Ok(number) = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| {
+                (next < count).then_some(next + 1)
+            }) {
+                fetch.options = shapes[number as usize % shapes.len()];
                 fetch.once(&mut tally, &mut dice).await;
             }
             tally
@@ -97,6 +91,22 @@ pub(super) async fn run(options: Options) -> anyhow::Result<Vec<Report>> {
         all.add(tally?);
     }
     Ok(vec![all.report("tftp", started)])
+}
+
+/// What is asked for: each block size with each window.
+fn shapes(blksizes: &[u16], windows: &[u16]) -> Vec<TransferOptions> {
+    let pairs = windows
+        .iter()
+        .flat_map(|window| blksizes.iter().map(move |blksize| (*blksize, *window)));
+    pairs
+        .map(|(blksize, window)| TransferOptions {
+            blksize: Some(blksize),
+            tsize: Some(0),
+            timeout: None,
+            windowsize: (window > 1).then_some(window),
+            multicast: None,
+        })
+        .collect()
 }
 
 /// The address of one of many machines; unspecified lets the kernel choose.
@@ -184,7 +194,7 @@ impl Fetch {
         let socket = self.socket().await?;
         let mut got = Received {
             fetch: self,
-            blksize: 512,
+            blksize: DEFAULT_BLKSIZE,
             window: 1,
             block: 0,
             bytes: 0,
@@ -223,6 +233,8 @@ impl Fetch {
                 socket.send_to(&last, peer).await.map_err(said)?;
             }
             if answer.done {
+                got.is_whole()?;
+                tally.agreed(got.shape());
                 return Ok(got.bytes);
             }
         }
@@ -232,7 +244,7 @@ impl Fetch {
 /// How far a transfer is.
 struct Received<'a> {
     fetch: &'a Fetch,
-    blksize: usize,
+    blksize: u16,
     window: u16,
     /// The last block that arrived in its order.
     block: u16,
@@ -249,8 +261,7 @@ impl Received<'_> {
     fn take(&mut self, packet: Packet<'_>) -> Result<Option<Answer>, String> {
         match packet {
             Packet::OptionAck(options) if self.bytes == 0 => {
-                self.blksize = options.blksize.map_or(512, usize::from);
-                self.window = options.windowsize.unwrap_or(1);
+                self.agree(options)?;
                 Ok(Some(self.ack(false)))
             }
             Packet::Data { block, data } if block == self.block.wrapping_add(1) => {
@@ -258,7 +269,7 @@ impl Received<'_> {
                 self.block = block;
                 self.bytes += data.len() as u64;
                 self.since_ack += 1;
-                let done = data.len() < self.blksize;
+                let done = data.len() < usize::from(self.blksize);
                 Ok((done || self.since_ack == self.window).then(|| self.ack(done)))
             }
             // One is missing, or came again because an ACK was lost. edk2, the firmware that asks for windows, says
@@ -269,6 +280,46 @@ impl Received<'_> {
             }
             Packet::Error { text, .. } => Err(refused(text)),
             _ => Ok(None),
+        }
+    }
+
+    /// A server may say less than it was asked for, and never more (RFC 2348, RFC 7440 section 3).
+    fn agree(&mut self, said: TransferOptions) -> Result<(), String> {
+        let asked = self.fetch.options;
+        for (name, said, asked) in [
+            ("blksize", said.blksize, asked.blksize),
+            ("windowsize", said.windowsize, asked.windowsize),
+        ] {
+            // An option that was not asked for is none.
+            if said > asked {
+                let asked = asked.map_or_else(|| "none".to_owned(), |asked| asked.to_string());
+                let said = said.unwrap_or_default();
+                return Err(format!(
+                    "{name} {said} in the answer, {asked} was asked for"
+                ));
+            }
+        }
+        self.blksize = said.blksize.unwrap_or(DEFAULT_BLKSIZE);
+        self.window = said.windowsize.unwrap_or(1);
+        Ok(())
+    }
+
+    fn shape(&self) -> Shape {
+        Shape {
+            blksize: self.blksize,
+            windowsize: self.window,
+        }
+    }
+
+    /// A block that is not full ends a file, wherever it comes.
+    fn is_whole(&self) -> Result<(), String> {
+        match &self.fetch.expected {
+            Some(expected) if expected.len() as u64 != self.bytes => Err(format!(
+                "it ended after {} of {} bytes",
+                self.bytes,
+                expected.len()
+            )),
+            _ => Ok(()),
         }
     }
 
@@ -320,6 +371,8 @@ fn refused(text: &[u8]) -> String {
 /// iPXE and GRUB ask again after about a second, edk2 after four.
 const PATIENCE: Duration = Duration::from_secs(1);
 const TRIES: u32 = 6;
+/// RFC 1350, where nothing else is agreed on.
+const DEFAULT_BLKSIZE: u16 = 512;
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use farrier_proto::wire::tftp::{Packet, TransferOptions};
 
-use super::{Dice, Fetch, Received};
+use super::{Dice, Fetch, Received, shapes};
 
 fn fetch() -> Fetch {
     Fetch {
@@ -62,6 +62,77 @@ fn bytes_that_differ_are_found() {
         })
         .is_err()
     );
+}
+
+#[test]
+fn rfc2348_a_server_may_agree_to_less_and_never_to_more() {
+    let options = |blksize, windowsize| TransferOptions {
+        blksize,
+        windowsize,
+        ..TransferOptions::default()
+    };
+    let asked = options(Some(65464), Some(16));
+    for (asked, said, agreed) in [
+        (asked, options(Some(1468), Some(4)), Ok((1468, 4))),
+        (asked, options(Some(65464), Some(16)), Ok((65464, 16))),
+        (asked, options(None, Some(16)), Ok((512, 16))),
+        (asked, options(Some(8), None), Ok((8, 1))),
+        (
+            asked,
+            options(Some(1468), Some(17)),
+            Err("windowsize 17 in the answer, 16 was asked for"),
+        ),
+        (
+            options(Some(512), None),
+            options(Some(513), None),
+            Err("blksize 513 in the answer, 512 was asked for"),
+        ),
+        (
+            options(Some(512), None),
+            options(Some(512), Some(1)),
+            Err("windowsize 1 in the answer, none was asked for"),
+        ),
+    ] {
+        let fetch = Fetch {
+            options: asked,
+            ..fetch()
+        };
+        let mut got = received(&fetch);
+        let answer = got.take(Packet::OptionAck(said));
+        let found = answer.map(|_| (got.blksize, got.window));
+        assert_eq!(found, agreed.map_err(str::to_owned), "{asked:?}, {said:?}");
+    }
+}
+
+#[test]
+fn a_file_that_ends_too_early_is_found() {
+    let fetch = fetch();
+    let mut got = received(&fetch);
+    let data = [1; 4];
+    let answer = got.take(Packet::Data {
+        block: 1,
+        data: &data,
+    });
+    assert!(answer.unwrap().unwrap().done);
+    assert_eq!(got.is_whole().unwrap_err(), "it ended after 4 of 20 bytes");
+}
+
+#[test]
+fn each_block_size_comes_with_each_window() {
+    let found = shapes(&[512, 65464], &[1, 8, 64]);
+    let pairs: Vec<_> = found
+        .iter()
+        .map(|shape| (shape.blksize, shape.windowsize))
+        .collect();
+    let expected = [
+        (Some(512), None),
+        (Some(65464), None),
+        (Some(512), Some(8)),
+        (Some(65464), Some(8)),
+        (Some(512), Some(64)),
+        (Some(65464), Some(64)),
+    ];
+    assert_eq!(pairs, expected);
 }
 
 #[test]
