@@ -14,10 +14,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use farrier_e2e::{Lab, command::command, command::run, report::say};
+use farrier_e2e::{Steps, command::command, command::run, report::say};
 use serde_json::Value;
 
-use crate::build;
+use crate::{build, prepare};
 use disk::Disk;
 use memory::Memory;
 use network::Networked;
@@ -42,6 +42,8 @@ struct Round {
     clonezilla: [Cost; 2],
     fog: Cost,
     restore: [Cost; 2],
+    /// `zstd -t` of the first disk: to unpack and do nothing else.
+    unpack: Cost,
     ours: Vec<Value>,
     networked: Networked,
 }
@@ -70,7 +72,8 @@ pub(crate) fn image(options: &Options) -> Result<()> {
     if options.rounds == 0 {
         bail!("no rounds, no figures: give --rounds 1 or more");
     }
-    peers::check_installed()?;
+    let mut steps = Steps::new(prepare::STEPS);
+    let golden = prepare::with(&mut steps)?.golden;
     build::programs()?;
     let ours = Ours {
         image_bench: build::shipped_example("farrier-image", "image_bench")?,
@@ -80,7 +83,7 @@ pub(crate) fn image(options: &Options) -> Result<()> {
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let first = match &options.disk {
         Some(disk) => disk.clone(),
-        None => grown(&golden()?, &folder.join("first.raw"), 0..FIRST_BYTES)?,
+        None => grown(&golden.image, &folder.join("first.raw"), 0..FIRST_BYTES)?,
     };
     let second = match &options.second {
         Some(disk) => disk.clone(),
@@ -136,6 +139,7 @@ fn round(ours: &Ours, subjects: &Subjects) -> Result<Round> {
     ];
     let fog_cost = peers::fog(first, &fog)?;
     fs::remove_file(&fog)?;
+    let unpack = peers::unpack(&packed[0])?;
     let measured = measure_ours(&ours.image_bench, subjects)?;
     let restore = [
         peers::restore(&packed[0], &subjects.target)?,
@@ -150,6 +154,7 @@ fn round(ours: &Ours, subjects: &Subjects) -> Result<Round> {
         clonezilla,
         fog: fog_cost,
         restore,
+        unpack,
         ours: measured,
         networked,
     })
@@ -178,17 +183,6 @@ fn measure_ours(program: &Path, subjects: &Subjects) -> Result<Vec<Value>> {
     let jobs: Result<Vec<Value>, _> = printed.lines().map(serde_json::from_str).collect();
     fs::remove_dir_all(&store)?;
     jobs.context("image_bench prints one JSON object per line")
-}
-
-fn golden() -> Result<PathBuf> {
-    let golden = Lab::open()?.folder().join("golden/golden.raw");
-    if golden.exists() {
-        return Ok(golden);
-    }
-    bail!(
-        "{} is missing; run `cargo xtask lab prepare`, or give --disk",
-        golden.display()
-    )
 }
 
 /// Copies a disk and puts files of this machine's `/usr/lib` into its ext4 partition: those that lie in `bytes` of all

@@ -1,13 +1,14 @@
 //! The door itself: opening, reading, writing, closing.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 
 use sqlx::SqlitePool;
 use sqlx::sqlite::SqliteConnection;
-use tokio::sync::Mutex;
-use tokio::task::JoinHandle;
+use tokio::sync::{Mutex, oneshot};
 
 use crate::lease_queue::LeaseQueue;
 use crate::timeline::Pruner;
@@ -22,8 +23,8 @@ pub struct Db {
     pub(crate) leases: LeaseQueue,
     pub(crate) pruner: Pruner,
     path: Arc<Path>,
-    /// Tasks to wait for at the end: the writer is done when the database file is closed.
-    tasks: Arc<Mutex<Vec<JoinHandle<()>>>>,
+    /// Told when the last write is done and the file is closed.
+    ended: Arc<Mutex<oneshot::Receiver<()>>>,
 }
 
 /// How to open.
@@ -57,16 +58,19 @@ impl Db {
     /// the file. Only one process may have it open; a second one is refused.
     pub async fn open(path: &Path, options: Options) -> Result<Self, OpenError> {
         let opened = open::open(path, options).await?;
-        let (writer, writing) = Writer::start(opened.writer, opened.lock);
-        let (pruner, pruning) = Pruner::start(writer.clone());
-        let (leases, storing) = LeaseQueue::start(writer.clone());
+        let (writer, writing) = Writer::new(opened.writer, opened.lock);
+        let (pruner, pruning) = Pruner::new(writer.clone());
+        let (leases, storing) = LeaseQueue::new(writer.clone());
+        let ended = on_a_thread(async { tokio::join!(writing, pruning, storing) })
+            .map_err(sqlx::Error::Io)
+            .map_err(OpenError::storage(path))?;
         Ok(Self {
             writer,
             readers: opened.readers,
             leases,
             pruner,
             path: path.into(),
-            tasks: Arc::new(Mutex::new(vec![pruning, storing, writing])),
+            ended: Arc::new(Mutex::new(ended)),
         })
     }
 
@@ -79,14 +83,13 @@ impl Db {
             leases,
             pruner,
             path: _,
-            tasks,
+            ended,
         } = self;
         readers.close().await;
         drop((writer, leases, pruner));
-        for task in tasks.lock().await.drain(..) {
-            if let Err(e) = task.await {
-                tracing::error!(error = %e, "a database task ended by a panic");
-            }
+        let mut ended = ended.lock().await;
+        if !ended.is_terminated() && (&mut *ended).await.is_err() {
+            tracing::error!("the thread of the database ended by a panic");
         }
     }
 
@@ -122,6 +125,27 @@ impl Db {
     {
         self.writer.write_statement(work).await
     }
+}
+
+/// Runs `work` on a thread of its own and tells when it is done.
+///
+/// What is stored goes through three tasks, and on threads that are shared with all else each of these turns woke one
+/// more of them: at 200 leases a second that cost as much as the flush.
+fn on_a_thread<T>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> io::Result<oneshot::Receiver<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()?;
+    let (done, ended) = oneshot::channel();
+    thread::Builder::new()
+        .name("database".to_owned())
+        .spawn(move || {
+            runtime.block_on(work);
+            // Nobody may wait for it.
+            let _ = done.send(());
+        })?;
+    Ok(ended)
 }
 
 impl fmt::Debug for Db {

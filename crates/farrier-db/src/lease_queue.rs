@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use farrier_engine::lease::Lease;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::DbError;
@@ -29,9 +28,10 @@ struct Waiting {
 }
 
 impl LeaseQueue {
-    pub(crate) fn start(writer: Writer) -> (Self, JoinHandle<()>) {
+    /// The queue and its work, which is for the caller to run.
+    pub(crate) fn new(writer: Writer) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (waiting, leases) = mpsc::channel(QUEUE);
-        (Self { waiting }, tokio::spawn(run(writer, leases)))
+        (Self { waiting }, run(writer, leases))
     }
 
     /// Returns when the lease is on the disk.

@@ -42,7 +42,7 @@ pub use backup::{BackupError, RestoreError, Restored, backup_file, restore};
 pub use boot_token::{BootToken, Redeemed};
 pub use db::{Db, Options, Stored};
 pub use error::{DbError, Fault};
-pub use machine::MachineQuery;
+pub use machine::{MachineQuery, StoredMachine};
 pub use open::OpenError;
 pub use policy_book::StoredBook;
 pub use site::{Identity, SiteSettings};

@@ -8,7 +8,6 @@ use farrier_engine::timeline::Entry;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{QueryBuilder, Sqlite};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 use crate::column::{from_doc, signed, to_doc, unsigned};
 use crate::writer::Writer;
@@ -123,9 +122,10 @@ pub(crate) struct Pruner {
 }
 
 impl Pruner {
-    pub(crate) fn start(writer: Writer) -> (Self, JoinHandle<()>) {
+    /// The pruner and its work, which is for the caller to run.
+    pub(crate) fn new(writer: Writer) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (appended, batches) = mpsc::channel(QUEUE);
-        (Self { appended }, tokio::spawn(run(writer, batches)))
+        (Self { appended }, run(writer, batches))
     }
 
     /// Never waits: what is lost here under overload is made up for by the next entries.

@@ -4,7 +4,6 @@
 //! them together and pays for one flush. Each request sits in a savepoint of its own, so that a failing
 //! one takes nothing with it. Callers learn their result only after the COMMIT that holds their write.
 
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,18 +32,18 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Starts the task. `hold` is kept until the connection is closed.
-    pub(crate) fn start<H: Send + 'static>(
+    /// The writer and its work, which is for the caller to run. `hold` is kept until the connection is closed.
+    pub(crate) fn new<H: Send + 'static>(
         conn: SqliteConnection,
         hold: H,
-    ) -> (Self, tokio::task::JoinHandle<()>) {
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let task = tokio::spawn(async move {
+        let work = async move {
             run(conn, jobs).await;
             drop(hold);
-        });
+        };
         let away = Arc::default();
-        (Self { queue, away }, task)
+        (Self { queue, away }, work)
     }
 
     /// Runs `work` in a transaction and returns after its commit. `work` never runs twice.

@@ -203,6 +203,16 @@ async fn r15_a_failed_upgrade_leaves_the_old_data_and_names_the_backup() {
 /// Undoes the later migrations by hand, as if their releases had never run.
 async fn take_back_to_first_schema(path: &Path) {
     let mut conn = sql(path).await;
+    for undo in [
+        "DROP TRIGGER model_after_change",
+        "DROP TRIGGER model_after_end",
+        "DROP INDEX machine_by_model",
+        "ALTER TABLE machine DROP COLUMN model",
+        "ALTER TABLE machine DROP COLUMN marks",
+        "DROP TABLE model",
+    ] {
+        conn.execute(undo).await.unwrap();
+    }
     for table in [
         "boot_token",
         "agent_session",

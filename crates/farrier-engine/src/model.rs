@@ -1,5 +1,7 @@
 //! The words of the domain: machines, what is known of them, images and who asks.
 
+mod marks;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -10,6 +12,8 @@ use uuid::Uuid;
 use crate::WallTime;
 use crate::policy::{BootIntent, Settings, ShortName};
 use crate::strategy::{Learned, Strategy};
+
+pub use marks::Marks;
 
 /// Declares an id: a UUID (version 7, made by the caller) with a type of its own.
 macro_rules! id {

@@ -56,8 +56,7 @@ impl Fleet {
     pub async fn load(db: Db, changes: broadcast::Sender<Change>) -> Result<Self, DbError> {
         let mut known = Known::default();
         known.reserve(usize::try_from(db.machine_total().await?).unwrap_or_default());
-        db.all_machines(|machine| known.put_machine(machine))
-            .await?;
+        db.all_machines(|stored| known.put_stored(stored)).await?;
         for task in db.unfinished_tasks().await? {
             known.put_task(Arc::new(task));
         }

@@ -108,6 +108,7 @@ impl Rounds<'_> {
                 "zstd | partclone.restore, first",
                 self.peer(|r| r.restore[0]),
             ),
+            ("zstd -t, first", self.peer(|r| r.unpack)),
             ("farrier, unpack and prove only", ours("unpack", "content")?),
             (
                 "farrier, deploy of first, one process",
@@ -140,6 +141,7 @@ impl Rounds<'_> {
         let [fog, ..] = self.peer(|r| r.fog);
         let [restore_first, ..] = self.peer(|r| r.restore[0]);
         let [restore_second, ..] = self.peer(|r| r.restore[1]);
+        let [unpacked, ..] = self.peer(|r| r.unpack);
         let [captured, captured_server, _] = self.networked(|n| n.first_capture);
         let [again, again_server, again_bytes] = self.networked(|n| n.second_capture);
         let [deployed, ..] = self.networked(|n| n.deploy);
@@ -198,6 +200,12 @@ impl Rounds<'_> {
                 "unpack and prove, GB of content per CPU-s",
                 rate("unpack")?,
                 Least(1.2),
+            ),
+            (
+                "G6",
+                "unpack and prove, CPU of zstd -t of the same content",
+                self.ours("unpack", "cpu_s")? / unpacked,
+                Most(1.0),
             ),
             (
                 "G6",

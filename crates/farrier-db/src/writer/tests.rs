@@ -20,7 +20,9 @@ async fn writer(folder: &tempfile::TempDir) -> Writer {
     conn.execute("CREATE TABLE t (n INTEGER UNIQUE, fill BLOB)")
         .await
         .unwrap();
-    Writer::start(conn, ()).0
+    let (writer, work) = Writer::new(conn, ());
+    tokio::spawn(work);
+    writer
 }
 
 async fn insert(writer: &Writer, n: i64, fill: i64) -> Result<i64, DbError> {

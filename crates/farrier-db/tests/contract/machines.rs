@@ -329,7 +329,7 @@ pub(crate) async fn all_of_them_are_handed_over_at_a_start(db: &Db) {
     assert!(db.delete_machine(stored[9].id).await.unwrap());
     stored.remove(9);
     let mut found = Vec::new();
-    db.all_machines(|machine| found.push(machine))
+    db.all_machines(|stored| found.push(stored.whole()))
         .await
         .unwrap();
     assert_eq!(found, stored);

@@ -6,6 +6,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use farrier_db::StoredMachine;
 use farrier_engine::WallTime;
 use farrier_engine::model::{Arch, FirmwareKind, Machine, MachineId, Registration, TaskId};
 use farrier_engine::policy::ShortName;
@@ -102,6 +103,11 @@ impl Known {
     }
 
     pub(super) fn put_machine(&mut self, machine: Machine) {
+        self.put_stored(machine.into());
+    }
+
+    pub(super) fn put_stored(&mut self, stored: StoredMachine) {
+        let machine = &stored.machine;
         let id = machine.id;
         self.unindex(id);
         for mac in &machine.macs {
@@ -124,7 +130,7 @@ impl Known {
             arch: machine.arch,
             firmware: machine.firmware,
             is_nobodys: machine.registration == Registration::Seen && machine.name.is_none(),
-            packed: self.models.pack(machine),
+            packed: self.models.pack(stored),
         };
         if let Some(old) = self.machines.insert(id, slot) {
             self.models.forget(old.packed);

@@ -8,11 +8,10 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use farrier_engine::model::{Inventory, MacText, Machine};
+use farrier_db::StoredMachine;
+use farrier_engine::model::{Inventory, Machine, Marks};
 use farrier_proto::MacAddr;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
-
 #[derive(Debug)]
 pub(super) enum Packed {
     Dense {
@@ -27,7 +26,11 @@ pub(super) enum Packed {
 
 /// Inventories without what tells machines of one model apart.
 #[derive(Debug, Default)]
-pub(super) struct Models(HashSet<Arc<Inventory>>);
+pub(super) struct Models {
+    all: HashSet<Arc<Inventory>>,
+    /// Where they lie: to find one again that is here needs no look at what is in it.
+    places: HashSet<usize>,
+}
 
 /// What is one machine's alone.
 #[derive(Debug, PartialEq, Deserialize, Serialize)]
@@ -38,29 +41,22 @@ struct Own {
     marks: Option<Marks>,
 }
 
-/// What an inventory has that no other machine's has.
-#[derive(Debug, Default, PartialEq, Deserialize, Serialize)]
-struct Marks {
-    serial: String,
-    uuid: Option<Uuid>,
-    board_serial: String,
-    chassis_asset: String,
-    nics: Vec<[u8; 6]>,
-    /// Serial and world-wide name of each disk.
-    disks: Vec<(String, String)>,
-}
-
 impl Models {
-    pub(super) fn pack(&mut self, machine: Machine) -> Packed {
+    pub(super) fn pack(&mut self, machine: StoredMachine) -> Packed {
         self.pack_as(machine, postcard::to_allocvec)
     }
 
     fn pack_as(
         &mut self,
-        machine: Machine,
+        stored: StoredMachine,
         form: impl Fn(&Own) -> postcard::Result<Vec<u8>>,
     ) -> Packed {
-        let (own, model) = Own::of(machine);
+        let StoredMachine {
+            machine,
+            model,
+            marks,
+        } = stored;
+        let own = Own::of(machine, marks);
         let bytes = form(&own).ok();
         match bytes.filter(|bytes| postcard::from_bytes(bytes).is_ok_and(|read: Own| read == own)) {
             Some(bytes) => Packed::Dense {
@@ -69,17 +65,21 @@ impl Models {
             },
             None => {
                 tracing::warn!(machine = %own.machine.id, "a machine cannot be packed and takes more memory");
-                Packed::Whole(Box::new(own.with(model)))
+                Packed::Whole(Box::new(own.with(model.as_deref().cloned())))
             }
         }
     }
 
-    fn one_of(&mut self, model: Inventory) -> Arc<Inventory> {
-        if let Some(known) = self.0.get(&model) {
+    /// The same model, but the one that is here if it is.
+    fn one_of(&mut self, model: Arc<Inventory>) -> Arc<Inventory> {
+        if self.places.contains(&place(&model)) {
+            return model;
+        }
+        if let Some(known) = self.all.get(&model) {
             return Arc::clone(known);
         }
-        let model = Arc::new(model);
-        self.0.insert(Arc::clone(&model));
+        self.all.insert(Arc::clone(&model));
+        self.places.insert(place(&model));
         model
     }
 
@@ -90,9 +90,14 @@ impl Models {
         } = packed
             && Arc::strong_count(&model) == 2
         {
-            self.0.remove(&model);
+            self.all.remove(&model);
+            self.places.remove(&place(&model));
         }
     }
+}
+
+fn place(model: &Arc<Inventory>) -> usize {
+    Arc::as_ptr(model).addr()
 }
 
 impl Packed {
@@ -108,16 +113,13 @@ impl Packed {
 }
 
 impl Own {
-    /// Takes a machine apart into what is its own and what its model has.
-    fn of(mut machine: Machine) -> (Self, Option<Inventory>) {
-        let mut model = machine.inventory.take();
+    fn of(mut machine: Machine, marks: Option<Marks>) -> Self {
         let macs = std::mem::take(&mut machine.macs);
-        let own = Self {
-            marks: model.as_mut().map(Marks::take),
+        Self {
+            marks,
             macs: macs.into_iter().map(|mac| mac.0).collect(),
             machine,
-        };
-        (own, model)
+        }
     }
 
     /// The machine again.
@@ -126,60 +128,15 @@ impl Own {
         machine.macs = self.macs.into_iter().map(MacAddr).collect();
         machine.inventory = model;
         if let (Some(inventory), Some(marks)) = (&mut machine.inventory, self.marks) {
-            marks.put(inventory);
+            inventory.put_marks(marks);
         }
         machine
     }
 }
 
-impl Marks {
-    fn take(inventory: &mut Inventory) -> Self {
-        let system = &mut inventory.system;
-        Self {
-            serial: std::mem::take(&mut system.serial),
-            uuid: system.uuid.take(),
-            board_serial: std::mem::take(&mut system.board_serial),
-            chassis_asset: std::mem::take(&mut system.chassis_asset),
-            nics: inventory
-                .nics
-                .iter_mut()
-                .map(|nic| {
-                    std::mem::replace(&mut nic.mac, MacText(MacAddr([0; 6])))
-                        .0
-                        .0
-                })
-                .collect(),
-            disks: inventory
-                .disks
-                .iter_mut()
-                .map(|disk| {
-                    (
-                        std::mem::take(&mut disk.serial),
-                        std::mem::take(&mut disk.wwn),
-                    )
-                })
-                .collect(),
-        }
-    }
-
-    fn put(self, inventory: &mut Inventory) {
-        let system = &mut inventory.system;
-        system.serial = self.serial;
-        system.uuid = self.uuid;
-        system.board_serial = self.board_serial;
-        system.chassis_asset = self.chassis_asset;
-        for (nic, mac) in inventory.nics.iter_mut().zip(self.nics) {
-            nic.mac = MacText(MacAddr(mac));
-        }
-        for (disk, (serial, wwn)) in inventory.disks.iter_mut().zip(self.disks) {
-            disk.serial = serial;
-            disk.wwn = wwn;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use farrier_db::StoredMachine;
     use farrier_engine::WallTime;
     use farrier_engine::model::{
         Arch, Disk, FirmwareKind, HostName, Inventory, MacText, Machine, MachineId, Nic,
@@ -263,14 +220,19 @@ mod tests {
         }
     }
 
+    fn own(n: u8) -> Own {
+        let stored = StoredMachine::from(machine(n));
+        Own::of(stored.machine, stored.marks)
+    }
+
     #[test]
     fn a_machine_comes_out_as_it_went_in_and_equal_ones_share_their_model() {
         let mut models = Models::default();
-        let packed: Vec<_> = (1..=20).map(|n| models.pack(machine(n))).collect();
+        let packed: Vec<_> = (1..=20).map(|n| models.pack(machine(n).into())).collect();
         for (n, packed) in (1..).zip(&packed) {
             assert_eq!(packed.unpack(), machine(n));
         }
-        assert_eq!(models.0.len(), 1);
+        assert_eq!(models.all.len(), 1);
         let Packed::Dense { own, .. } = &packed[0] else {
             panic!("{:?}", packed[0])
         };
@@ -278,7 +240,8 @@ mod tests {
         for packed in packed {
             models.forget(packed);
         }
-        assert!(models.0.is_empty(), "nobody has such a machine any more");
+        assert!(models.all.is_empty(), "nobody has such a machine any more");
+        assert!(models.places.is_empty());
     }
 
     /// The form holds no names: a type that leaves out what is not set would come back as another or not at all.
@@ -290,7 +253,7 @@ mod tests {
                 settings: crate::service::settings_back(&settings).unwrap(),
                 ..machine(1)
             };
-            let packed = Models::default().pack(machine.clone());
+            let packed = Models::default().pack(machine.clone().into());
             assert!(matches!(packed, Packed::Dense { .. }), "{name} {value}");
             assert_eq!(packed.unpack(), machine, "{name} {value}");
         }
@@ -302,7 +265,7 @@ mod tests {
             inventory: None,
             ..machine(1)
         };
-        let packed = Models::default().pack(bare.clone());
+        let packed = Models::default().pack(bare.clone().into());
         assert_eq!(packed.unpack(), bare);
     }
 
@@ -314,14 +277,14 @@ mod tests {
         let forms: [Form; 3] = [
             |_| Err(postcard::Error::SerializeBufferFull),
             |_| Ok(Vec::new()),
-            |_| postcard::to_allocvec(&Own::of(machine(2)).0),
+            |_| postcard::to_allocvec(&own(2)),
         ];
         for form in forms {
-            let packed = models.pack_as(machine(1), form);
+            let packed = models.pack_as(machine(1).into(), form);
             assert!(matches!(packed, Packed::Whole(_)), "{packed:?}");
             assert_eq!(packed.unpack(), machine(1));
             models.forget(packed);
         }
-        assert!(models.0.is_empty());
+        assert!(models.all.is_empty());
     }
 }
