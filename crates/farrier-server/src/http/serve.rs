@@ -23,7 +23,6 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -177,16 +176,27 @@ async fn connection(
     stop: watch::Receiver<bool>,
 ) -> Result<(), Broken> {
     stream.set_nodelay(true)?;
-    let mut peer = Peer {
+    let peer = Peer {
         addr,
         local: stream.local_addr()?,
         secure: tls.is_some(),
         agent: None,
     };
     let stream = PatientStream::new(stream);
-    let Some(tls) = tls else {
-        return requests(stream, peer, plane, stop).await;
-    };
+    match tls {
+        None => plain_requests(stream, peer, plane, stop).await,
+        // In a box: the state of TLS and HTTP/2 is some kilobytes, which plain connections would carry about.
+        Some(tls) => Box::pin(secure(stream, peer, tls, plane, stop)).await,
+    }
+}
+
+async fn secure(
+    stream: PatientStream,
+    mut peer: Peer,
+    tls: Tls,
+    plane: Plane,
+    stop: watch::Receiver<bool>,
+) -> Result<(), Broken> {
     let stream = handshake(stream, &peer, &tls).await?;
     let certificate = stream
         .get_ref()
@@ -196,7 +206,7 @@ async fn connection(
     peer.agent = certificate
         .and_then(ca::agent_identity)
         .map(|(machine, key)| AgentIdentity { machine, key });
-    requests(stream, peer, plane, stop).await
+    secure_requests(stream, peer, plane, stop).await
 }
 
 async fn handshake(
@@ -234,28 +244,33 @@ fn ended(error: &io::Error) -> Ended {
     }
 }
 
-async fn requests(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+/// HTTP/2 is agreed on within TLS (RFC 9113 section 3.2), and firmware does not know it.
+async fn plain_requests(
+    stream: PatientStream,
+    peer: Peer,
+    plane: Plane,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), Broken> {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), answers(plane, peer, Arc::default()));
+    tokio::pin!(connection);
+    tokio::select! {
+        result = connection.as_mut() => return Ok(result?),
+        _ = stop.changed() => connection.as_mut().graceful_shutdown(),
+    }
+    Ok(connection.await?)
+}
+
+async fn secure_requests(
+    stream: TlsStream<Recorded<PatientStream>>,
     peer: Peer,
     plane: Plane,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), Broken> {
     let asked = Arc::new(AtomicBool::new(false));
-    let service = answers(plane, peer, Arc::clone(&asked));
-    if !peer.secure {
-        // HTTP/2 is agreed on within TLS (RFC 9113 section 3.2), and firmware does not know it.
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADERS)
-            .max_buf_size(MAX_HEAD)
-            .serve_connection(TokioIo::new(stream), service);
-        tokio::pin!(connection);
-        tokio::select! {
-            result = connection.as_mut() => return Ok(result?),
-            _ = stop.changed() => connection.as_mut().graceful_shutdown(),
-        }
-        return Ok(connection.await?);
-    }
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -267,6 +282,7 @@ async fn requests(
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE);
+    let service = answers(plane, peer, Arc::clone(&asked));
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     tokio::select! {
