@@ -318,8 +318,64 @@ fn files_that_others_bring_in_are_to_be_imported_by_themselves() {
     ] {
         is_told(Format::Dnsmasq, &format!("{line}{other}\n"), 2, what);
     }
-    let kea = "{ \"Dhcp4\": {\n<?include \"hosts.json\"?>\n} }";
-    is_told(Format::Kea, kea, 2, "key must be a string");
+}
+
+/// Kea includes text, wherever it stands and whatever it is: it is no file by itself.
+#[test]
+fn what_kea_would_include_is_to_be_put_in_its_place() {
+    let one = "{ \"hw-address\": \"52:54:00:00:00:01\", \"ip-address\": \"10.0.0.1\" }";
+    for (text, line) in [
+        (
+            "{ \"Dhcp4\": {\n<?include \"hosts.json\"?>\n} }".to_owned(),
+            2,
+        ),
+        (
+            "{ \"reservations\":\n\n <?include \"hosts.json\"?> }".to_owned(),
+            3,
+        ),
+        (
+            format!("{{ /* \n */ \"reservations\": [ {one},\n<? include \"hosts.json\" ?>] }}"),
+            3,
+        ),
+        ("<?include \"hosts.json\"\n".to_owned(), 1),
+    ] {
+        let what =
+            "it includes \"hosts.json\", which is not read: put what that file says in its place";
+        is_told(Format::Kea, &text, line, what);
+    }
+    let two = "{ \"subnet4\": [ <?include \"a\"?>,\n <?include \"b\"?> ] }";
+    let faults = read(Format::Kea, two, &subnets(OURS)).unwrap_err();
+    let lines: Vec<_> = faults.iter().map(|fault| fault.line).collect();
+    assert_eq!(lines, [1, 2], "{faults:?}");
+    let quoted = "\"user-context\": { \"x\": \"<?include \\\"a\\\"?>\" }, // <?include \"b\"?>\n";
+    let text = format!("{{ {quoted} \"reservations\": [ {one} ] }}");
+    let entries = read(Format::Kea, &text, &subnets(OURS)).unwrap();
+    assert_eq!(entries.len(), 1, "a string and a comment include nothing");
+}
+
+#[test]
+fn reservations_that_kea_keeps_in_a_database_are_to_be_imported_by_themselves() {
+    let with = |more: &str| {
+        format!(
+            "{{ \"Dhcp4\": {{\n \"user-context\": {{ \"see\": \"hosts-database\" }},\n{more}\n \"subnet4\": [ {{ \
+             \"reservations\": [ {{ \"hw-address\": \"52:54:00:00:00:01\", \"ip-address\": \"10.0.0.1\" }} ] }} ] \
+             }} }}"
+        )
+    };
+    let one = "{ \"type\": \"mysql\", \"name\": \"kea\" }";
+    for (key, value) in [
+        ("hosts-database", one.to_owned()),
+        ("hosts-databases", format!("[ {one}, {one} ]")),
+    ] {
+        let what = format!("{key} keeps reservations in a database, which is not read: import");
+        let text = with(&format!("\"{key}\" : {value},"));
+        is_told(Format::Kea, &text, 3, &what);
+        let bare = format!("{{ \"reservations\": [],\n\"{key}\": {value} }}");
+        is_told(Format::Kea, &bare, 2, &what);
+    }
+    let leases = with("\"lease-database\": { \"type\": \"mysql\" }, \"hosts-databases\": [],");
+    let entries = read(Format::Kea, &leases, &subnets(OURS)).unwrap();
+    assert_eq!(entries.len(), 1, "neither has reservations");
 }
 
 #[test]
