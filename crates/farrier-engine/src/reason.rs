@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
+    /// Beside another DHCPv6 server only what has no address in it is ours to say.
+    AddressesElsewhere,
     /// The agent was started again and again for one task without an end.
     AgentLoop,
     /// Somebody else answers for each address that was tried.
@@ -19,6 +21,8 @@ pub enum Reason {
     /// RFC 951 has no lease time: an address lent to a BOOTP client is lost for good.
     BootpNeedsReservation,
     ChoseOtherServer,
+    /// The message has the DUID of another DHCPv6 server in it.
+    NamesOtherServer,
     /// Two machines show the same evidence, so that we cannot tell whose turn it is.
     IdentityConflict,
     LeaseNotOurs,
@@ -83,7 +87,8 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for the list of counters.
-    pub const ALL: [Self; 47] = [
+    pub const ALL: [Self; 49] = [
+        Self::AddressesElsewhere,
         Self::AddressInUse,
         Self::AddressNotProven,
         Self::AnswerBudget,
@@ -91,6 +96,7 @@ impl Reason {
         Self::ArchitectureUnknown,
         Self::BootpNeedsReservation,
         Self::ChoseOtherServer,
+        Self::NamesOtherServer,
         Self::IdentityConflict,
         Self::LeaseNotOurs,
         Self::LoaderLoop,
@@ -137,6 +143,7 @@ impl Reason {
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
+            Self::AddressesElsewhere => "addresses_elsewhere",
             Self::AddressInUse => "address_in_use",
             Self::AddressNotProven => "address_not_proven",
             Self::AnswerBudget => "answer_budget",
@@ -144,6 +151,7 @@ impl Reason {
             Self::ArchitectureUnknown => "architecture_unknown",
             Self::BootpNeedsReservation => "bootp_needs_reservation",
             Self::ChoseOtherServer => "chose_other_server",
+            Self::NamesOtherServer => "names_other_server",
             Self::IdentityConflict => "identity_conflict",
             Self::LeaseNotOurs => "lease_not_ours",
             Self::LoaderLoop => "loader_loop",
@@ -207,6 +215,9 @@ impl Reason {
     #[must_use]
     pub fn sentence(self) -> &'static str {
         match self {
+            Self::AddressesElsewhere => {
+                "Another DHCPv6 server lends the addresses here, and we tell what to boot to those only who ask for no address: let that server name the boot file (option 59), or let us be the DHCP server (mode dhcp)."
+            }
             Self::AddressInUse => {
                 "Somebody else uses each address that it could have; find the hosts with fixed addresses in our ranges."
             }
@@ -226,6 +237,9 @@ impl Reason {
                 "A BOOTP or RARP client keeps its address for ever: reserve one for it, or register the machine."
             }
             Self::ChoseOtherServer => "It accepted the offer of another DHCP server.",
+            Self::NamesOtherServer => {
+                "It turned to another DHCPv6 server, which it names: if none is to be there, find it and switch it off."
+            }
             Self::IdentityConflict => {
                 "Its evidence fits more than one machine: look at both and say which one it is."
             }

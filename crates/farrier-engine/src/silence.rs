@@ -14,18 +14,34 @@ pub enum Awaited {
     Choice,
     /// A request for the boot file that was named.
     File,
+    /// A REQUEST for the IPv6 address that was offered.
+    Request6,
+    /// A request for the boot file that was named by DHCPv6.
+    File6,
     /// A first sign of the loader that was fetched whole.
     Loader,
     /// The agent that was told to start.
     Agent,
 }
 
+/// By what a machine asked. Firmware and loaders ask by DHCP and DHCPv6 at once, and either may come to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum By {
+    /// Or by BOOTP.
+    Dhcp,
+    Dhcpv6,
+    /// It fetched a program, or the script that starts one.
+    Fetching,
+}
+
 impl Awaited {
     /// All of them, in the order of a boot.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Request,
         Self::Choice,
         Self::File,
+        Self::Request6,
+        Self::File6,
         Self::Loader,
         Self::Agent,
     ];
@@ -36,11 +52,21 @@ impl Awaited {
     #[must_use]
     pub const fn patience(self) -> Duration {
         Duration::from_secs(match self {
-            Self::Request | Self::Choice => 10,
-            Self::File => 25,
+            Self::Request | Self::Choice | Self::Request6 => 10,
+            Self::File | Self::File6 => 25,
             Self::Loader => 60,
             Self::Agent => 180,
         })
+    }
+
+    /// By what it asked before we answered.
+    #[must_use]
+    pub const fn by(self) -> By {
+        match self {
+            Self::Request | Self::Choice | Self::File => By::Dhcp,
+            Self::Request6 | Self::File6 => By::Dhcpv6,
+            Self::Loader | Self::Agent => By::Fetching,
+        }
     }
 
     /// A whole sentence for the timeline.
@@ -58,6 +84,15 @@ impl Awaited {
             Self::File => {
                 "It was told what to load, but asked for no file within 25 s: a firewall between us, another server \
                  named in its answer, or firmware that wants the address in another field."
+            }
+            Self::Request6 => {
+                "An IPv6 address was offered, but no request for it came within 10 s: the machine took the offer of \
+                 another DHCPv6 server, or a firewall or relay lost ours. Let UDP ports 546 and 547 through between us."
+            }
+            Self::File6 => {
+                "It was told over IPv6 what to load, but asked for no file within 25 s: a firewall between us stops TFTP \
+                 or HTTP over IPv6, another DHCPv6 server answered too, or no router tells it which addresses are near: \
+                 switch on router_advertisement where none does."
             }
             Self::Loader => {
                 "It fetched its loader whole, but the loader gave no sign within 60 s: the firmware refused to start \
@@ -77,6 +112,8 @@ impl Awaited {
             Self::Request => "no_request",
             Self::Choice => "no_choice",
             Self::File => "no_file_request",
+            Self::Request6 => "no_request_by_dhcpv6",
+            Self::File6 => "no_file_request_over_ipv6",
             Self::Loader => "loader_silent",
             Self::Agent => "agent_silent",
         }

@@ -4,15 +4,15 @@
 //! asks (see [`farrier_engine::address6`]), so there is no lease that could be lost.
 
 mod lend;
+mod record;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 
 use farrier_engine::Reason;
 use farrier_engine::address6;
-use farrier_engine::facts::{BootFacts, Stage};
+use farrier_engine::facts::BootFacts;
 use farrier_engine::identity::Evidence;
-use farrier_engine::model::MachineId;
 use farrier_engine::policy::{Boot, DhcpAction, Known, Service, dhcp_action};
 use farrier_engine::timeline::Entry;
 use farrier_proto::MacAddr;
@@ -96,6 +96,7 @@ impl Boot6Port {
         let mac = packet.client_mac(*source.ip());
         let asked = Asked::new(self, subnet, &packet.message, mac);
         let (exchange, answered) = (asked.exchange(datagram.len()), asked.answer());
+        asked.expect(&answered);
         let outcome = match answered {
             Ok(message) => {
                 let port = if packet.relays.is_empty() {
@@ -170,20 +171,16 @@ impl<'a> Asked<'a> {
     }
 
     fn answer(&self) -> Result<Message, Reason> {
-        if !address6::is_valid(self.request, &self.server_id) {
-            let to_another = self.request.server_id().is_some();
-            return Err(if to_another {
-                Reason::ChoseOtherServer
-            } else {
-                Reason::Malformed
-            });
+        let to_another = self.names_another();
+        if !to_another && !address6::is_valid(self.request, &self.server_id) {
+            return Err(Reason::Malformed);
         }
         self.record_request();
         let kind = self.request.kind;
         let message = match (self.port.mode, kind) {
+            _ if to_another => Err(Reason::NamesOtherServer),
             (_, MessageType::InformationRequest) => self.stateless(),
-            // Beside another server only what has no address in it is ours to say.
-            (Mode::Proxy | Mode::Port4011, _) => Err(Reason::ChoseOtherServer),
+            (Mode::Proxy | Mode::Port4011, _) => Err(Reason::AddressesElsewhere),
             (Mode::Dhcp, MessageType::Confirm) => {
                 let status = address6::confirm(self.subnet.prefix, self.request);
                 let status = status.ok_or(Reason::NoAnswerDue)?;
@@ -203,6 +200,20 @@ impl<'a> Asked<'a> {
         message
     }
 
+    /// Whether it is a message to one server, and that is not us. The others must name none (RFC 8415 section 16).
+    fn names_another(&self) -> bool {
+        let to_one = matches!(
+            self.request.kind,
+            MessageType::Request
+                | MessageType::Renew
+                | MessageType::Release
+                | MessageType::Decline
+                | MessageType::InformationRequest
+        );
+        let named = self.request.server_id();
+        to_one && named.is_some_and(|id| id != self.server_id)
+    }
+
     /// SOLICIT, REQUEST, RENEW and REBIND.
     fn stateful(&self) -> Result<Message, Reason> {
         let boot = match self.boot() {
@@ -215,11 +226,8 @@ impl<'a> Asked<'a> {
             _ => MessageType::Reply,
         };
         let reply = self.reply(kind, None, boot);
-        let lent = reply.ia_nas().find_map(|ia| ia.addresses().next());
-        if let Some(lent) = lent {
-            self.tell(|machine| {
-                Entry::address_answered(machine, now(), reply.kind.name(), lent.address)
-            });
+        if let Some(ip) = first_lent(&reply) {
+            self.tell(|machine| Entry::address_answered(machine, now(), reply.kind.name(), ip));
         }
         Ok(reply)
     }
@@ -292,24 +300,11 @@ impl<'a> Asked<'a> {
             parameters: Vec::new(),
         })
     }
+}
 
-    fn record_request(&self) {
-        let Some(facts) = &self.facts else { return };
-        let name = self.request.kind.name();
-        if self.request.kind == MessageType::Solicit && facts.wants_boot() {
-            self.port.core.sightings.boot_began(facts.mac, now());
-        }
-        self.tell(|machine| Entry::packet_seen(machine, now(), name, facts));
-    }
-
-    /// An operating system that renews its lease is no news, and who names no machine has no timeline.
-    fn tell(&self, entry: impl FnOnce(MachineId) -> Entry) {
-        let Some(facts) = &self.facts else { return };
-        if facts.stage != Stage::Os || facts.wants_boot() {
-            let machine = self.who.machine.as_deref();
-            self.port.core.tell_of(facts.mac, machine, entry);
-        }
-    }
+fn first_lent(reply: &Message) -> Option<Ipv6Addr> {
+    let lent = reply.ia_nas().find_map(|ia| ia.addresses().next());
+    lent.map(|lent| lent.address)
 }
 
 /// A DUID-UUID that lives as long as the site's certificate authority, whatever cards are in this machine.

@@ -1,20 +1,22 @@
 //! What is awaited of each machine, so that its absence can be told.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use farrier_engine::WallTime;
-use farrier_engine::silence::Awaited;
+use farrier_engine::silence::{Awaited, By};
 use farrier_engine::timeline::Entry;
 use farrier_proto::MacAddr;
 
 use crate::core::{Core, now};
 
-/// Expectations by hardware address; bounded, and forgotten when told.
+/// Expectations by hardware address and by what was asked; bounded, and forgotten when told.
 #[derive(Debug, Default)]
 pub struct Silences {
-    waiting: Mutex<HashMap<MacAddr, Expected>>,
+    waiting: Mutex<HashMap<Key, Expected>>,
 }
+
+type Key = (MacAddr, By);
 
 #[derive(Clone, Copy, Debug)]
 struct Expected {
@@ -27,14 +29,18 @@ impl Silences {
     /// After an answer. The same expectation again keeps its first time: firmware that repeats its DHCPDISCOVER
     /// does not get on.
     pub fn expect(&self, mac: MacAddr, awaited: Awaited, now: WallTime) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let again = waiting.get(&mac).is_some_and(|before| {
+        let key = (mac, awaited.by());
+        let mut waiting = self.lock();
+        for over in ends(awaited.by()) {
+            waiting.remove(&(mac, *over));
+        }
+        let again = waiting.get(&key).is_some_and(|before| {
             before.awaited == awaited && now.since(before.since) < awaited.patience() * 3
         });
-        if !again && (waiting.len() < MAX || waiting.contains_key(&mac)) {
+        if !again && (waiting.len() < MAX || waiting.contains_key(&key)) {
             let told = false;
             waiting.insert(
-                mac,
+                key,
                 Expected {
                     awaited,
                     since: now,
@@ -44,29 +50,37 @@ impl Silences {
         }
     }
 
+    /// The answer was one after which nothing is awaited of who asked so.
+    pub fn nothing(&self, mac: MacAddr, by: By) {
+        let mut waiting = self.lock();
+        waiting.remove(&(mac, by));
+        for over in ends(by) {
+            waiting.remove(&(mac, *over));
+        }
+    }
+
     /// Whatever was awaited came, or nothing is awaited any more.
     pub fn came(&self, mac: MacAddr) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.remove(&mac);
+        self.nothing(mac, By::Fetching);
     }
 
     /// A file was asked for; the agent's own files are no sign of the agent yet.
     pub fn file_asked(&self, mac: MacAddr) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting
-            .get(&mac)
-            .is_some_and(|expected| expected.awaited != Awaited::Agent)
-        {
-            waiting.remove(&mac);
+        let mut waiting = self.lock();
+        for by in [By::Dhcp, By::Dhcpv6, By::Fetching] {
+            let expected = waiting.get(&(mac, by));
+            if expected.is_some_and(|expected| expected.awaited != Awaited::Agent) {
+                waiting.remove(&(mac, by));
+            }
         }
     }
 
     /// What did not come in time, each once.
     #[must_use]
     pub fn overdue(&self, now: WallTime) -> Vec<(MacAddr, Awaited)> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.lock();
         let mut overdue = Vec::new();
-        for (mac, expected) in waiting.iter_mut() {
+        for ((mac, _), expected) in waiting.iter_mut() {
             if !expected.told && now.since(expected.since) >= expected.awaited.patience() {
                 expected.told = true;
                 overdue.push((*mac, expected.awaited));
@@ -74,6 +88,19 @@ impl Silences {
         }
         waiting.retain(|_, expected| now.since(expected.since) < expected.awaited.patience() * 3);
         overdue
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Expected>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is over when a machine asks so: who asks for an address has left the program that ran before, and who runs a
+/// program has all that it asked for by DHCP.
+fn ends(by: By) -> &'static [By] {
+    match by {
+        By::Dhcp | By::Dhcpv6 => &[By::Fetching],
+        By::Fetching => &[By::Dhcp, By::Dhcpv6],
     }
 }
 
@@ -92,15 +119,15 @@ pub fn tell(core: &Core) {
     }
 }
 
-/// More than a storm of ten thousand has under way at once.
-const MAX: usize = 16_384;
+/// More than a storm of ten thousand has under way at once, by DHCP and DHCPv6.
+const MAX: usize = 32_768;
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use farrier_engine::WallTime;
-    use farrier_engine::silence::Awaited;
+    use farrier_engine::silence::{Awaited, By};
     use farrier_proto::MacAddr;
 
     use super::{MAX, Silences};
@@ -134,6 +161,48 @@ mod tests {
         silences.expect(mac(2), Awaited::Loader, at(0));
         assert!(silences.overdue(at(59)).is_empty());
         assert_eq!(silences.overdue(at(60)), [(mac(2), Awaited::Loader)]);
+    }
+
+    #[test]
+    fn dhcp_and_dhcpv6_are_awaited_beside_each_other_and_end_together() {
+        let both = [Awaited::Request, Awaited::Request6];
+        let expect = |silences: &Silences, second| {
+            for awaited in both {
+                silences.expect(mac(1), awaited, at(second));
+            }
+        };
+        let overdue = |silences: &Silences| {
+            let mut overdue = silences.overdue(at(20));
+            overdue.sort_by_key(|(_, awaited)| awaited.label());
+            overdue
+        };
+        let silences = Silences::default();
+        for second in [0, 1, 3, 7] {
+            expect(&silences, second);
+        }
+        assert_eq!(overdue(&silences), both.map(|awaited| (mac(1), awaited)));
+
+        let silences = Silences::default();
+        expect(&silences, 0);
+        silences.nothing(mac(1), By::Dhcpv6);
+        assert_eq!(overdue(&silences), [(mac(1), Awaited::Request)]);
+
+        let silences = Silences::default();
+        expect(&silences, 0);
+        silences.file_asked(mac(1));
+        assert_eq!(overdue(&silences), []);
+    }
+
+    #[test]
+    fn who_asks_by_dhcpv6_has_left_its_loader_and_who_fetched_a_loader_has_its_address() {
+        let silences = Silences::default();
+        silences.expect(mac(1), Awaited::Loader, at(0));
+        silences.expect(mac(1), Awaited::Request6, at(0));
+        assert_eq!(silences.overdue(at(60)), [(mac(1), Awaited::Request6)]);
+        silences.expect(mac(2), Awaited::File6, at(0));
+        silences.expect(mac(2), Awaited::Agent, at(0));
+        silences.file_asked(mac(2));
+        assert_eq!(silences.overdue(at(180)), [(mac(2), Awaited::Agent)]);
     }
 
     #[test]

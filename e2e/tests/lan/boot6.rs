@@ -26,6 +26,11 @@ fn boot(name: &str, firmware: Firmware, number: u8) -> Vec<String> {
     let told = site.told(machine.mac(), &["has the address fd77::"]);
     let told = told.unwrap();
     assert!(!told.iter().any(|s| s.contains("10.77.0")), "{told:#?}");
+    let missed = |s: &String| s.contains("no request for it") || s.contains("asked for no file");
+    assert!(
+        !told.iter().any(missed),
+        "it did all it was asked to: {told:#?}"
+    );
     told
 }
 

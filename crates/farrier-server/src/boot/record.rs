@@ -3,7 +3,7 @@
 use farrier_engine::Reason;
 use farrier_engine::facts::Stage;
 use farrier_engine::model::MachineId;
-use farrier_engine::silence::Awaited;
+use farrier_engine::silence::{Awaited, By};
 use farrier_engine::timeline::Entry;
 use farrier_proto::wire::dhcpv4::{Message, MessageType};
 use farrier_proto::wire::option;
@@ -115,7 +115,7 @@ impl Asked<'_> {
         };
         match awaited {
             Some(awaited) => silences.expect(self.facts.mac, awaited, self.now),
-            None => silences.came(self.facts.mac),
+            None => silences.nothing(self.facts.mac, By::Dhcp),
         }
     }
 

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use farrier_engine::Reason;
 use farrier_engine::policy::{Settings, UnknownMachine};
+use farrier_engine::silence::Awaited;
 use farrier_proto::MacAddr;
 use farrier_proto::wire::dhcpv6::{Message, MessageType, Packet, Relay};
 use farrier_proto::wire::dhcpv6_option::{self as option, IaNa, Options, encode_counted_texts};
 use farrier_server::boot6::{Boot6Port, Declined, Outcome};
 use farrier_server::config::Mode;
+use farrier_server::core::now;
 use tokio::net::UdpSocket;
 
 use super::LOOPBACK;
@@ -27,7 +29,7 @@ const CLIENT: SocketAddrV6 = SocketAddrV6::new(
     0,
     2,
 );
-const MAC: MacAddr = MacAddr([0x52, 0x54, 0, 0x77, 0, 0x61]);
+pub(super) const MAC: MacAddr = MacAddr([0x52, 0x54, 0, 0x77, 0, 0x61]);
 
 /// Beside another server, whichever way that is found.
 const BESIDE: [Mode; 2] = [Mode::Proxy, Mode::Port4011];
@@ -39,7 +41,7 @@ async fn opened(data: &std::path::Path) -> Site {
 }
 
 /// Port 547, as if it had come to it.
-async fn port(site: &Site, mode: Mode) -> Boot6Port {
+pub(super) async fn port(site: &Site, mode: Mode) -> Boot6Port {
     Boot6Port {
         core: Arc::clone(&site.core),
         socket: UdpSocket::bind("[::1]:0").await.unwrap(),
@@ -50,7 +52,7 @@ async fn port(site: &Site, mode: Mode) -> Boot6Port {
 }
 
 /// What the firmware or a loader of a PC with UEFI says.
-fn asks(kind: MessageType, class: &[u8], arch: u16) -> Message {
+pub(super) fn asks(kind: MessageType, class: &[u8], arch: u16) -> Message {
     let mut message = system(kind, &[option::BOOT_FILE_URL, option::DNS_SERVERS]);
     let mut vendor = option::ENTERPRISE_INTEL.to_be_bytes().to_vec();
     vendor.extend(encode_counted_texts(&[class]));
@@ -60,7 +62,7 @@ fn asks(kind: MessageType, class: &[u8], arch: u16) -> Message {
     message
 }
 
-fn pxe(kind: MessageType) -> Message {
+pub(super) fn pxe(kind: MessageType) -> Message {
     asks(kind, b"PXEClient:Arch:00007:UNDI:003016", 7)
 }
 
@@ -78,7 +80,7 @@ fn system(kind: MessageType, wanted: &[u16]) -> Message {
     }
 }
 
-fn with_addresses(mut message: Message) -> Message {
+pub(super) fn with_addresses(mut message: Message) -> Message {
     let ia = IaNa {
         iaid: 1,
         t1: 0,
@@ -96,7 +98,7 @@ fn said(port: &Boot6Port, message: &Message) -> Outcome {
     port.handle(&packet.encode_forward(), CLIENT)
 }
 
-fn reply(port: &Boot6Port, message: &Message) -> Message {
+pub(super) fn reply(port: &Boot6Port, message: &Message) -> Message {
     let Outcome::Reply { bytes, to } = said(port, message) else {
         panic!("no reply to {message:?}");
     };
@@ -114,7 +116,7 @@ fn ignored(port: &Boot6Port, message: &Message) -> Reason {
     }
 }
 
-fn url(reply: &Message) -> String {
+pub(super) fn url(reply: &Message) -> String {
     let url = reply.options.get(option::BOOT_FILE_URL).unwrap_or_default();
     String::from_utf8(url.to_vec()).unwrap()
 }
@@ -213,12 +215,68 @@ async fn no_address_is_lent_beside_another_server_and_each_silence_is_told() {
             if to_one.contains(&kind) {
                 message.options.push(option::SERVER_ID, ours);
             }
-            assert_eq!(ignored(&port, &message), Reason::ChoseOtherServer);
+            assert_eq!(ignored(&port, &message), Reason::AddressesElsewhere);
             let told = stranger_story(&site);
             assert!(told.contains(kind.name()), "{mode:?}: {told}");
-            assert!(told.contains(Reason::ChoseOtherServer.sentence()), "{told}");
+            let sentence = Reason::AddressesElsewhere.sentence();
+            assert!(told.contains(sentence), "{told}");
+            assert!(!told.contains("accepted"), "it has chosen nobody: {told}");
         }
     }
+}
+
+/// RFC 8415 section 16: who has chosen another server says so by its DUID.
+#[tokio::test]
+async fn a_message_to_another_server_is_told_in_each_mode_and_ends_the_wait_for_a_request() {
+    let data = tempfile::tempdir().unwrap();
+    let site = opened(data.path()).await;
+    let other = [&[0, 3, 0, 1][..], &[2, 0, 0, 0, 0, 9]].concat();
+    for mode in [Mode::Dhcp, Mode::Proxy, Mode::Port4011] {
+        let port = port(&site, mode).await;
+        if mode == Mode::Dhcp {
+            let advertise = reply(&port, &with_addresses(pxe(MessageType::Solicit)));
+            assert_eq!(advertise.kind, MessageType::Advertise);
+        }
+        for kind in [
+            MessageType::Request,
+            MessageType::Renew,
+            MessageType::Release,
+            MessageType::Decline,
+            MessageType::InformationRequest,
+        ] {
+            let mut message = pxe(kind);
+            if kind != MessageType::InformationRequest {
+                message = with_addresses(message);
+            }
+            message.options.push(option::SERVER_ID, other.clone());
+            stranger_story(&site);
+            assert_eq!(ignored(&port, &message), Reason::NamesOtherServer);
+            let told = stranger_story(&site);
+            assert!(told.contains(kind.name()), "{mode:?}: {told}");
+            let sentence = Reason::NamesOtherServer.sentence();
+            assert!(told.contains(sentence), "{told}");
+        }
+        let later = now() + Awaited::Request6.patience();
+        assert_eq!(site.core.silences.overdue(later), [], "we know where it is");
+    }
+}
+
+/// Such messages are for every server.
+#[tokio::test]
+async fn rfc8415_16_who_names_a_server_where_none_is_to_be_named_is_not_answered() {
+    let data = tempfile::tempdir().unwrap();
+    let site = opened(data.path()).await;
+    let port = port(&site, Mode::Dhcp).await;
+    for kind in [
+        MessageType::Solicit,
+        MessageType::Confirm,
+        MessageType::Rebind,
+    ] {
+        let mut message = with_addresses(pxe(kind));
+        message.options.push(option::SERVER_ID, [0, 3, 0, 1, 9]);
+        assert_eq!(ignored(&port, &message), Reason::Malformed);
+    }
+    assert_eq!(stranger_story(&site), "");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! What the boot port says over HTTP, and what it never does.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
@@ -25,19 +25,29 @@ pub(crate) async fn http(
     networks: Vec<(Ipv4Addr, u8)>,
     limits: Limits,
 ) -> (SocketAddr, watch::Sender<bool>) {
+    listen(files(site, networks), limits).await
+}
+
+/// What can be fetched from it.
+pub(crate) fn files(site: &Site, networks: Vec<(Ipv4Addr, u8)>) -> Router {
     let tree = Arc::new(BootTree::new(Arc::clone(&site.core), networks));
-    listen(
-        router(BootHttp {
-            core: Arc::clone(&site.core),
-            tree,
-        }),
-        limits,
-    )
-    .await
+    router(BootHttp {
+        core: Arc::clone(&site.core),
+        tree,
+    })
 }
 
 pub(crate) async fn listen(router: Router, limits: Limits) -> (SocketAddr, watch::Sender<bool>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listen_at(Ipv4Addr::LOCALHOST.into(), router, limits).await
+}
+
+/// The same at this address of ours.
+pub(crate) async fn listen_at(
+    address: IpAddr,
+    router: Router,
+    limits: Limits,
+) -> (SocketAddr, watch::Sender<bool>) {
+    let listener = TcpListener::bind((address, 0)).await.unwrap();
     let at = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(serve(listener, None, router, limits, stopped));

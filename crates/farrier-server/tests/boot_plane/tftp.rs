@@ -1,6 +1,6 @@
 //! TFTP's requests that are refused, come again, or stop half way.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use tokio::net::UdpSocket;
@@ -173,8 +173,8 @@ async fn fetch_by_tftp(server: SocketAddr, name: &str) -> Vec<u8> {
 }
 
 /// The same by a client of this address.
-pub(crate) async fn fetch_from(ip: Ipv4Addr, server: SocketAddr, name: &str) -> Vec<u8> {
-    let client = UdpSocket::bind((ip, 0)).await.unwrap();
+pub(crate) async fn fetch_from(ip: impl Into<IpAddr>, server: SocketAddr, name: &str) -> Vec<u8> {
+    let client = UdpSocket::bind((ip.into(), 0)).await.unwrap();
     client
         .send_to(&request(1, name, &[]), server)
         .await

@@ -1,6 +1,6 @@
 //! TFTP of a site.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use farrier_server::boot_tree::BootTree;
@@ -18,7 +18,12 @@ pub struct Tftp {
 }
 
 pub async fn tftp(site: &Site, networks: Vec<(Ipv4Addr, u8)>) -> Tftp {
-    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    tftp_at(site, Ipv4Addr::LOCALHOST.into(), networks).await
+}
+
+/// The same at this address of ours.
+pub async fn tftp_at(site: &Site, address: IpAddr, networks: Vec<(Ipv4Addr, u8)>) -> Tftp {
+    let socket = UdpSocket::bind((address, 0)).await.unwrap();
     let at = socket.local_addr().unwrap();
     let tree = Arc::new(BootTree::new(Arc::clone(&site.core), networks));
     let transfers = Arc::new(Transfers::default());
@@ -26,7 +31,7 @@ pub async fn tftp(site: &Site, networks: Vec<(Ipv4Addr, u8)>) -> Tftp {
     let server = TftpServer {
         socket,
         interface: "lo".to_owned(),
-        address: Ipv4Addr::LOCALHOST.into(),
+        address,
         tree,
         transfers: Arc::clone(&transfers),
         streams: None,
