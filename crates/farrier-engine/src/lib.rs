@@ -4,8 +4,8 @@
 //! and [`identity`] finds whose it is; [`policy`] decides what the client gets from the
 //! [`catalogue`] and explains why; [`script`] writes it down for the loader; [`lease`] and [`task`]
 //! are the two state machines with a life longer than a packet ([`address6`] has none); [`parameter`] has the DHCP
-//! options that people set; [`timeline`] is how all of it is
-//! told to people; [`silence`] tells what did not come, [`tls`] why HTTPS did not come about, [`strategy`] what is tried then, [`boot_story`] what was different this time. Every
+//! options that people set, [`medium_value`] what machines have of their own in [`medium`]; [`timeline`] is how all of
+//! it is told to people; [`silence`] tells what did not come, [`tls`] why HTTPS did not come about, [`strategy`] what is tried then, [`boot_story`] what was different this time. Every
 //! silence of ours has a [`Reason`].
 //!
 //! Nothing here waits, reads a clock, touches a socket or a file. Time comes in as [`WallTime`].
@@ -18,6 +18,7 @@ pub mod facts;
 pub mod identity;
 pub mod lease;
 pub mod medium;
+pub mod medium_value;
 pub mod model;
 pub mod parameter;
 pub mod policy;

@@ -102,6 +102,8 @@ pub enum Missing {
     Refused(Reason),
     Unreadable(String),
 }
+    /// There is an image, but it cannot be made this machine's own: a sentence.
+    Unfit(String),
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -110,6 +112,7 @@ impl fmt::Display for Missing {
             Self::Refused(reason) => f.write_str(reason.sentence()),
             Self::NoBoardFolder => f.write_str(
                 "There are no files of a Raspberry Pi: take its boot folder over with `farrier loader board`.",
+            Self::Unfit(why) => f.write_str(why),
             ),
             Self::NoAgent => f.write_str("The agent was not built yet: run `farrier agent build`."),
             Self::Unreadable(cause) => write!(f, "The file cannot be read: {cause}."),

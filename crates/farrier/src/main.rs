@@ -114,7 +114,7 @@ fn main() -> ExitCode {
         Command::Serve { config } => local::serve(&config),
         Command::Config(verb) => local::config(&verb),
         Command::Agent(verb) => local::agent(&verb, &options.data()),
-        Command::Media(verb) => media::run(&verb, &options.data()),
+        Command::Media(verb) => media::run(&verb, &options),
         command => in_runtime(ask(command, options)),
     };
     exit::code(done)

@@ -1,16 +1,20 @@
 //! `farrier media`: disk images that machines start.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Subcommand;
-use farrier_server::media::floppy::{Density, Floppy};
+use farrier_api::admin::{MediumValues, MediumValuesQuery};
+use farrier_server::media::floppy::{Density, Floppy, SIZES};
 use farrier_server::media::look::look;
 use farrier_server::media::{Medium, MediumKind, MediumName, shelf, store};
-use farrier_server::ui::text::bytes;
+use farrier_server::ui::text::{bytes, shown as tame};
 
+use crate::connection::Options;
 use crate::exit::Failure;
 use crate::output::{self, Table};
+use crate::policy::first_mac;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -24,8 +28,20 @@ pub(crate) enum Verb {
     },
     /// List the images in the data folder, and what each can be started by.
     List,
-    /// Show what an image is; a path is looked at where it lies.
-    Show { image: String },
+    /// Show what an image is, and which values of machines it asks for; a path is looked at where it lies. With a
+    /// machine, ask the server what that machine's own copy would hold.
+    Show {
+        image: String,
+        /// A known machine: its id, name or address.
+        #[arg(long, conflicts_with = "mac")]
+        machine: Option<String>,
+        /// A hardware address; it need not be known.
+        #[arg(long)]
+        mac: Option<String>,
+        /// As if it spoke from there. Default: where it was last heard, or holds a lease.
+        #[arg(long)]
+        address: Option<String>,
+    },
     /// Take an image out of the data folder.
     Remove {
         name: String,
@@ -33,7 +49,8 @@ pub(crate) enum Verb {
         #[arg(long)]
         yes: bool,
     },
-    /// Images of floppies, file by file. If one holds FARRIER.BAT, each machine gets that file with its own values.
+    /// Images of floppies, file by file. Where a file holds {{FARRIER_NAME    }} or the like, each machine gets a value
+    /// of its own; if there is a FARRIER.BAT, it gets all of them in there.
     #[command(subcommand)]
     Floppy(FloppyVerb),
 }
@@ -62,8 +79,8 @@ pub(crate) enum FloppyVerb {
     Remove { image: PathBuf, path: String },
 }
 
-pub(crate) fn run(verb: &Verb, data: &Path) -> anyhow::Result<()> {
-    let folder = data.join("media");
+pub(crate) fn run(verb: &Verb, options: &Options) -> anyhow::Result<()> {
+    let folder = options.data().join("media");
     match verb {
         Verb::Add { image, name } => {
             let name = match name {
@@ -94,13 +111,43 @@ pub(crate) fn run(verb: &Verb, data: &Path) -> anyhow::Result<()> {
             }
             output::data(&table.to_string())
         }
-        Verb::Show { image } => {
+        Verb::Show {
+            image,
+            machine,
+            mac,
+            address,
+        } if machine.is_some() || mac.is_some() => crate::in_runtime(async {
+            let session = options.session()?;
+            let mac = match (mac, machine) {
+                (Some(mac), _) => mac.clone(),
+                (None, machine) => {
+                    first_mac(&session, machine.as_deref().unwrap_or_default()).await?
+                }
+            };
+            let query = MediumValuesQuery {
+                mac,
+                address: address.clone(),
+            };
+            let answer = session
+                .client
+                .ask(&["media", image, "values"], &query)
+                .await?;
+            session.show(&answer, values)
+        }),
+        Verb::Show { image, address, .. } => {
+            if address.is_some() {
+                return Err(Failure::usage("--address wants --machine or --mac beside it").into());
+            }
             let path = match MediumName::new(image) {
                 Ok(name) if folder.join(name.as_str()).exists() => folder.join(name.as_str()),
                 _ => PathBuf::from(image),
             };
             let medium = look(&path).with_context(|| format!("{} is no medium", path.display()))?;
-            output::data(&shown(image, &medium))
+            let places = match medium.kind {
+                MediumKind::Floppy => places(&read(&path)?),
+                MediumKind::Cd | MediumKind::Disk(_) => String::new(),
+            };
+            output::data(&format!("{}\n{places}", shown(image, &medium)))
         }
         Verb::Remove { name, yes } => {
             let name = MediumName::new(name)?;
@@ -153,6 +200,73 @@ fn shown(name: &str, medium: &Medium) -> String {
     )
 }
 
+/// What a floppy asks for.
+fn places(floppy: &Floppy) -> String {
+    let is_filled = SIZES.contains(&floppy.as_bytes().len());
+    // A volume that cannot be read goes out as it is.
+    let places = floppy.places().ok().filter(|_| is_filled);
+    let mut widths = BTreeMap::<String, Vec<u32>>::new();
+    for (name, width) in places.into_iter().flatten() {
+        let width = u32::try_from(width).unwrap_or(u32::MAX);
+        widths.entry(name.variable()).or_default().push(width);
+    }
+    let mut text = String::new();
+    if is_filled && floppy.has_variables() {
+        text.push_str("FARRIER.BAT: each machine gets all its values there.\n");
+    }
+    if !widths.is_empty() {
+        let mut table = Table::new(["VARIABLE", "PLACES FOR"]);
+        for (variable, widths) in widths {
+            table.row([variable, room(&widths)]);
+        }
+        text.push_str(&table.to_string());
+    }
+    text
+}
+
+/// What one machine's own copy would hold.
+fn values(found: &MediumValues) -> String {
+    let mut table = Table::new(["VARIABLE", "VALUE", "FROM", "PLACES FOR"]);
+    for value in &found.values {
+        let (text, origin) = match &value.value {
+            Some(text) => (text.clone(), value.origin.clone()),
+            None => (String::new(), format!("not known: {}", value.origin)),
+        };
+        let mut places = room(&value.widths);
+        if found.batch && value.value.is_some() {
+            let comma = if places.is_empty() { "" } else { ", " };
+            places.push_str(comma);
+            places.push_str("FARRIER.BAT");
+        }
+        table.row([value.variable.clone(), text, origin, places]);
+    }
+    let mut text = match &found.address {
+        Some(address) => format!("It is at {}.\n", tame(address)),
+        None => "Where it is, is not known: --address says it.\n".to_owned(),
+    };
+    if found.values.is_empty() {
+        text.push_str("The image asks for no values: every machine gets it as it is.\n");
+    } else {
+        text.push_str(&table.to_string());
+    }
+    if let Some(why) = &found.refused {
+        text.push_str(&format!(
+            "The machine would not be sent it: {}.\n",
+            tame(why)
+        ));
+    }
+    text
+}
+
+/// `16, 40 characters`.
+fn room(widths: &[u32]) -> String {
+    let widths: Vec<_> = widths.iter().map(ToString::to_string).collect();
+    match widths.as_slice() {
+        [] => String::new(),
+        widths => format!("{} characters", widths.join(", ")),
+    }
+}
+
 fn floppy(verb: &FloppyVerb) -> anyhow::Result<()> {
     match verb {
         FloppyVerb::Create {
@@ -197,7 +311,7 @@ fn floppy(verb: &FloppyVerb) -> anyhow::Result<()> {
     }
 }
 
-fn read(image: &PathBuf) -> anyhow::Result<Floppy> {
+fn read(image: &Path) -> anyhow::Result<Floppy> {
     let bytes =
         std::fs::read(image).with_context(|| format!("{} cannot be read", image.display()))?;
     Ok(Floppy::from_bytes(bytes))
@@ -209,4 +323,61 @@ fn write(image: &PathBuf, floppy: &Floppy) -> anyhow::Result<()> {
     std::fs::write(&partial, floppy.as_bytes())
         .and_then(|()| std::fs::rename(&partial, image))
         .with_context(|| format!("{} cannot be written", image.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use farrier_api::admin::{MediumValue, MediumValues};
+    use farrier_server::media::floppy::{Density, Floppy, VARIABLES};
+
+    #[test]
+    fn r9_what_a_floppy_asks_for_is_shown_with_its_room() {
+        let mut floppy = Floppy::blank(Density::High).unwrap();
+        assert_eq!(super::places(&floppy), "");
+        floppy
+            .put("A.INI", b"{{FARRIER_NAME}} {{FARRIER_HOME    }}")
+            .unwrap();
+        floppy.put("B.INI", b"{{FARRIER_NAME }}").unwrap();
+        floppy.put(VARIABLES, b"").unwrap();
+        assert_eq!(
+            super::places(&floppy),
+            "FARRIER.BAT: each machine gets all its values there.\n\
+             VARIABLE      PLACES FOR\n\
+             FARRIER_HOME  20 characters\n\
+             FARRIER_NAME  16, 17 characters\n"
+        );
+    }
+
+    #[test]
+    fn r9_a_dry_run_says_each_value_its_origin_and_what_is_wrong() {
+        let value =
+            |variable: &str, value: Option<&str>, origin: &str, widths: &[u32]| MediumValue {
+                variable: variable.to_owned(),
+                value: value.map(str::to_owned),
+                origin: origin.to_owned(),
+                widths: widths.to_vec(),
+            };
+        let found = MediumValues {
+            address: Some("10.0.0.7".to_owned()),
+            batch: true,
+            values: vec![
+                value("FARRIER_HOME", Some("\\\\srv\\home"), "group lab", &[20]),
+                value(
+                    "FARRIER_ROUTER",
+                    None,
+                    "another server lent its address",
+                    &[],
+                ),
+            ],
+            refused: Some("it is too narrow".to_owned()),
+        };
+        assert_eq!(
+            super::values(&found),
+            "It is at 10.0.0.7.\n\
+             VARIABLE        VALUE       FROM                                        PLACES FOR\n\
+             FARRIER_HOME    \\\\srv\\home  group lab                                   20 characters, FARRIER.BAT\n\
+             FARRIER_ROUTER  -           not known: another server lent its address  -\n\
+             The machine would not be sent it: it is too narrow.\n"
+        );
+    }
 }

@@ -117,7 +117,7 @@ pub(crate) async fn run(session: &Session, verb: Verb) -> anyhow::Result<()> {
     }
 }
 
-async fn first_mac(session: &Session, machine: &str) -> anyhow::Result<String> {
+pub(crate) async fn first_mac(session: &Session, machine: &str) -> anyhow::Result<String> {
     let known = session.machine(machine).await?.summary;
     let first = known.macs.into_iter().next();
     first.ok_or_else(|| {

@@ -12,6 +12,8 @@ use crate::output::Table;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Setting {
     name: String,
+    /// Which of several, as in `media_values.home`.
+    key: Option<String>,
     value: Option<Value>,
 }
 
@@ -26,8 +28,18 @@ impl FromStr for Setting {
         if name.is_empty() {
             return Err("there is no name before the =");
         }
+        let (name, key) = match name.split_once('.') {
+            Some(("media_values", key)) => ("media_values".to_owned(), Some(key.to_owned())),
+            Some(_) => return Err("no setting but media-values.NAME has a dot in its name"),
+            None => (name, None),
+        };
         let value = match value.trim() {
             "" => None,
+            // A text, whatever is in it.
+            text if key.is_some() => Some(Value::String(text.to_owned())),
+            _ if name == "media_values" => {
+                return Err("write each value by itself: media-values.NAME=TEXT");
+            }
             "yes" | "on" => Some(Value::Bool(true)),
             "no" | "off" => Some(Value::Bool(false)),
             // Names of files, in which a hyphen is a hyphen.
@@ -42,24 +54,41 @@ impl FromStr for Setting {
                     .unwrap_or_else(|_| Value::String(word.replace('-', "_"))),
             ),
         };
-        Ok(Self { name, value })
+        Ok(Self { name, key, value })
     }
 }
 
 /// `settings` with the changes made; names and values that do not exist are refused with those that do.
 pub(crate) fn apply(settings: &Settings, changes: &[Setting]) -> Result<Settings, Failure> {
     let mut fields = fields(settings);
-    for Setting { name, value } in changes {
+    for Setting { name, key, value } in changes {
+        let value = match key {
+            Some(key) => one_of(fields.get(name), key, value.as_ref()),
+            None => value.clone(),
+        };
         let mut alone = Map::new();
         alone.insert(name.clone(), value.clone().unwrap_or(Value::Null));
         serde_json::from_value::<Settings>(Value::Object(alone))
             .map_err(|error| Failure::usage(format!("{name}: {error}")))?;
         match value {
-            Some(value) => fields.insert(name.clone(), value.clone()),
+            Some(value) => fields.insert(name.clone(), value),
             None => fields.remove(name),
         };
     }
     serde_json::from_value(Value::Object(fields)).map_err(|error| Failure::usage(error.to_string()))
+}
+
+/// Several values with one of them changed or taken away; none if there is none left.
+fn one_of(several: Option<&Value>, key: &str, value: Option<&Value>) -> Option<Value> {
+    let mut several = match several {
+        Some(Value::Object(several)) => several.clone(),
+        _ => Map::new(),
+    };
+    match value {
+        Some(value) => several.insert(key.to_owned(), value.clone()),
+        None => several.remove(key),
+    };
+    (!several.is_empty()).then_some(Value::Object(several))
 }
 
 /// Those that are set, as name and value.
@@ -72,10 +101,17 @@ pub(crate) fn pairs(settings: &Settings) -> Vec<(String, String)> {
         }
         other => other.to_string(),
     };
-    fields(settings)
-        .into_iter()
-        .map(|(name, value)| (name, text(value)))
-        .collect()
+    let mut pairs = Vec::new();
+    for (name, value) in fields(settings) {
+        match value {
+            Value::Object(several) => {
+                let each = several.into_iter();
+                pairs.extend(each.map(|(key, value)| (format!("{name}.{key}"), text(value))));
+            }
+            value => pairs.push((name, text(value))),
+        }
+    }
+    pairs
 }
 
 /// What each setting comes to.
@@ -150,6 +186,26 @@ mod tests {
         let after = set(&["deploy-disk=serial=S5-H9,min=200G"]).unwrap();
         assert_eq!(after.deploy_disk.as_deref(), Some("serial=S5-H9,min=200G"));
         assert_eq!(set(&["deploy-disk="]).unwrap().deploy_disk, None);
+    }
+
+    #[test]
+    fn r9_values_are_set_and_unset_one_by_one() {
+        let one = r"media-values.home=\\srv\home$\pc-17";
+        let after = set(&[one, "media-values.lan-drive=on"]).unwrap();
+        let values = after.media_values.clone().unwrap();
+        assert_eq!(values["home"], r"\\srv\home$\pc-17");
+        assert_eq!(values["lan_drive"], "on", "a text, and no yes");
+        let shown = pairs(&after);
+        assert!(shown.contains(&("media_values.lan_drive".to_owned(), "on".to_owned())));
+        let change = |settings, text: &str| apply(settings, &[text.parse().unwrap()]).unwrap();
+        let after = change(&after, "media-values.home=");
+        assert_eq!(after.media_values.as_ref().unwrap().len(), 1);
+        let none = change(&after, "media-values.lan_drive=");
+        assert_eq!(none.media_values, None);
+        assert_eq!(change(&after, "media-values=").media_values, None);
+        for wrong in ["media-values=home", "menu.x=never", "menu.x="] {
+            assert!(wrong.parse::<super::Setting>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

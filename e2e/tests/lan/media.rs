@@ -186,6 +186,124 @@ fn r7_each_machine_has_its_own_address_and_image() {
     }
 }
 
+/// Where both machines of R9 learn all that their floppy asks for.
+const OFFICE: &str = r#"
+[[interface]]
+name = "eth0"
+mode = "dhcp"
+
+[[subnet]]
+network = "10.77.0.0/24"
+routers = ["10.77.0.1"]
+dns = ["10.77.0.53"]
+
+[[subnet.reservation]]
+address = "10.77.0.33"
+mac = "52:54:00:77:00:46"
+
+[[subnet.reservation]]
+address = "10.77.0.34"
+mac = "52:54:00:77:00:47"
+"#;
+
+/// The code in a boot sector that reads the first sector of the first file on a floppy of 1.44 MB (cylinder 0, head 1,
+/// sector 16) by INT 13h, prints it by INT 10h up to a zero, and then the text that follows the code.
+const SHOWS_A_FILE: &[u8] = b"\x31\xc0\x8e\xd8\x8e\xc0\xb8\x01\x02\xb9\x10\x00\xba\x00\x01\xbb\x00\x7e\xcd\x13\xbe\x00\x7e\xe8\x08\x00\xbe\x6f\x7c\xe8\x02\x00\xeb\xfe\xac\x84\xc0\x74\x09\xb4\x0e\xbb\x07\x00\xcd\x10\xeb\xf2\xc3";
+
+/// R9: two machines start the same floppy, and each shows values of its own: those that our DHCP told it, those of its
+/// group, and its own home directory, in `FARRIER.BAT` and in a place in the boot sector.
+#[test]
+fn r9_two_machines_start_one_floppy_and_show_their_own_values() {
+    let scene = Scene::serving("r9-values", OFFICE).unwrap();
+    let run = Run {
+        folder: scene.folder,
+        lan: scene.lan,
+        site: scene.site,
+        _other: None,
+    };
+    let (image, files) = (run.folder.join("own.img"), run.folder.join("files"));
+    fs::create_dir_all(&files).unwrap();
+    fs::write(
+        files.join("FARRIER.BAT"),
+        b"REM Each machine has its own.\r\n",
+    )
+    .unwrap();
+    let (path, folder) = (image.to_str().unwrap(), files.to_str().unwrap());
+    let floppy = |verb: &[&str]| run.site.farrier(&[&["media", "floppy"], verb].concat());
+    floppy(&["create", path, folder]).unwrap();
+    let mut bytes = fs::read(&image).unwrap();
+    let text = b"HOME=[{{FARRIER_HOME                }}] NAME=[{{FARRIER_NAME}}]\r\nSTARTED FROM MEMORY\r\n\0";
+    let code = [SHOWS_A_FILE, text].concat();
+    bytes[0x3e..0x3e + code.len()].copy_from_slice(&code);
+    fs::write(&image, &bytes).unwrap();
+    run.add_file(&image);
+    run.starts("own.img");
+
+    let group = [
+        r"media-values.home=\\srv\home\lab",
+        "media-values.dept=lab 12",
+    ];
+    run.site
+        .farrier(&[&["group", "set", "lab"][..], &group[..]].concat())
+        .unwrap();
+    let rows = [
+        (70, "pc-one", "10.77.0.33", r"\\srv\home\lab", "group lab"),
+        (71, "pc-two", "10.77.0.34", r"\\srv\home\two", "machine"),
+    ];
+    for (number, name, address, home, origin) in rows {
+        let machine = Machine::new(name, Firmware::Bios, number);
+        let farrier = |arguments: &[&str]| run.site.farrier(arguments).unwrap();
+        farrier(&["machine", "add", machine.mac(), "--name", name]);
+        farrier(&["machine", "group", name, "lab"]);
+        if origin == "machine" {
+            let own = format!("media-values.home={home}");
+            farrier(&["machine", "set", name, &own]);
+        }
+        // The dry run says so before the machine is switched on.
+        let show = [
+            "media",
+            "show",
+            "own.img",
+            "--machine",
+            name,
+            "--address",
+            address,
+        ];
+        let shown = farrier(&show);
+        let row = shown.lines().find(|line| line.starts_with("FARRIER_HOME"));
+        let row = row.unwrap_or_else(|| panic!("{shown}"));
+        assert!(row.contains(home) && row.contains(origin), "{shown}");
+    }
+    for (number, name, address, home, _) in rows {
+        let machine = Machine::new(name, Firmware::Bios, number);
+        let mut vm = run.boot(&machine);
+        // In the order in which the floppy shows them.
+        for words in [
+            format!("FARRIER_NAME={name}"),
+            format!("FARRIER_ADDRESS={address}"),
+            "FARRIER_MASK=255.255.255.0".to_owned(),
+            "FARRIER_ROUTER=10.77.0.1".to_owned(),
+            "FARRIER_DNS=10.77.0.53".to_owned(),
+            format!("FARRIER_MAC={}", machine.mac()),
+            "FARRIER_DEPT=lab 12".to_owned(),
+            format!("FARRIER_HOME={home}"),
+            format!("HOME=[{home:32}]"),
+            format!("NAME=[{name:16}]"),
+        ] {
+            vm.wait_for(&words, BOOT).unwrap();
+        }
+        run.site
+            .told(
+                machine.mac(),
+                &["It fetched the image own.img (FARRIER_DOMAIN not known) by HTTP"],
+            )
+            .unwrap();
+        vm.power_off().unwrap();
+    }
+    let kept = fs::read(run.site.data().join("media/own.img")).unwrap();
+    assert!(kept == bytes, "the server's copy is as it was");
+}
+
 /// A floppy of 1.44 MB with nothing but a boot sector, which says who started.
 fn floppy_that_says(words: &str) -> Vec<u8> {
     let code = [

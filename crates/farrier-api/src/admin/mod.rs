@@ -10,6 +10,7 @@
 mod access;
 mod image;
 mod machine;
+mod media;
 mod policy;
 mod server;
 mod task;
@@ -17,6 +18,7 @@ mod task;
 pub use access::*;
 pub use image::*;
 pub use machine::*;
+pub use media::*;
 pub use policy::*;
 pub use server::*;
 pub use task::*;

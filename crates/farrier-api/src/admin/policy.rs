@@ -1,5 +1,7 @@
 //! Settings that decide a boot, and what they come to for one machine.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -49,6 +51,10 @@ pub struct Settings {
     /// Disk images that the menu offers, in this order: at most 16, by name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub media: Option<Vec<String>>,
+    /// Values of people's own in what machines start, at most 16 in one place. Each name counts by itself, so a machine
+    /// that sets one keeps the others of its group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub media_values: Option<BTreeMap<String, String>>,
     /// The image of tasks that name none. Nothing is written by it alone: somebody orders the task, or `deploy` does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,

@@ -28,7 +28,7 @@ pub use dhcp::{Boot, DhcpAction, LOOP_LIMIT, LOOP_WINDOW, Service, decide_dhcp, 
 pub use entry::MenuEntryError;
 pub use explanation::{Explanation, Step};
 pub use intent::{BootIntent, IntentEnd, Until, is_of_this_boot};
-pub use resolve::{Origin, Origins, Resolved, resolve};
+pub use resolve::{Origin, Origins, Resolved, media_values, resolve};
 pub use rule::{Judged, PolicyBook, Rule, ShortName, ShortNameError, Verdict};
 pub use script::{
     AGENT_LIMIT, AGENT_WINDOW, AgentPurpose, DEPLOY_LIMIT, DEPLOY_WINDOW, LocalBoot, MenuMedium,
@@ -42,6 +42,7 @@ use serde::{Deserialize, Serialize};
 use crate::WallTime;
 use crate::catalogue::Catalogue;
 use crate::medium::{Medium, MediumName};
+use crate::medium_value::{ValueName, ValueText};
 use crate::model::{Arch, Machine, Registration};
 use crate::strategy::StrategyChoice;
 use crate::task::{DiskSelector, Task};
@@ -76,6 +77,8 @@ pub struct Settings {
     pub rom_menu: Option<bool>,
     /// Disk images that the menu offers, in this order.
     pub media: Option<Vec<MediumName>>,
+    /// Values of people's own in what it starts. Each counts by itself: who sets one leaves the others as they are.
+    pub media_values: Option<BTreeMap<ValueName, ValueText>>,
     /// The image of tasks that name none.
     pub image: Option<String>,
     /// Whether that image is deployed without anybody ordering it. Counts only beside an `image` of the same place.

@@ -1,11 +1,13 @@
 //! Settings of machine, rules, group, site and program become one policy.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::{Judged, Policy, Settings, ShortName, Snapshot};
+use crate::medium_value::{ValueName, ValueText};
 use crate::model::Machine;
 
 /// Who set a value.
@@ -159,6 +161,23 @@ pub fn resolve(snapshot: &Snapshot, machine: Option<&Machine>, rules: &[Judged<'
             local_boot: local_boot_origin,
         },
     }
+}
+
+/// Every value of people's own for what a machine starts, each of the nearest who sets it.
+#[must_use]
+pub fn media_values<'a>(
+    snapshot: &'a Snapshot,
+    machine: Option<&'a Machine>,
+    rules: &[Judged<'a>],
+) -> BTreeMap<&'a ValueName, (&'a ValueText, Origin)> {
+    let mut values = BTreeMap::new();
+    // The nearest last, so that it counts.
+    for (origin, settings) in Layers::of(snapshot, machine, rules).0.into_iter().rev() {
+        for (name, text) in settings.media_values.iter().flatten() {
+            values.insert(name, (text, origin.clone()));
+        }
+    }
+    values
 }
 
 impl<'a> Layers<'a> {

@@ -10,8 +10,9 @@ use super::tests::{NOW, machine, script, snapshot, task};
 use super::{
     AGENT_LIMIT, AgentPurpose, BootIntent, DEPLOY_LIMIT, Judged, Known, MenuEntry, MenuMode,
     Origin, Rule, ScriptAction, Settings, ShortName, Snapshot, Until, Verdict, decide_script,
-    resolve,
+    media_values, resolve,
 };
+use crate::medium_value::{ValueName, ValueText};
 use crate::model::{Inventory, Machine, Registration};
 use crate::task::{DiskSelector, State, Work};
 use crate::{Reason, WallTime};
@@ -69,6 +70,63 @@ fn refused(action: &ScriptAction) -> Option<Reason> {
         ScriptAction::Message { reason, .. } => Some(*reason),
         _ => None,
     }
+}
+
+fn values(rows: &[(&str, &str)]) -> Settings {
+    let value = |&(name, text): &(&str, &str)| {
+        let name = ValueName::new(name).unwrap();
+        (name, ValueText::new(text).unwrap())
+    };
+    Settings {
+        media_values: Some(rows.iter().map(value).collect()),
+        ..Settings::default()
+    }
+}
+
+#[test]
+fn r9_a_machine_that_sets_one_value_keeps_the_others_of_its_group_and_site() {
+    let lab = values(&[("home", "lab"), ("drive", "F:")]);
+    let snapshot = Snapshot {
+        site: values(&[("home", "site"), ("dept", "school")]),
+        groups: BTreeMap::from([(name("lab"), lab)]),
+        ..snapshot()
+    };
+    let machine = Machine {
+        group: Some(name("lab")),
+        settings: values(&[("home", "own")]),
+        ..machine(Registration::Approved)
+    };
+    let of = |machine: Option<&Machine>, rules: &[Judged<'_>]| -> Vec<String> {
+        let found = media_values(&snapshot, machine, rules).into_iter();
+        found
+            .map(|(name, (text, origin))| format!("{name}={text} ({origin})"))
+            .collect()
+    };
+    assert_eq!(
+        of(Some(&machine), &[]),
+        [
+            "dept=school (site)",
+            "drive=F: (group lab)",
+            "home=own (machine)"
+        ]
+    );
+    let rule = Rule {
+        settings: values(&[("dept", "ruled"), ("home", "ruled")]),
+        ..rule("all")
+    };
+    let judged = [Judged {
+        rule: &rule,
+        verdict: Verdict::Holds,
+    }];
+    assert_eq!(
+        of(Some(&machine), &judged),
+        [
+            "dept=ruled (rule all)",
+            "drive=F: (group lab)",
+            "home=own (machine)"
+        ]
+    );
+    assert_eq!(of(None, &[]), ["dept=school (site)", "home=site (site)"]);
 }
 
 /// The one place where the order of inheritance is written down: each layer hides all behind it.

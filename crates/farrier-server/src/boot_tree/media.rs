@@ -1,11 +1,13 @@
 //! Images of people's own: the bytes, with a machine's own values on floppies, and the script that starts them.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 
 use axum::http::StatusCode;
 use bytes::Bytes;
 use farrier_engine::catalogue::LoaderKind;
 use farrier_engine::facts::without_board_folder;
+use farrier_engine::medium_value::ValueName;
 use farrier_engine::model::{Arch, FirmwareKind, Machine};
 use farrier_engine::policy::{BootIntent, MenuEntry};
 use farrier_engine::script;
@@ -13,8 +15,9 @@ use farrier_engine::timeline::{Entry, Kind};
 
 use super::{Asker, BootTree, Missing, Served, loader_path};
 use crate::core::now;
-use crate::media::floppy::{Floppy, SIZES};
+use crate::media::floppy::{Floppy, FloppyError, SIZES};
 use crate::media::shelf::ShelfError;
+use crate::media::values::Whose;
 
 /// An image that is read from the disk for each request.
 #[derive(Debug)]
@@ -62,14 +65,14 @@ impl BootTree {
             return self.medium_script(image, asker);
         }
         let content = self.core.media.image(name, now()).await.map_err(missing)?;
-        let content = if SIZES.contains(&content.len()) {
-            self.own_floppy(&content, asker)?
+        let (content, unknown) = if SIZES.contains(&content.len()) {
+            self.own_floppy(name, content, asker).await?
         } else {
-            content
+            (content, BTreeSet::new())
         };
         Ok(Served {
             content,
-            name: format!("the image {name}"),
+            name: format!("the image {name}{}", without(&unknown)),
             sha256: None,
             loader: false,
             unsigned: false,
@@ -129,27 +132,44 @@ impl BootTree {
         })
     }
 
-    /// The server's copy stays as it is.
-    fn own_floppy(&self, content: &Bytes, asker: Asker) -> Result<Bytes, Missing> {
-        let mut values = vec![
-            ("FARRIER_SERVER", asker.server.to_string()),
-            ("FARRIER_ADDRESS", asker.ip.to_string()),
-        ];
-        if let Some(mac) = self.mac_of(asker.ip) {
-            values.push(("FARRIER_MAC", mac.to_string()));
-            let machines = self.core.fleet.candidates(&[mac], None);
-            let machine = machines.first().filter(|_| machines.len() == 1);
-            if let Some(name) = machine.and_then(|machine| machine.name.as_ref()) {
-                values.push(("FARRIER_NAME", name.to_string()));
-            }
-        }
+    /// The server's copy stays as it is. What is asked for and not known comes along.
+    async fn own_floppy(
+        &self,
+        name: &str,
+        content: Bytes,
+        asker: Asker,
+    ) -> Result<(Bytes, BTreeSet<ValueName>), Missing> {
+        let mac = self.mac_of(asker.ip);
+        let machines = mac.map_or_else(Vec::new, |mac| self.core.fleet.candidates(&[mac], None));
+        let machine = machines.first().filter(|_| machines.len() == 1);
+        let values = self.core.media_values(&Whose {
+            mac,
+            machine: machine.map(AsRef::as_ref),
+            address: Some(asker.ip),
+            server: Some(asker.server),
+            networks: &self.networks,
+        });
         let floppy = Floppy::from_bytes(content.to_vec());
-        match floppy.for_machine(&values) {
-            Ok(own) => Ok(own.into_bytes().into()),
-            // A floppy without a FAT volume is none of ours to change.
-            Err(_) => Ok(content.clone()),
+        // Every sector is looked at, and the event loop has others to serve.
+        let made = tokio::task::spawn_blocking(move || floppy.for_machine(&values)).await;
+        match made.map_err(|e| Missing::Unreadable(e.to_string()))? {
+            Ok(own) => Ok((own.floppy.into_bytes().into(), own.unknown)),
+            Err(why @ (FloppyError::TooNarrow(_) | FloppyError::Write(..))) => Err(Missing::Unfit(
+                format!("The image {name} is not sent: {why}."),
+            )),
+            // A volume that cannot be read is none of ours to change.
+            Err(_) => Ok((content, BTreeSet::new())),
         }
     }
+}
+
+/// For the timeline: ` (FARRIER_ROUTER, FARRIER_DNS not known)`.
+fn without(unknown: &BTreeSet<ValueName>) -> String {
+    if unknown.is_empty() {
+        return String::new();
+    }
+    let names: Vec<_> = unknown.iter().map(ValueName::variable).collect();
+    format!(" ({} not known)", names.join(", "))
 }
 
 fn missing(error: ShelfError) -> Missing {

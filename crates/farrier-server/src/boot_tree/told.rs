@@ -22,6 +22,12 @@ impl BootTree {
         if *missing == Missing::Expected {
             return;
         }
+        if let Missing::Unfit(why) = missing {
+            let why = why.clone();
+            return self.record(asker, |machine| {
+                Entry::new(machine, now(), Kind::Warning, why)
+            });
+        }
         self.record(asker, |machine| {
             let lacking = Transfer {
                 by: "TFTP",

@@ -1,10 +1,15 @@
 //! Floppies as files: made of a folder, changed file by file, and given each machine's own values on the way out.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, Cursor, Read, Write};
+use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
+use farrier_engine::medium_value::ValueName;
 use fatfs::{Dir, FatType, FileSystem, FormatVolumeOptions, FsOptions, ReadWriteSeek};
+
+use super::places::{self, TooNarrow};
+use super::values::Values;
 
 /// What can be made, and gets each machine's own values: 1.44 MB (80 tracks, two sides, 18 sectors) and 2.88 MB (36).
 pub const SIZES: [usize; 2] = [2880 * 512, 5760 * 512];
@@ -32,11 +37,21 @@ pub enum FloppyError {
     Missing(String),
     #[error("this is no floppy that can be read")]
     NotAFloppy(#[source] io::Error),
+    #[error(transparent)]
+    TooNarrow(#[from] TooNarrow),
 }
 
 /// A floppy in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Floppy(Vec<u8>);
+
+/// One machine's copy of a floppy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnFloppy {
+    pub floppy: Floppy,
+    /// What it asks for and nobody knows of this machine: empty in its copy.
+    pub unknown: BTreeSet<ValueName>,
+}
 
 type Volume<'a> = FileSystem<&'a mut Cursor<Vec<u8>>>;
 
@@ -136,20 +151,64 @@ impl Floppy {
         Ok(found)
     }
 
-    /// A copy with a machine's own values in [`VARIABLES`], if the floppy has that file; this one stays as it is.
-    /// The values are of types that hold nothing a batch file would take for syntax.
-    pub fn for_machine(&self, values: &[(&str, String)]) -> Result<Self, FloppyError> {
-        let mut own = self.clone();
-        if own.file(VARIABLES).is_err() {
-            return Ok(own);
+    /// Whether each machine gets a [`VARIABLES`] of its own.
+    #[must_use]
+    pub fn has_variables(&self) -> bool {
+        self.file(VARIABLES).is_ok()
+    }
+
+    /// Its places for values with the width of each.
+    pub fn places(&self) -> Result<Vec<(ValueName, usize)>, FloppyError> {
+        let mut found = Vec::new();
+        self.clone().each_place(|name, place| {
+            found.push((name, place.len()));
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// A copy with a machine's own values in its places and, if the floppy has that file, in [`VARIABLES`]; this one
+    /// stays as it is. Names and values are of types that hold nothing a batch file would take for syntax.
+    pub fn for_machine(&self, values: &Values) -> Result<OwnFloppy, FloppyError> {
+        let (mut floppy, mut unknown) = (self.clone(), BTreeSet::new());
+        floppy.each_place(|name, place| {
+            let text = values.find(&name).and_then(|value| value.text.as_ref());
+            places::fill(place, &name, text)?;
+            if text.is_none() {
+                unknown.insert(name);
+            }
+            Ok(())
+        })?;
+        if floppy.has_variables() {
+            let mut batch = "@ECHO OFF\r\n".to_owned();
+            for value in values.iter() {
+                if let Some(text) = &value.text {
+                    batch += &format!("SET {}={text}\r\n", value.name.variable());
+                } else {
+                    unknown.insert(value.name.clone());
+                }
+            }
+            floppy.put(VARIABLES, batch.as_bytes())?;
         }
-        let lines: String = values
-            .iter()
-            .filter(|(_, value)| is_plain(value))
-            .map(|(name, value)| format!("SET {name}={value}\r\n"))
-            .collect();
-        own.put(VARIABLES, format!("@ECHO OFF\r\n{lines}").as_bytes())?;
-        Ok(own)
+        Ok(OwnFloppy { floppy, unknown })
+    }
+
+    /// Shows `work` each place: on a FAT volume in front of its tables, where the boot sector is, and in its files,
+    /// since what is left of deleted ones asks for nothing; on any other floppy wherever it is.
+    fn each_place(
+        &mut self,
+        mut work: impl FnMut(ValueName, &mut [u8]) -> Result<(), FloppyError>,
+    ) -> Result<(), FloppyError> {
+        if self.change(|_| Ok(())).is_err() {
+            return places::each(&mut self.0, work).map(drop);
+        }
+        // BPB_BytsPerSec and BPB_RsvdSecCnt.
+        let [sector, reserved] =
+            [11, 14].map(|at| u16::from_le_bytes([self.0[at], self.0[at + 1]]));
+        let front = (usize::from(sector) * usize::from(reserved)).min(self.0.len());
+        places::each(&mut self.0[..front], &mut work)?;
+        let mut left = self.0.len();
+        self.change(|volume| each_place_in(&volume.root_dir(), &mut left, 0, &mut work))
     }
 
     fn change<T>(
@@ -166,13 +225,6 @@ impl Floppy {
         self.0 = disk.into_inner();
         done
     }
-}
-
-/// What `SET` takes as it is.
-fn is_plain(value: &str) -> bool {
-    value
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b".:-_".contains(&b))
 }
 
 fn copy_folder<T: ReadWriteSeek>(to: &Dir<'_, T>, from: &Path) -> Result<(), FloppyError> {
@@ -220,11 +272,54 @@ fn list_folder<T: ReadWriteSeek>(
     Ok(())
 }
 
+/// Places in the files of a folder. `left` is what the volume can still hold: a damaged one may promise more.
+fn each_place_in<T: ReadWriteSeek>(
+    folder: &Dir<'_, T>,
+    left: &mut usize,
+    depth: usize,
+    work: &mut impl FnMut(ValueName, &mut [u8]) -> Result<(), FloppyError>,
+) -> Result<(), FloppyError> {
+    for entry in folder.iter() {
+        let entry = entry.map_err(FloppyError::NotAFloppy)?;
+        let name = entry.file_name();
+        let len = usize::try_from(entry.len()).unwrap_or(usize::MAX);
+        let Some(rest) = left.checked_sub(len.saturating_add(ENTRY)) else {
+            let damaged = io::Error::other("its files are larger than the volume");
+            return Err(FloppyError::NotAFloppy(damaged));
+        };
+        *left = rest;
+        if name == "." || name == ".." {
+            continue;
+        }
+        if entry.is_dir() {
+            if depth < MAX_DEPTH {
+                each_place_in(&entry.to_dir(), left, depth + 1, work)?;
+            }
+            continue;
+        }
+        let (mut file, mut content) = (entry.to_file(), Vec::new());
+        file.read_to_end(&mut content)
+            .map_err(|e| FloppyError::Read(name.clone(), e))?;
+        if places::each(&mut content, &mut *work)? {
+            file.seek(SeekFrom::Start(0))
+                .and_then(|_| file.write_all(&content))
+                .map_err(|e| FloppyError::Write(name.clone(), e))?;
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of one entry of a folder.
+const ENTRY: usize = 32;
 const MAX_DEPTH: usize = 8;
 const MAX_ENTRIES: usize = 4096;
 
 #[cfg(test)]
 mod tests {
+    use farrier_engine::medium_value::ValueText;
+    use proptest::prelude::*;
+
+    use super::super::values::OwnValue;
     use super::*;
 
     #[test]
@@ -272,26 +367,150 @@ mod tests {
         assert_eq!(floppy.as_bytes()[24], 36);
     }
 
+    fn values(rows: &[(&str, Option<&str>)]) -> Values {
+        let mut values = Values::default();
+        for (name, text) in rows {
+            values.put(OwnValue {
+                name: ValueName::new(*name).unwrap(),
+                text: text.map(|text| ValueText::new(text).unwrap()),
+                origin: "test".into(),
+            });
+        }
+        values
+    }
+
+    fn names(found: &BTreeSet<ValueName>) -> Vec<&str> {
+        found.iter().map(ValueName::as_str).collect()
+    }
+
     #[test]
     fn each_machine_gets_its_own_values_and_the_original_stays() {
         let mut floppy = Floppy::blank(Density::High).unwrap();
-        let values = [
-            ("FARRIER_NAME", "pc-17".to_owned()),
-            ("FARRIER_EVIL", "x & DEL C:".to_owned()),
-        ];
-        assert_eq!(
-            floppy.for_machine(&values).unwrap(),
-            floppy,
-            "it did not ask for them"
-        );
+        let values = values(&[("name", Some("pc-17")), ("router", None)]);
+        let own = floppy.for_machine(&values).unwrap();
+        assert_eq!(own.floppy, floppy, "it did not ask for them");
+        assert!(own.unknown.is_empty());
         floppy.put(VARIABLES, b"").unwrap();
         let before = floppy.clone();
         let own = floppy.for_machine(&values).unwrap();
         assert_eq!(
-            own.file(VARIABLES).unwrap(),
+            own.floppy.file(VARIABLES).unwrap(),
             b"@ECHO OFF\r\nSET FARRIER_NAME=pc-17\r\n"
         );
+        assert_eq!(names(&own.unknown), ["router"]);
         assert_eq!(floppy, before);
+    }
+
+    const SYSTEM: &[u8] =
+        b"[network]\r\ncomputername={{FARRIER_NAME}}\r\nhome={{FARRIER_HOME}}\r\n";
+
+    #[test]
+    fn r9_places_in_files_and_in_the_boot_sector_are_filled() {
+        let mut floppy = Floppy::blank(Density::High).unwrap();
+        floppy.put("NET/SYSTEM.INI", SYSTEM).unwrap();
+        floppy.0[0x80..0x90].copy_from_slice(b"{{FARRIER_NAME}}");
+        let expected = [("name", 16), ("name", 16), ("home", 16)]
+            .map(|(name, width)| (ValueName::new(name).unwrap(), width));
+        assert_eq!(floppy.places().unwrap(), expected);
+        let before = floppy.clone();
+        let own = floppy
+            .for_machine(&values(&[("name", Some("pc-17"))]))
+            .unwrap();
+        assert_eq!(
+            own.floppy.file("NET/SYSTEM.INI").unwrap(),
+            b"[network]\r\ncomputername=pc-17           \r\nhome=                \r\n"
+        );
+        assert_eq!(own.floppy.as_bytes()[0x80..0x90], *b"pc-17           ");
+        assert_eq!(names(&own.unknown), ["home"]);
+        assert_eq!(own.floppy.list().unwrap(), floppy.list().unwrap());
+        assert_eq!(floppy, before);
+        let long = values(&[("home", Some("12345678901234567"))]);
+        let refused = floppy.for_machine(&long).unwrap_err();
+        assert!(matches!(refused, FloppyError::TooNarrow(_)), "{refused}");
+        assert_eq!(floppy, before);
+    }
+
+    #[test]
+    fn r9_what_is_left_of_deleted_files_asks_for_nothing() {
+        let mut floppy = Floppy::blank(Density::High).unwrap();
+        floppy.put("OLD.INI", SYSTEM).unwrap();
+        floppy.remove("OLD.INI").unwrap();
+        let is_there = |floppy: &Floppy| {
+            let mut parts = floppy.0.windows(SYSTEM.len());
+            parts.any(|part| part == SYSTEM)
+        };
+        assert!(is_there(&floppy), "the sectors still hold it");
+        assert_eq!(floppy.places().unwrap(), []);
+        let long = values(&[("home", Some("12345678901234567"))]);
+        assert_eq!(floppy.for_machine(&long).unwrap().floppy, floppy);
+    }
+
+    #[test]
+    fn r9_a_place_on_clusters_that_are_not_in_a_row_is_filled() {
+        let mut floppy = Floppy::blank(Density::High).unwrap();
+        for number in 0..20 {
+            let path = format!("D/F{number}.TXT");
+            floppy.put(&path, &[b'.'; 512]).unwrap();
+        }
+        // Two clusters are left, and the next file has to take both.
+        assert!(floppy.put("REST.BIN", &vec![b'.'; SIZES[0]]).is_err());
+        floppy.remove("D/F5.TXT").unwrap();
+        floppy.remove("D/F15.TXT").unwrap();
+        let mut text = vec![b'x'; 505];
+        text.extend(b"{{FARRIER_NAME}}");
+        floppy.put("SPLIT.TXT", &text).unwrap();
+        let whole = |floppy: &Floppy, wanted: &[u8]| {
+            let mut parts = floppy.0.windows(wanted.len());
+            parts.any(|part| part == wanted)
+        };
+        assert!(!whole(&floppy, b"{{FARRIER_NAME}}"), "it is in two pieces");
+        let own = floppy
+            .for_machine(&values(&[("name", Some("pc-number-17"))]))
+            .unwrap();
+        let split = own.floppy.file("SPLIT.TXT").unwrap();
+        assert_eq!(split[505..], *b"pc-number-17    ");
+        assert_eq!(own.floppy.file("D/F6.TXT").unwrap(), [b'.'; 512]);
+    }
+
+    #[test]
+    fn r9_a_floppy_without_files_is_searched_whole() {
+        let mut floppy = Floppy::from_bytes(vec![0; SIZES[0]]);
+        floppy.0[700_000..700_016].copy_from_slice(b"{{FARRIER_NAME}}");
+        assert!(!floppy.has_variables());
+        let own = floppy
+            .for_machine(&values(&[("name", Some("pc-17"))]))
+            .unwrap();
+        assert_eq!(own.floppy.0[700_000..700_016], *b"pc-17           ");
+    }
+
+    proptest! {
+        /// Values change bytes of places and nothing else: neither the size nor any file's length, and every other file
+        /// reads as before.
+        #[test]
+        fn t4_values_change_nothing_but_their_places(
+            name in "[a-z0-9-]{1,40}",
+            home in r"\\\\[a-z]{1,8}\\[a-z$]{1,30}",
+            gap in 0_usize..1200,
+        ) {
+            let mut floppy = Floppy::blank(Density::Extended).unwrap();
+            let text = [&vec![b'.'; gap], SYSTEM].concat();
+            floppy.put("SYSTEM.INI", &text).unwrap();
+            floppy.put("OTHER.TXT", b"computername=").unwrap();
+            let known = values(&[("name", Some(&name)), ("home", Some(&home))]);
+            match floppy.for_machine(&known) {
+                Err(FloppyError::TooNarrow(_)) => prop_assert!(name.len() > 16 || home.len() > 16),
+                Err(other) => prop_assert!(false, "{other}"),
+                Ok(OwnFloppy { floppy: own, unknown }) => {
+                    prop_assert!(unknown.is_empty());
+                    prop_assert_eq!(own.0.len(), floppy.0.len());
+                    prop_assert_eq!(own.list().unwrap(), floppy.list().unwrap());
+                    prop_assert_eq!(own.file("OTHER.TXT").unwrap(), b"computername=");
+                    let expected = format!("[network]\r\ncomputername={name:16}\r\nhome={home:16}\r\n");
+                    let system = own.file("SYSTEM.INI").unwrap();
+                    prop_assert_eq!(&system[gap..], expected.as_bytes());
+                }
+            }
+        }
     }
 
     #[test]

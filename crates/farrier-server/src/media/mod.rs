@@ -3,8 +3,10 @@
 
 pub mod floppy;
 pub mod look;
+pub mod places;
 pub mod ram_disk;
 pub mod shelf;
 pub mod store;
+pub mod values;
 
 pub use farrier_engine::medium::{Medium, MediumKind, MediumName};

@@ -1,5 +1,5 @@
-//! A small FAT volume with shim and GRUB for UEFI HTTP Boot. The firmware fetches it whole, makes a RAM disk of it
-//! and starts `\EFI\BOOT\BOOTX64.EFI`, checking signatures as on any disk.
+//! A small FAT volume with GRUB for UEFI HTTP Boot, and with the shim before it where there is one. The firmware fetches
+//! it whole, makes a RAM disk of it and starts `\EFI\BOOT\BOOTX64.EFI`, checking signatures as on any disk.
 //!
 //! GRUB that came by HTTP itself finds neither network nor configuration and stops at its prompt (`firmware.md`
 //! T4). On a disk it finds its configuration beside it, and that names our address: no `siaddr` of whatever DHCP
@@ -7,6 +7,7 @@
 
 use std::io::{self, Cursor, Write};
 
+use bytes::Bytes;
 use farrier_engine::model::Arch;
 use fatfs::{FileSystem, FormatVolumeOptions, FsOptions};
 
@@ -27,10 +28,9 @@ pub fn default_name(arch: Arch) -> Option<&'static str> {
     })
 }
 
-/// The volume. `first` and `second` are names and contents of the program that firmware starts and of the one
-/// that this looks for beside itself.
-pub fn build(first: (&str, &[u8]), second: (&str, &[u8]), script: &str) -> io::Result<Vec<u8>> {
-    let content = first.1.len() + second.1.len() + script.len();
+/// The volume. `programs` are names and contents: the one that firmware starts, and what this looks for beside itself.
+pub fn build(programs: &[(&str, Bytes)], script: &str) -> io::Result<Vec<u8>> {
+    let content = programs.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() + script.len();
     // Room for the tables and for what clusters round up.
     let size = (content + content / 16 + (1 << 20)).next_multiple_of(1 << 16);
     let mut disk = Cursor::new(vec![0; size]);
@@ -42,7 +42,7 @@ pub fn build(first: (&str, &[u8]), second: (&str, &[u8]), script: &str) -> io::R
         let volume = FileSystem::new(&mut disk, FsOptions::new())?;
         let root = volume.root_dir();
         let boot = root.create_dir("EFI")?.create_dir("BOOT")?;
-        for (name, bytes) in [first, second] {
+        for (name, bytes) in programs {
             boot.create_file(name)?.write_all(bytes)?;
         }
         // The network build looks in `/grub`, the disk build beside itself.
@@ -64,9 +64,10 @@ mod tests {
 
     #[test]
     fn the_volume_holds_what_firmware_and_grub_look_for() {
-        let shim = vec![1; 1_000_000];
-        let grub = vec![2; 3_000_000];
-        let disk = build(("BOOTX64.EFI", &shim), ("grubx64.efi", &grub), "exit\n").unwrap();
+        let shim = Bytes::from(vec![1; 1_000_000]);
+        let grub = Bytes::from(vec![2; 3_000_000]);
+        let programs = [("BOOTX64.EFI", shim.clone()), ("grubx64.efi", grub.clone())];
+        let disk = build(&programs, "exit\n").unwrap();
         let volume = FileSystem::new(Cursor::new(disk), FsOptions::new()).unwrap();
         let read = |path: &str| {
             let mut bytes = Vec::new();

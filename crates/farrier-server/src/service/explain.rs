@@ -80,18 +80,10 @@ impl Desk {
     pub async fn deployments(&self) -> Result<Vec<MachineDeployment>, Refusal> {
         self.allow(Action::Look)?;
         let core = &self.core;
-        let mut concerned = Vec::new();
-        let each = |machine: Machine| {
-            if core.has_standing_orders(&machine) {
-                concerned.push(machine.id);
-            }
-        };
-        core.db.all_machines(each).await?;
+        let ids = core.fleet.machine_ids().into_iter();
+        let machines = ids.filter_map(|id| core.fleet.machine(id));
         let mut found = Vec::new();
-        for machine in concerned
-            .into_iter()
-            .filter_map(|id| core.fleet.machine(id))
-        {
+        for machine in machines.filter(|machine| core.has_standing_orders(machine)) {
             // What is under way is a task, and the list of tasks has it.
             if !core.fleet.queue(machine.id).is_empty() {
                 continue;
@@ -114,7 +106,7 @@ impl Desk {
     }
 
     /// Where it is to be taken to be, else where it was last heard or holds a lease.
-    fn place(
+    pub(super) fn place(
         &self,
         wanted: Option<&str>,
         mac: MacAddr,

@@ -14,6 +14,7 @@ mod image_exchange;
 mod images;
 mod leases;
 mod machines;
+mod media;
 mod order_plan;
 pub mod plan;
 mod policy;

@@ -2,7 +2,7 @@
 
 use farrier_api::admin::{AutoDeploy, BootTls, EffectiveSetting, Settings, SitePolicy};
 use farrier_engine::model::Machine;
-use farrier_engine::policy::{Judged, Snapshot, resolve};
+use farrier_engine::policy::{Judged, Snapshot, media_values, resolve};
 use serde::Serialize;
 
 use super::{Code, Desk, Refusal, convert};
@@ -78,7 +78,7 @@ pub(super) fn effective(
 ) -> Vec<EffectiveSetting> {
     let resolved = resolve(snapshot, machine, rules);
     let (p, o) = (&resolved.policy, &resolved.origins);
-    [
+    let settings = [
         ("menu", word(&p.menu), &o.menu),
         (
             "menu_timeout_s",
@@ -132,14 +132,21 @@ pub(super) fn effective(
         ),
         ("boot_tls", word(&p.boot_tls), &o.boot_tls),
         ("local_boot", word(&p.local_boot), &o.local_boot),
-    ]
-    .into_iter()
-    .map(|(name, value, origin)| EffectiveSetting {
+    ];
+    let settings = settings.into_iter();
+    let settings = settings.map(|(name, value, origin)| EffectiveSetting {
         name: name.to_owned(),
         value,
         origin: origin.to_string(),
-    })
-    .collect()
+    });
+    // Each comes from where it comes from.
+    let values = media_values(snapshot, machine, rules).into_iter();
+    let values = values.map(|(name, (text, origin))| EffectiveSetting {
+        name: format!("media_values.{name}"),
+        value: text.to_string(),
+        origin: origin.to_string(),
+    });
+    settings.chain(values).collect()
 }
 
 /// The name that a value has in settings.

@@ -30,6 +30,8 @@ enum Kind {
     Entry,
     /// Names of disk images, with commas between them.
     Media,
+    /// Names and texts, a line for each.
+    Values,
     /// The name of an image.
     Image,
     /// A choice of a disk, as `--disk` of a task takes it.
@@ -93,6 +95,12 @@ pub const FIELDS: &[Field] = &[
         label: "Disk images in the menu",
         help: "Names with commas between them, at most 16.",
         kind: Kind::Media,
+    },
+    Field {
+        name: "media_values",
+        label: "Values in disk images",
+        help: "A line for each, such as home=\\\\srv\\home\\pc17; FARRIER_HOME is its place in an image.",
+        kind: Kind::Values,
     },
     Field {
         name: "rom_menu",
@@ -225,6 +233,8 @@ pub enum Input {
         value: String,
         known: Vec<String>,
     },
+    /// As many lines as people write.
+    Lines(String),
 }
 
 #[derive(Clone, Debug)]
@@ -249,13 +259,13 @@ impl FieldView {
             .map(|field| {
                 let inherited = effective
                     .iter()
-                    .find(|e| e.name == field.name && e.origin != here)
-                    .map(|e| field.inherited(e));
+                    .filter(|e| e.origin != here)
+                    .filter_map(|e| field.inherited(e));
                 Self {
                     name: field.name,
                     label: field.label,
                     help: field.help,
-                    inherited: inherited.unwrap_or_default(),
+                    inherited: inherited.collect::<Vec<_>>().join("; "),
                     input: field.input(&text_of(&set[field.name]), media),
                 }
             })
@@ -285,6 +295,7 @@ impl Field {
                 value: value.to_owned(),
                 known: media.to_vec(),
             },
+            Kind::Values => Input::Lines(value.to_owned()),
             Kind::Image => Input::Names {
                 value: value.to_owned(),
                 known: Vec::new(),
@@ -296,7 +307,17 @@ impl Field {
         }
     }
 
-    fn inherited(&self, effective: &EffectiveSetting) -> String {
+    /// What counts for this field where nothing is chosen here; none if it is that of another.
+    fn inherited(&self, effective: &EffectiveSetting) -> Option<String> {
+        let origin = shown(&effective.origin);
+        // Of the values each has a line of its own.
+        if let Kind::Values = self.kind {
+            let name = effective.name.strip_prefix(self.name)?.strip_prefix('.')?;
+            return Some(format!("{name}={} ({origin})", shown(&effective.value)));
+        }
+        if effective.name != self.name {
+            return None;
+        }
         let value = match self.kind {
             Kind::Choice(choices) => choices
                 .iter()
@@ -304,12 +325,15 @@ impl Field {
                 .map_or(effective.value.as_str(), |(_, label)| label),
             Kind::YesNo if effective.value == "true" => "yes",
             Kind::YesNo => "no",
-            Kind::Entry | Kind::Image | Kind::Disk | Kind::Media | Kind::Number { .. } => {
-                &effective.value
-            }
+            Kind::Entry
+            | Kind::Image
+            | Kind::Disk
+            | Kind::Media
+            | Kind::Values
+            | Kind::Number { .. } => &effective.value,
         };
         let value = if value.is_empty() { "none" } else { value };
-        format!("{} ({})", shown(value), shown(&effective.origin))
+        Some(format!("{} ({origin})", shown(value)))
     }
 
     fn read(&self, text: &str) -> Result<Value, String> {
@@ -326,6 +350,19 @@ impl Field {
                 let number = number
                     .ok_or_else(|| format!("{}: a number from {min} to {max}", self.label))?;
                 Value::from(number)
+            }
+            Kind::Values => {
+                let mut values = Map::new();
+                for line in text.lines().filter(|line| !line.trim().is_empty()) {
+                    let (name, text) = line
+                        .split_once('=')
+                        .ok_or_else(|| format!("{}: {line:?} is not NAME=TEXT", self.label))?;
+                    let (name, text) = (name.trim().to_owned(), Value::from(text.trim()));
+                    if let Some(_earlier) = values.insert(name.clone(), text) {
+                        return Err(format!("{}: {name} is there twice", self.label));
+                    }
+                }
+                Value::Object(values)
             }
             Kind::Media => {
                 let names = text
@@ -386,7 +423,10 @@ pub fn summary(settings: &Settings) -> String {
             Kind::Choice(choices) => choices.iter().find(|(v, _)| *v == value),
             _ => None,
         };
-        let word = word.map_or(value.as_str(), |(_, label)| label);
+        let word = word.map_or_else(
+            || value.replace('\n', ", "),
+            |(_, label)| (*label).to_owned(),
+        );
         (!value.is_empty()).then(|| format!("{}: {word}", field.label))
     });
     shown(&said.collect::<Vec<_>>().join("; "))
@@ -397,6 +437,11 @@ fn text_of(value: &Value) -> String {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
         Value::Array(items) => items.iter().map(text_of).collect::<Vec<_>>().join(", "),
+        Value::Object(values) => {
+            let lines = values.iter();
+            let lines = lines.map(|(name, value)| format!("{name}={}", text_of(value)));
+            lines.collect::<Vec<_>>().join("\n")
+        }
         other => other.to_string(),
     }
 }
@@ -411,6 +456,7 @@ pub(crate) fn each_choice(media: &[String]) -> Vec<(&'static str, String, Settin
             Input::Number { min, max, .. } => vec![min.to_string(), max.to_string()],
             Input::Names { known, .. } if known.is_empty() => vec!["lab-debian".to_owned()],
             Input::Names { known, .. } => known,
+            Input::Lines(_) => vec!["dept=lab 12\nhome=\\\\srv\\home".to_owned()],
         };
         assert!(!values.is_empty(), "{}", field.name);
         values.into_iter().map(move |value| (field.name, value))
@@ -444,7 +490,9 @@ mod tests {
             let again = again.into_iter().find(|f| f.name == name).unwrap();
             let chosen = match again.input {
                 Input::Choice(choices) => choices.into_iter().find(|c| c.chosen).unwrap().value,
-                Input::Number { value, .. } | Input::Names { value, .. } => value,
+                Input::Number { value, .. } | Input::Names { value, .. } | Input::Lines(value) => {
+                    value
+                }
             };
             assert_eq!(chosen, value, "{name}");
             assert!(!summary(&settings).is_empty());

@@ -1,6 +1,7 @@
 //! The plane of people and programs, asked from outside.
 
 mod doctor;
+mod media;
 mod pages;
 mod policy;
 mod policy_plans;

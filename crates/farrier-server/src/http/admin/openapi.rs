@@ -48,6 +48,8 @@ use super::routes::{self, Access};
     admin::MachineDetail,
     admin::MachineSummary,
     admin::Me,
+    admin::MediumValue,
+    admin::MediumValues,
     admin::MenuEntry,
     admin::MenuMode,
     admin::NewIntent,
@@ -290,6 +292,7 @@ docs! {
     GET "/api/v1/loaders" "Boot programs." [] Nothing => List("Loader");
     GET "/api/v1/policy" "The site's settings." [] Nothing => Json("SitePolicy");
     PUT "/api/v1/policy" "Sets the site's settings; what starts deployments is refused with a plan until that is confirmed." ["confirm"] Json("Settings") => Json("SitePolicy");
+    GET "/api/v1/media/{name}/values" "What a machine's own copy of a disk image would hold." ["mac", "address"] Nothing => Json("MediumValues");
     GET "/api/v1/policy/explain" "What a machine would get now, and why." ["mac", "firmware", "address"] Nothing => Json("Explained");
     GET "/api/v1/policy/deployments" "What the policy deploys by itself at the next boots, and what it holds back." [] Nothing => List("MachineDeployment");
     GET "/api/v1/policy/rules" "The site's rules, in their order." [] Nothing => List("Rule");

@@ -1,7 +1,11 @@
 //! Settings, rules and wishes.
 
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
 use farrier_api::admin as api;
 use farrier_engine::medium::MediumName;
+use farrier_engine::medium_value::{ValueName, ValueText};
 use farrier_engine::task::DiskSelector;
 use farrier_engine::{policy, strategy};
 
@@ -30,6 +34,7 @@ pub(crate) fn settings(s: &policy::Settings) -> api::Settings {
             .media
             .as_ref()
             .map(|names| names.iter().map(ToString::to_string).collect()),
+        media_values: s.media_values.as_ref().map(values),
         image: s.image.clone(),
         deploy: s.deploy.map(Like::like),
         deploy_over: s.deploy_over.map(Like::like),
@@ -66,6 +71,34 @@ fn media_back(names: &[String]) -> Result<Vec<MediumName>, Refusal> {
 /// What a menu has room for.
 const MAX_MEDIA: usize = 16;
 
+fn values(values: &BTreeMap<ValueName, ValueText>) -> BTreeMap<String, String> {
+    let each = values.iter();
+    each.map(|(name, text)| (name.to_string(), text.to_string()))
+        .collect()
+}
+
+fn values_back(
+    values: &BTreeMap<String, String>,
+) -> Result<BTreeMap<ValueName, ValueText>, Refusal> {
+    if values.len() > MAX_VALUES {
+        return Err(Refusal::bad(format!(
+            "`media_values` has at most {MAX_VALUES} values in one place"
+        )));
+    }
+    let value = |(name, text): (&String, &String)| {
+        let wrong =
+            |what: &str, e: &dyn Display| Refusal::bad(format!("`media_values`: {what:?}: {e}"));
+        Ok((
+            ValueName::new(name).map_err(|e| wrong(name, &e))?,
+            ValueText::new(text).map_err(|e| wrong(text, &e))?,
+        ))
+    };
+    values.iter().map(value).collect()
+}
+
+/// More than the environment of a DOS holds.
+const MAX_VALUES: usize = 16;
+
 pub(crate) fn settings_back(s: &api::Settings) -> Result<policy::Settings, Refusal> {
     if s.tftp_timeout_s.is_some_and(|s| !(1..=30).contains(&s)) {
         return Err(Refusal::bad("`tftp_timeout_s` is 1 to 30 seconds"));
@@ -88,6 +121,7 @@ pub(crate) fn settings_back(s: &api::Settings) -> Result<policy::Settings, Refus
         boot_tls: s.boot_tls.map(Like::like),
         local_boot: s.local_boot.map(Like::like),
         media: s.media.as_deref().map(media_back).transpose()?,
+        media_values: s.media_values.as_ref().map(values_back).transpose()?,
         image: s.image.clone(),
         deploy: s.deploy.map(Like::like),
         deploy_over: s.deploy_over.map(Like::like),

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::http::StatusCode;
 use farrier_api::admin as words;
-use farrier_api::admin::{ConfirmQuery, ExplainQuery, Settings};
+use farrier_api::admin::{ConfirmQuery, ExplainQuery, MediumValuesQuery, Settings};
 
 use super::{Answer, Asked, Body, Named};
 use crate::service::{Desk, Refusal};
@@ -26,6 +26,14 @@ pub(in crate::http::admin) async fn explain(
     Asked(query): Asked<ExplainQuery>,
 ) -> Answer<words::Explained> {
     desk.explain(&query).await.map(Json)
+}
+
+pub(in crate::http::admin) async fn medium_values(
+    desk: Desk,
+    Named(name): Named<String>,
+    Asked(query): Asked<MediumValuesQuery>,
+) -> Answer<words::MediumValues> {
+    desk.medium_values(&name, &query).await.map(Json)
 }
 
 pub(in crate::http::admin) async fn deployments(

@@ -248,6 +248,12 @@ pub(super) fn routes() -> Vec<Route> {
         ),
         route(
             "GET",
+            "/api/v1/media/{name}/values",
+            Needs(Look),
+            get(api::medium_values),
+        ),
+        route(
+            "GET",
             "/api/v1/policy/explain",
             Needs(Look),
             get(api::explain),
