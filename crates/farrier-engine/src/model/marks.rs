@@ -13,7 +13,8 @@ use super::{Inventory, MacText};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Marks {
     serial: String,
-    uuid: Option<Uuid>,
+    /// Nearly always the machine's.
+    pub uuid: Option<Uuid>,
     board_serial: String,
     chassis_asset: String,
     /// The kernel takes some of it for itself, and how much differs from start to start.

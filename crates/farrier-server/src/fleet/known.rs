@@ -57,7 +57,8 @@ impl Known {
     }
 
     pub(super) fn machine(&self, id: MachineId) -> Option<Arc<Machine>> {
-        self.machines.get(&id).map(|slot| Arc::new(slot.machine()))
+        let slot = self.machines.get(&id)?;
+        Some(Arc::new(slot.packed.unpack(id, slot.last_seen)))
     }
 
     pub(super) fn candidates(&self, macs: &[MacAddr], uuid: Option<Uuid>) -> Vec<Arc<Machine>> {
@@ -214,15 +215,6 @@ impl Known {
             queue.push(task.id);
         }
         self.tasks.insert(task.id, task);
-    }
-}
-
-impl Slot {
-    fn machine(&self) -> Machine {
-        Machine {
-            last_seen: self.last_seen,
-            ..self.packed.unpack()
-        }
     }
 }
 

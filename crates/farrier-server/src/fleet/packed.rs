@@ -9,9 +9,16 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use farrier_db::StoredMachine;
-use farrier_engine::model::{Inventory, Machine, Marks};
+use farrier_engine::WallTime;
+use farrier_engine::model::{
+    Arch, FirmwareKind, HostName, Inventory, Machine, MachineId, Marks, Registration,
+};
+use farrier_engine::policy::{BootIntent, Settings, ShortName};
+use farrier_engine::strategy::Learned;
 use farrier_proto::MacAddr;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
 #[derive(Debug)]
 pub(super) enum Packed {
     Dense {
@@ -32,13 +39,26 @@ pub(super) struct Models {
     places: HashSet<usize>,
 }
 
-/// What is one machine's alone.
+/// What is one machine's alone, but for what lies beside it in memory anyway: its id, and when it was last seen.
 #[derive(Debug, PartialEq, Deserialize, Serialize)]
 struct Own {
-    /// Without its inventory and its addresses, which are texts in documents.
-    machine: Machine,
+    name: Option<HostName>,
+    registration: Registration,
+    /// As bytes; in documents they are texts.
     macs: Vec<[u8; 6]>,
+    uuid: Option<Uuid>,
+    firmware: Option<FirmwareKind>,
+    arch: Option<Arch>,
+    group: Option<ShortName>,
+    /// None where nothing is set, as for most.
+    settings: Option<Settings>,
+    intent: Option<BootIntent>,
+    learned: Option<Learned>,
     marks: Option<Marks>,
+    /// The inventory tells the UUID above, so the marks go without.
+    same_uuid: bool,
+    first_seen: WallTime,
+    revision: u64,
 }
 
 impl Models {
@@ -51,12 +71,8 @@ impl Models {
         stored: StoredMachine,
         form: impl Fn(&Own) -> postcard::Result<Vec<u8>>,
     ) -> Packed {
-        let StoredMachine {
-            machine,
-            model,
-            marks,
-        } = stored;
-        let own = Own::of(machine, marks);
+        let (id, last_seen) = (stored.machine.id, stored.machine.last_seen);
+        let (own, model) = Own::of(stored);
         let bytes = form(&own).ok();
         match bytes.filter(|bytes| postcard::from_bytes(bytes).is_ok_and(|read: Own| read == own)) {
             Some(bytes) => Packed::Dense {
@@ -64,8 +80,8 @@ impl Models {
                 model: model.map(|model| self.one_of(model)),
             },
             None => {
-                tracing::warn!(machine = %own.machine.id, "a machine cannot be packed and takes more memory");
-                Packed::Whole(Box::new(own.with(model.as_deref().cloned())))
+                tracing::warn!(machine = %id, "a machine cannot be packed and takes more memory");
+                Packed::Whole(Box::new(own.with(id, last_seen, model).whole()))
             }
         }
     }
@@ -101,42 +117,98 @@ fn place(model: &Arc<Inventory>) -> usize {
 }
 
 impl Packed {
-    pub(super) fn unpack(&self) -> Machine {
+    pub(super) fn unpack(&self, id: MachineId, last_seen: WallTime) -> Machine {
         match self {
-            Self::Whole(machine) => (**machine).clone(),
+            Self::Whole(machine) => Machine {
+                last_seen,
+                ..(**machine).clone()
+            },
             Self::Dense { own, model } => {
                 let own: Own = postcard::from_bytes(own).expect("it was read when it was packed");
-                own.with(model.as_deref().cloned())
+                own.with(id, last_seen, model.clone()).whole()
             }
         }
     }
 }
 
 impl Own {
-    fn of(mut machine: Machine, marks: Option<Marks>) -> Self {
-        let macs = std::mem::take(&mut machine.macs);
-        Self {
-            marks,
+    fn of(stored: StoredMachine) -> (Self, Option<Arc<Inventory>>) {
+        let Machine {
+            id: _,
+            name,
+            registration,
+            macs,
+            uuid,
+            firmware,
+            arch,
+            group,
+            settings,
+            intent,
+            learned,
+            inventory: _,
+            first_seen,
+            last_seen: _,
+            revision,
+        } = stored.machine;
+        let mut marks = stored.marks;
+        let told = marks.as_mut().map(|marks| &mut marks.uuid);
+        let same = told.filter(|told| told.is_some() && **told == uuid);
+        let own = Self {
+            same_uuid: same.map(Option::take).is_some(),
+            name,
+            registration,
             macs: macs.into_iter().map(|mac| mac.0).collect(),
-            machine,
-        }
+            uuid,
+            firmware,
+            arch,
+            group,
+            settings: (settings != Settings::default()).then_some(settings),
+            intent,
+            learned,
+            marks,
+            first_seen,
+            revision,
+        };
+        (own, stored.model)
     }
 
     /// The machine again.
-    fn with(self, model: Option<Inventory>) -> Machine {
-        let mut machine = self.machine;
-        machine.macs = self.macs.into_iter().map(MacAddr).collect();
-        machine.inventory = model;
-        if let (Some(inventory), Some(marks)) = (&mut machine.inventory, self.marks) {
-            inventory.put_marks(marks);
+    fn with(
+        self,
+        id: MachineId,
+        last_seen: WallTime,
+        model: Option<Arc<Inventory>>,
+    ) -> StoredMachine {
+        let mut marks = self.marks;
+        if let Some(marks) = marks.as_mut().filter(|_| self.same_uuid) {
+            marks.uuid = self.uuid;
         }
-        machine
+        StoredMachine {
+            machine: Machine {
+                id,
+                name: self.name,
+                registration: self.registration,
+                macs: self.macs.into_iter().map(MacAddr).collect(),
+                uuid: self.uuid,
+                firmware: self.firmware,
+                arch: self.arch,
+                group: self.group,
+                settings: self.settings.unwrap_or_default(),
+                intent: self.intent,
+                learned: self.learned,
+                inventory: None,
+                first_seen: self.first_seen,
+                last_seen,
+                revision: self.revision,
+            },
+            model,
+            marks,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use farrier_db::StoredMachine;
     use farrier_engine::WallTime;
     use farrier_engine::model::{
         Arch, Disk, FirmwareKind, HostName, Inventory, MacText, Machine, MachineId, Nic,
@@ -221,8 +293,11 @@ mod tests {
     }
 
     fn own(n: u8) -> Own {
-        let stored = StoredMachine::from(machine(n));
-        Own::of(stored.machine, stored.marks)
+        Own::of(machine(n).into()).0
+    }
+
+    fn unpacked(packed: &Packed, like: &Machine) -> Machine {
+        packed.unpack(like.id, like.last_seen)
     }
 
     #[test]
@@ -230,18 +305,34 @@ mod tests {
         let mut models = Models::default();
         let packed: Vec<_> = (1..=20).map(|n| models.pack(machine(n).into())).collect();
         for (n, packed) in (1..).zip(&packed) {
-            assert_eq!(packed.unpack(), machine(n));
+            assert_eq!(unpacked(packed, &machine(n)), machine(n));
         }
         assert_eq!(models.all.len(), 1);
         let Packed::Dense { own, .. } = &packed[0] else {
             panic!("{:?}", packed[0])
         };
-        assert!(own.len() < 260, "{} bytes", own.len());
+        assert!(own.len() < 200, "{} bytes", own.len());
         for packed in packed {
             models.forget(packed);
         }
         assert!(models.all.is_empty(), "nobody has such a machine any more");
         assert!(models.places.is_empty());
+    }
+
+    #[test]
+    fn an_inventory_with_another_uuid_keeps_it() {
+        for (own, told) in [
+            (None, Some(7)),
+            (Some(7), None),
+            (Some(7), Some(8)),
+            (None, None),
+        ] {
+            let mut of = machine(1);
+            of.uuid = own.map(Uuid::from_u128);
+            of.inventory.as_mut().unwrap().system.uuid = told.map(Uuid::from_u128);
+            let packed = Models::default().pack(of.clone().into());
+            assert_eq!(unpacked(&packed, &of), of, "{own:?} {told:?}");
+        }
     }
 
     /// The form holds no names: a type that leaves out what is not set would come back as another or not at all.
@@ -255,7 +346,7 @@ mod tests {
             };
             let packed = Models::default().pack(machine.clone().into());
             assert!(matches!(packed, Packed::Dense { .. }), "{name} {value}");
-            assert_eq!(packed.unpack(), machine, "{name} {value}");
+            assert_eq!(unpacked(&packed, &machine), machine, "{name} {value}");
         }
     }
 
@@ -266,7 +357,7 @@ mod tests {
             ..machine(1)
         };
         let packed = Models::default().pack(bare.clone().into());
-        assert_eq!(packed.unpack(), bare);
+        assert_eq!(unpacked(&packed, &bare), bare);
     }
 
     /// As a type would that writes more than it reads, or the other way round.
@@ -282,7 +373,7 @@ mod tests {
         for form in forms {
             let packed = models.pack_as(machine(1).into(), form);
             assert!(matches!(packed, Packed::Whole(_)), "{packed:?}");
-            assert_eq!(packed.unpack(), machine(1));
+            assert_eq!(unpacked(&packed, &machine(1)), machine(1));
             models.forget(packed);
         }
         assert!(models.all.is_empty());
