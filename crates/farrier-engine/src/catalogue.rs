@@ -66,12 +66,12 @@ impl From<&Loader> for LoaderFile {
 }
 
 impl LoaderFile {
-    /// What UEFI HTTP Boot gets. A shim's GRUB finds nothing when it came by HTTP itself (`firmware.md` T4), so
-    /// both go out on a RAM disk.
+    /// What UEFI HTTP Boot gets. GRUB finds nothing when it came by HTTP itself (`firmware.md` T4), so it goes out on
+    /// a RAM disk, with the shim before it if there is one.
     #[must_use]
     pub fn over_http(loader: &Loader) -> Self {
         match (loader.kind, loader.file_name.strip_suffix(".efi")) {
-            (LoaderKind::Shim, Some(stem)) => Self {
+            (LoaderKind::Shim | LoaderKind::Grub, Some(stem)) => Self {
                 id: loader.id.clone(),
                 file_name: format!("{stem}.img"),
             },
@@ -84,6 +84,48 @@ impl LoaderFile {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Catalogue {
     loaders: Vec<Loader>,
+}
+
+/// Machines of one architecture start an iPXE that can start no disk there, and nothing else in the catalogue does:
+/// without work they go back to the firmware.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlowLocalBoot<'a> {
+    pub ipxe: &'a Loader,
+}
+
+impl SlowLocalBoot<'_> {
+    /// What to import.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        let grub = grub_package(self.ipxe.arch)
+            .map(|package| format!(", or GRUB, which is in Debian's package {package}"));
+        format!(
+            "import iPXE 2.0 or later{}: farrier loader import FILE",
+            grub.unwrap_or_default()
+        )
+    }
+}
+
+impl fmt::Display for SlowLocalBoot<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "iPXE {} starts no local disk on UEFI: {} machines without work go back to the firmware, which takes \
+             minutes on many",
+            self.ipxe.version, self.ipxe.arch
+        )
+    }
+}
+
+/// The Debian package with GRUB for UEFI and the network.
+const fn grub_package(arch: Arch) -> Option<&'static str> {
+    match arch {
+        Arch::Arm64 => Some("grub-efi-arm64-signed"),
+        Arch::Ia32 => Some("grub-efi-ia32-bin"),
+        Arch::RiscV64 => Some("grub-efi-riscv64-unsigned"),
+        Arch::X86_64 => Some("grub-efi-amd64-signed"),
+        _ => None,
+    }
 }
 
 /// Nothing in the catalogue fits.
@@ -212,6 +254,28 @@ impl Catalogue {
             .min_by_key(|loader| (Reverse(version_key(&loader.version)), &loader.id))
     }
 
+    /// The architectures whose UEFI machines reach their disk through the firmware.
+    #[must_use]
+    pub fn slow_local_boots(&self) -> Vec<SlowLocalBoot<'_>> {
+        let uefi = FirmwareKind::Uefi;
+        let starts_disks = |arch| {
+            let kinds = [LoaderKind::LocalBoot, LoaderKind::Grub];
+            kinds
+                .into_iter()
+                .any(|kind| self.of_kind(kind, arch, uefi).is_some())
+        };
+        let is_first = |ipxe: &&Loader| self.usual(ipxe.arch, uefi) == Some(*ipxe);
+        self.loaders
+            .iter()
+            .filter(|loader| matches!(loader.kind, LoaderKind::Ipxe { .. }))
+            .filter(|ipxe| ipxe.firmware == uefi)
+            .filter(|ipxe| ipxe_starts_uefi_disks(&ipxe.version) == Some(false))
+            .filter(is_first)
+            .filter(|ipxe| !starts_disks(ipxe.arch))
+            .map(|ipxe| SlowLocalBoot { ipxe })
+            .collect()
+    }
+
     fn fitting(&self, arch: Arch, firmware: FirmwareKind) -> impl Iterator<Item = &Loader> {
         self.loaders
             .iter()
@@ -263,6 +327,12 @@ fn usual_rank(kind: LoaderKind, policy: &Policy, signed: bool) -> Option<u8> {
         | LoaderKind::MemoryTest
         | LoaderKind::Part => None,
     }
+}
+
+/// Whether iPXE of this version starts the local disk of a UEFI machine; nothing if the version does not tell.
+pub(crate) fn ipxe_starts_uefi_disks(version: &str) -> Option<bool> {
+    let major: u32 = version.split('.').next()?.parse().ok()?;
+    Some(major >= 2)
 }
 
 /// The runs of digits, so that 1.10 is newer than 1.9.

@@ -5,7 +5,8 @@
 //! | name | what |
 //! | --- | --- |
 //! | `boot/<loader id>/<file>` | a boot program of the catalogue |
-//! | `boot/<shim id>/<shim>.img` | a RAM disk with shim and GRUB, for UEFI HTTP Boot |
+//! | `boot/local-disk/<loader id>/<file>` | GRUB, to start the local disk with |
+//! | `boot/<loader id>/<shim>.img`, `.../<grub>.img` | a RAM disk with shim and GRUB, or with GRUB alone, for UEFI HTTP Boot |
 //! | `boot/media/<image>`, `.../<image>.ipxe` | an image of the data folder, and the script that starts it |
 //! | `<any folder>/<file>` | the boot program of that file name |
 //! | `autoexec.ipxe`, `default.ipxe` in any folder, `boot/first.ipxe` | iPXE's first script: who are you? |
@@ -20,6 +21,7 @@
 
 mod boards;
 mod itself;
+mod local_disk;
 mod media;
 mod ram_disks;
 mod scripts;
@@ -100,19 +102,19 @@ pub enum Missing {
     NoBoardFolder,
     /// There is something, but not for this machine.
     Refused(Reason),
-    Unreadable(String),
-}
     /// There is an image, but it cannot be made this machine's own: a sentence.
     Unfit(String),
+    Unreadable(String),
+}
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoSuchName | Self::Expected => f.write_str("There is no such file."),
             Self::Refused(reason) => f.write_str(reason.sentence()),
+            Self::Unfit(why) => f.write_str(why),
             Self::NoBoardFolder => f.write_str(
                 "There are no files of a Raspberry Pi: take its boot folder over with `farrier loader board`.",
-            Self::Unfit(why) => f.write_str(why),
             ),
             Self::NoAgent => f.write_str("The agent was not built yet: run `farrier agent build`."),
             Self::Unreadable(cause) => write!(f, "The file cannot be read: {cause}."),
@@ -172,6 +174,12 @@ impl<'a> Urls<'a> {
 #[must_use]
 pub fn loader_path(file: &LoaderFile) -> String {
     format!("boot/{}/{}", file.id, file.file_name)
+}
+
+/// The path of a GRUB that is fetched to start the local disk with.
+#[must_use]
+pub fn disk_starter_path(file: &LoaderFile) -> String {
+    format!("boot/local-disk/{}/{}", file.id, file.file_name)
 }
 
 /// A shim that is about to start something else.
@@ -311,15 +319,21 @@ impl BootTree {
         if let ["boot", "media", image] = parts.as_slice() {
             return self.medium(image, asker).await;
         }
-        if let ["boot", id, file] = parts.as_slice()
-            && let Some(stem) = file.strip_suffix(".img")
-        {
-            return self.ram_disk(id, stem, asker);
+        if let ["boot", "local-disk", id, file] = parts.as_slice() {
+            return self.disk_starter(id, file, asker);
         }
         let catalogue = self.core.loaders.catalogue();
+        if let ["boot", id, file] = parts.as_slice()
+            && let Some(first) = ram_disks::first_on(&catalogue, id, file)
+        {
+            return self.ram_disk(&catalogue, first, asker);
+        }
         match find(&catalogue, &parts) {
             Some(loader) => {
                 let served = self.loader(loader)?;
+                if served.loader {
+                    self.core.disk_starts.begins_anew(asker.ip, now());
+                }
                 if loader.kind == LoaderKind::Shim {
                     self.shim_sent(asker, &loader.id);
                 } else if served.loader {

@@ -26,6 +26,7 @@ use crate::choices::Choices;
 use crate::classes::ClassBook;
 use crate::config::{Config, Subnet6Config};
 use crate::counters::Counters;
+use crate::disk_starts::DiskStarts;
 use crate::exchanges::Exchanges;
 use crate::fleet::{Change, Fleet};
 use crate::leases::Leases;
@@ -88,6 +89,8 @@ pub struct Core {
     pub strategies: Strategies,
     /// What was picked in menus of ROMs.
     pub choices: Choices,
+    /// Who fetched GRUB to start the local disk with.
+    pub disk_starts: DiskStarts,
     pub relays: Relays,
     /// Where MTFTP clients are told to listen, if it is on.
     pub mtftp: Option<MtftpGroups>,

@@ -28,6 +28,7 @@ pub mod config;
 pub mod core;
 pub mod counters;
 pub mod deb;
+pub mod disk_starts;
 pub mod exchanges;
 pub mod fleet;
 mod hex;

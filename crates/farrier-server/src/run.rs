@@ -19,6 +19,7 @@ use crate::classes::ClassBook;
 use crate::config::{Config, Faults};
 use crate::core::{CHANGES, Core, now, snapshot};
 use crate::counters::Counters;
+use crate::disk_starts::DiskStarts;
 use crate::exchanges::Exchanges;
 use crate::fleet::Fleet;
 use crate::leases::Leases;
@@ -131,6 +132,7 @@ pub async fn open(config: Config) -> anyhow::Result<(Arc<Core>, tokio::task::Joi
         silences: Silences::default(),
         strategies: Strategies::default(),
         choices: Choices::default(),
+        disk_starts: DiskStarts::default(),
         relays: Relays::default(),
         mtftp: mtftp.map(MtftpGroups::new),
         packets: PacketLog::default(),

@@ -93,6 +93,9 @@ pub async fn render_for(
         Err(reason) => return turned_away(core, facts, reason, reader.language),
     };
     let now = now();
+    if reader.language == Language::Ipxe {
+        core.disk_starts.begins_anew(asker.ip, now);
+    }
     let choice = choice.or_else(|| core.choices.take(facts.mac, now).map(Choice::of));
     if choice.is_none() && who.due.is_none() {
         who.due = ordered_by_policy(core, asker, facts, &who).await;
@@ -106,6 +109,9 @@ pub async fn render_for(
             _ => core.silences.came(facts.mac),
         }
         core.fleet.saw_machine(machine.id, now);
+        if core.disk_starts.take_news(asker.ip, now) {
+            core.note(machine.id, Kind::Warning, STOPPED_IN_GRUB);
+        }
         core.note_entry(
             Entry::script_served(machine.id, now, &decision.action)
                 .with("address", asker.ip)
@@ -235,6 +241,7 @@ async fn decided(
     let known = Known {
         boot_began: began,
         code: checked(core, who, choice, now),
+        stops_in_grub: core.disk_starts.stops(asker.ip, now),
         rules: &judged,
         agent_starts: &starts,
         deployments: &deployments,
@@ -301,3 +308,7 @@ fn turned_away(core: &Core, facts: &BootFacts, reason: Reason, language: Languag
     };
     page.render(language).unwrap_or_default()
 }
+
+const STOPPED_IN_GRUB: &str = "It was sent GRUB to start the local disk with, which never asked for its script: behind \
+    this iPXE it has no network. For a day the firmware goes on to the disk, which takes minutes on many machines: \
+    iPXE 2.0 needs no GRUB, and local_boot=firmware makes the way through the firmware the usual one.";

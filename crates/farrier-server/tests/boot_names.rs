@@ -2,18 +2,21 @@
 
 mod site;
 
+use std::io::{Cursor, Read};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use farrier_engine::catalogue::{Loader, LoaderKind};
 use farrier_engine::facts::BootFacts;
 use farrier_engine::model::{Arch, FirmwareKind};
-use farrier_engine::policy::Settings;
+use farrier_engine::policy::{MenuMode, Settings, UnknownMachine};
+use farrier_engine::timeline::Kind;
 use farrier_proto::MacAddr;
 use farrier_server::boards::Boards;
 use farrier_server::boot_tree::{Asker, BootTree, Channel, Missing, Served};
 use farrier_server::core::now;
 use farrier_server::media::floppy::{Density, Floppy, VARIABLES};
+use fatfs::{FileSystem, FsOptions};
 
 use site::Site;
 
@@ -280,6 +283,63 @@ async fn files_are_found_beside_their_loader_and_by_name() {
     let disk = ask(&tree, "boot/shim-x64/shimx64.img").await.unwrap();
     assert_eq!(disk.content_type, "application/vnd.efi-img");
     assert!(!disk.unsigned && disk.loader);
+    for none in [
+        "grub-net-x64/shimx64.img",
+        "shim-x64/grubx64.img",
+        "shim-x64/.img",
+    ] {
+        let asked = ask(&tree, &format!("boot/{none}")).await;
+        assert!(matches!(asked, Err(Missing::NoSuchName)), "{none}");
+    }
+}
+
+/// GRUB that came by HTTP itself finds no network. Firmware that boots so starts it from a disk.
+#[tokio::test]
+async fn grub_alone_is_on_a_ram_disk_for_http_boot_too() {
+    let data = tempfile::tempdir().unwrap();
+    let site = Site::open(data.path()).await;
+    let (grub, bytes) = loader(
+        "grub-net-ia32",
+        "grubia32.efi",
+        FirmwareKind::Uefi,
+        LoaderKind::Grub,
+    );
+    let grub = Loader {
+        arch: Arch::Ia32,
+        signer: None,
+        ..grub
+    };
+    let (core, core_bytes) = loader(
+        "grub-net-sparc64",
+        "core.img",
+        FirmwareKind::OpenFirmware,
+        LoaderKind::Grub,
+    );
+    site.core
+        .loaders
+        .add(vec![(grub, bytes.clone()), (core, core_bytes.clone())])
+        .unwrap();
+    site.core.refresh();
+    let tree = BootTree::new(Arc::clone(&site.core), vec![(Ipv4Addr::LOCALHOST, 8)]);
+    let served = ask(&tree, "boot/grub-net-ia32/grubia32.img").await.unwrap();
+    assert!(served.unsigned && served.loader);
+    assert_eq!(served.name, "a RAM disk with grubia32.efi");
+    let disk = Cursor::new(served.content.to_vec());
+    let volume = FileSystem::new(disk, FsOptions::new()).unwrap();
+    let read = |path: &str| {
+        let mut content = Vec::new();
+        let mut file = volume.root_dir().open_file(path).unwrap();
+        file.read_to_end(&mut content).unwrap();
+        content
+    };
+    assert_eq!(read("EFI/BOOT/BOOTIA32.EFI"), bytes);
+    let script = String::from_utf8(read("grub/grub.cfg")).unwrap();
+    assert!(script.contains("configfile $farrier/"), "{script}");
+    let other = ask(&tree, "boot/grub-net-sparc64/core.img").await.unwrap();
+    assert_eq!(
+        other.content, core_bytes,
+        "a program of that name is no RAM disk"
+    );
 }
 
 #[tokio::test]
@@ -311,8 +371,8 @@ async fn a_machine_without_work_is_sent_to_its_disk_by_every_loader() {
     let site = Site::open(data.path()).await;
     let tree = tree(&site).await;
     let settings = Settings {
-        menu: Some(farrier_engine::policy::MenuMode::Never),
-        unknown_machine: Some(farrier_engine::policy::UnknownMachine::Menu),
+        menu: Some(MenuMode::Never),
+        unknown_machine: Some(UnknownMachine::Menu),
         ..Settings::default()
     };
     site.core.set_site(settings).await.unwrap();
@@ -326,4 +386,88 @@ async fn a_machine_without_work_is_sent_to_its_disk_by_every_loader() {
         config.contains("DEFAULT local_disk") && !config.contains("LINUX"),
         "{config}"
     );
+}
+
+/// What iPXE before 2.0 says of itself on UEFI.
+const OLD_IPXE: [(&str, &str); 4] = [
+    ("mac", "52:54:00:77:00:61"),
+    ("platform", "efi"),
+    ("buildarch", "x86_64"),
+    ("version", "1.0.0+"),
+];
+
+const DISK_STARTER: &str = "boot/local-disk/grub-net-x64/grubx64.efi";
+
+async fn old_ipxe(site: &Site, by_menu: MenuMode) {
+    let settings = Settings {
+        menu: Some(by_menu),
+        unknown_machine: Some(UnknownMachine::Menu),
+        ..Settings::default()
+    };
+    site.core.set_site(settings).await.unwrap();
+}
+
+/// T11 of the firmware notes: GRUB asks for its script like any other, and gets the disk whatever the menu would say.
+#[tokio::test]
+async fn t11_grub_starts_the_disk_for_an_old_ipxe_and_asks_nobody_again() {
+    let data = tempfile::tempdir().unwrap();
+    let site = Site::open(data.path()).await;
+    let tree = tree(&site).await;
+    old_ipxe(&site, MenuMode::Always).await;
+    let menu = site.answer_for(&OLD_IPXE).await;
+    let way = format!(
+        ":local_disk\nset netX/next-server 127.0.0.1 ||\nchain --autofree http://127.0.0.1:8067/{DISK_STARTER} || exit 1\n"
+    );
+    assert!(menu.ends_with(&way), "{menu}");
+    let (script, asks) = ("grub/x86_64-efi/grub.cfg", "configfile $farrier/");
+    assert!(text(&tree, script).await.contains(asks), "not fetched yet");
+
+    let by_tftp = ask(&tree, DISK_STARTER).await.unwrap_err();
+    assert_eq!(by_tftp, Missing::NoSuchName, "anybody could ask for it");
+    let no_grub = "boot/local-disk/shim-x64/shimx64.efi";
+    for name in [no_grub, "boot/local-disk/grub-net-x64/shimx64.efi"] {
+        let missing = tree.resolve(name, asker(Channel::Http)).await.unwrap_err();
+        assert_eq!(missing, Missing::NoSuchName, "{name}");
+    }
+    assert!(text(&tree, script).await.contains(asks), "nothing was sent");
+
+    let grub = tree.resolve(DISK_STARTER, asker(Channel::Http)).await;
+    let grub = grub.unwrap();
+    assert_eq!(&grub.content[..], b"the bytes of grub-net-x64");
+    assert!(grub.loader && grub.name.ends_with("to start the local disk"));
+    for name in [script, "grub/grub.cfg", script] {
+        let disk = text(&tree, name).await;
+        assert!(disk.ends_with("}\nfarrier_disk\n"), "{name}: {disk}");
+        assert!(!disk.contains("configfile"), "{name}: {disk}");
+    }
+    // The next boot is by shim, whose GRUB comes for more than the disk.
+    for name in ["boot/shim-x64/shimx64.efi", "boot/shim-x64/grubx64.efi"] {
+        ask(&tree, name).await.unwrap();
+    }
+    assert!(text(&tree, script).await.contains(asks));
+    let next = site.answer_for(&OLD_IPXE).await;
+    assert!(next.ends_with(&way), "GRUB did ask: {next}");
+}
+
+#[tokio::test]
+async fn t11_who_stopped_in_grub_goes_through_the_firmware_and_its_timeline_says_so() {
+    let data = tempfile::tempdir().unwrap();
+    let site = Site::open(data.path()).await;
+    let tree = tree(&site).await;
+    old_ipxe(&site, MenuMode::Never).await;
+    let first = site.answer_for(&OLD_IPXE).await;
+    assert!(first.contains(DISK_STARTER), "{first}");
+    tree.resolve(DISK_STARTER, asker(Channel::Http))
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        let next = site.answer_for(&OLD_IPXE).await;
+        assert_eq!(next, "#!ipxe\nexit\n");
+    }
+    let machine = site.machine_of("52:54:00:77:00:61");
+    let told = site.told(machine, Kind::Warning, "sent GRUB").await;
+    assert!(told.text.contains("iPXE 2.0 needs no GRUB"), "{told:?}");
+    let all = site.core.db.timeline(machine, None, 200).await.unwrap();
+    let warnings = all.iter().filter(|e| e.value.kind == Kind::Warning);
+    assert_eq!(warnings.count(), 1, "told once: {all:?}");
 }

@@ -13,7 +13,7 @@ use farrier_server::boards::{Boards, Imported};
 use farrier_server::ca::Ca;
 use farrier_server::config::{Config, EXAMPLE};
 use farrier_server::loaders::{
-    Loaders, read_loader, read_package, store as store_loaders, trust_report,
+    Loaders, read_catalogue, read_loader, read_package, store as store_loaders, trust_report,
 };
 use farrier_server::reservations;
 use farrier_server::ui::text::bytes;
@@ -169,6 +169,11 @@ pub(crate) fn import_loaders(files: &[PathBuf], data: &Path) -> anyhow::Result<(
         }
     }
     output::talk("a running server uses them within seconds");
+    let catalogue =
+        read_catalogue(&data.join("loaders")).context("the loaders cannot be read again")?;
+    for slow in catalogue.slow_local_boots() {
+        output::talk(&format!("{slow}\n  -> {}", slow.remedy()));
+    }
     Ok(())
 }
 

@@ -61,6 +61,8 @@ pub enum Firmware {
     UefiHttp6,
     /// 32-bit OVMF that boots by PXE over IPv4.
     Ia32Pxe4,
+    /// The same by HTTP.
+    Ia32Http4,
     /// 64-bit Arm edk2 that boots by PXE over IPv4.
     Arm64Pxe4,
     /// 64-bit Arm edk2 that boots by HTTP over IPv4.
@@ -92,7 +94,7 @@ impl Firmware {
     #[must_use]
     pub fn emulator(self) -> &'static str {
         match self {
-            Self::Ia32Pxe4 => "qemu-system-i386",
+            Self::Ia32Pxe4 | Self::Ia32Http4 => "qemu-system-i386",
             Self::Arm64Pxe4 | Self::Arm64Http4 | Self::UBootArm64 => "qemu-system-aarch64",
             Self::UBootRiscV64 => "qemu-system-riscv64",
             Self::Slof => "qemu-system-ppc64",
@@ -106,7 +108,7 @@ impl Firmware {
     pub fn packages(self) -> &'static [&'static str] {
         match self {
             Self::Bios => &["qemu-system-x86", "seabios", "ipxe-qemu"],
-            Self::Ia32Pxe4 => &["qemu-system-x86", "ovmf-ia32"],
+            Self::Ia32Pxe4 | Self::Ia32Http4 => &["qemu-system-x86", "ovmf-ia32"],
             Self::Arm64Pxe4 | Self::Arm64Http4 => &["qemu-system-arm", "qemu-efi-aarch64"],
             Self::UBootArm64 => &["qemu-system-arm", "u-boot-qemu"],
             Self::UBootRiscV64 => &["qemu-system-misc", "u-boot-qemu"],
@@ -148,7 +150,7 @@ impl Firmware {
         match self {
             Self::UefiPxe4 | Self::UefiHttp4 | Self::UefiPxe6 | Self::UefiHttp6 => Some(OVMF),
             Self::SecurePxe4 | Self::SecureHttp4 => Some(SECURE),
-            Self::Ia32Pxe4 => Some(IA32),
+            Self::Ia32Pxe4 | Self::Ia32Http4 => Some(IA32),
             Self::Arm64Pxe4 | Self::Arm64Http4 => Some(ARM64),
             Self::Bios | Self::UBootArm64 | Self::UBootRiscV64 | Self::Slof | Self::S390 => None,
         }
@@ -184,7 +186,7 @@ impl Firmware {
                 "-global",
                 PROTECTED,
             ],
-            Self::Ia32Pxe4 => &[
+            Self::Ia32Pxe4 | Self::Ia32Http4 => &[
                 "-M",
                 "q35,smm=on",
                 "-cpu",

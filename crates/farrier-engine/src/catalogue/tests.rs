@@ -255,3 +255,78 @@ fn the_error_says_what_to_import() {
         assert!(text.contains(words), "{text}");
     }
 }
+
+#[test]
+fn t11_catalogues_with_which_uefi_machines_reach_their_disk_through_the_firmware() {
+    use FirmwareKind::{Bios, Uefi};
+    let of_version = |version: &str, loader: Loader| Loader {
+        version: version.into(),
+        ..loader
+    };
+    let debian_12 = "1.0.0+git-20190125.36a4c85-5.1";
+    let old = || of_version(debian_12, ipxe("ipxe-snponly", Uefi, IpxeVariant::SnpOnly));
+    let new = |variant| of_version("2.0.0+git-1", ipxe("ipxe-new", Uefi, variant));
+    let grub = |arch| loader("grub", arch, Uefi, LoaderKind::Grub);
+    let slow = |loaders: Vec<Loader>| {
+        let catalogue = Catalogue::new(loaders);
+        let slow = catalogue.slow_local_boots();
+        slow.iter()
+            .map(|slow| slow.ipxe.id.clone())
+            .collect::<Vec<_>>()
+    };
+    for (name, loaders, expected) in [
+        ("nothing", vec![], &[][..]),
+        ("old iPXE", vec![old()], &["ipxe-snponly"]),
+        ("and GRUB", vec![old(), grub(Arch::X86_64)], &[]),
+        (
+            "GRUB for others",
+            vec![old(), grub(Arch::Ia32)],
+            &["ipxe-snponly"],
+        ),
+        (
+            "a program that does it",
+            vec![
+                old(),
+                loader("disk", Arch::X86_64, Uefi, LoaderKind::LocalBoot),
+            ],
+            &[],
+        ),
+        (
+            "new iPXE first",
+            vec![old(), new(IpxeVariant::SnpOnly)],
+            &[],
+        ),
+        (
+            "new iPXE second",
+            vec![old(), new(IpxeVariant::Full)],
+            &["ipxe-snponly"],
+        ),
+        (
+            "a version that tells nothing",
+            vec![of_version("unknown", old())],
+            &[],
+        ),
+        (
+            "a BIOS",
+            vec![of_version(
+                debian_12,
+                ipxe("undionly", Bios, IpxeVariant::SnpOnly),
+            )],
+            &[],
+        ),
+    ] {
+        assert_eq!(slow(loaders), expected, "{name}");
+    }
+    let catalogue = Catalogue::new([old()]);
+    let found = catalogue.slow_local_boots()[0];
+    assert_eq!(
+        found.to_string(),
+        "iPXE 1.0.0+git-20190125.36a4c85-5.1 starts no local disk on UEFI: x86_64 machines without work go back to \
+         the firmware, which takes minutes on many"
+    );
+    assert_eq!(
+        found.remedy(),
+        "import iPXE 2.0 or later, or GRUB, which is in Debian's package grub-efi-amd64-signed: farrier loader import \
+         FILE"
+    );
+}

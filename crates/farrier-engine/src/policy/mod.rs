@@ -267,6 +267,8 @@ pub struct Known<'a> {
     pub conflict: bool,
     /// It fetched an unsigned loader and never ran it, as firmware with Secure Boot does.
     pub wants_signature: bool,
+    /// It was sent GRUB to start its disk with, which never asked what to do.
+    pub stops_in_grub: bool,
     /// What came of the site's rules, in their order.
     pub rules: &'a [Judged<'a>],
     /// When the agent was started lately for the task that is due, which has not ended since.

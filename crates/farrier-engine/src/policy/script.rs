@@ -10,7 +10,7 @@ use super::{
     Decision, Explanation, Known, LocalBootChoice, MenuCode, MenuEntry, Policy, Snapshot,
     UnknownMachine, is_of_this_boot, resolve,
 };
-use crate::catalogue::{LoaderFile, LoaderKind};
+use crate::catalogue::{LoaderFile, LoaderKind, ipxe_starts_uefi_disks};
 use crate::facts::{BootFacts, Stage};
 use crate::medium::{MediumKind, MediumName, MediumStart};
 use crate::model::{Arch, FirmwareKind, Registration, TaskId};
@@ -89,6 +89,8 @@ pub enum LocalBoot {
     SanbootFile,
     /// UEFI: a program of ours that starts the boot file of the disk.
     Program(LoaderFile),
+    /// UEFI, iPXE before 2.0: GRUB, which asks us what to do and starts the boot file of the disk.
+    Grub(LoaderFile),
 }
 
 /// So many starts of the agent for one task within [`AGENT_WINDOW`] are a loop: the agent comes up and dies, or
@@ -326,11 +328,18 @@ impl Asked<'_> {
             (LocalBootChoice::FirstDisk, Some(FirmwareKind::Uefi)) if self.is_ipxe_2() => {
                 LocalBoot::SanbootFile
             }
-            (_, Some(FirmwareKind::Uefi)) => match self.program(LoaderKind::LocalBoot) {
-                Some(file) => LocalBoot::Program(file),
-                None if self.is_ipxe_2() => LocalBoot::SanbootFile,
-                None => LocalBoot::Exit,
-            },
+            (_, Some(FirmwareKind::Uefi)) => self.local_boot_on_uefi(),
+            _ => LocalBoot::Exit,
+        }
+    }
+
+    fn local_boot_on_uefi(&self) -> LocalBoot {
+        if let Some(file) = self.program(LoaderKind::LocalBoot) {
+            return LocalBoot::Program(file);
+        }
+        match self.program(LoaderKind::Grub) {
+            _ if self.is_ipxe_2() => LocalBoot::SanbootFile,
+            Some(file) if self.is_ipxe() && !self.known.stops_in_grub => LocalBoot::Grub(file),
             _ => LocalBoot::Exit,
         }
     }
@@ -343,6 +352,10 @@ impl Asked<'_> {
             .map(LoaderFile::from)
     }
 
+    fn is_ipxe(&self) -> bool {
+        matches!(self.facts.stage, Stage::Ipxe { .. })
+    }
+
     fn is_ipxe_2(&self) -> bool {
         let Stage::Ipxe {
             version: Some(version),
@@ -351,11 +364,6 @@ impl Asked<'_> {
         else {
             return false;
         };
-        let major = version
-            .as_str()
-            .split('.')
-            .next()
-            .and_then(|major| major.parse::<u32>().ok());
-        major.is_some_and(|major| major >= 2)
+        ipxe_starts_uefi_disks(version.as_str()) == Some(true)
     }
 }

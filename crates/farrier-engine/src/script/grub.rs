@@ -220,9 +220,11 @@ impl Grub {
 fn way_to_disk(method: &LocalDisk) -> &'static str {
     match method {
         LocalDisk::Firmware => LEAVE,
-        LocalDisk::Exit | LocalDisk::Sanboot | LocalDisk::SanbootFile | LocalDisk::Program(_) => {
-            START_DISK
-        }
+        LocalDisk::Exit
+        | LocalDisk::Sanboot
+        | LocalDisk::SanbootFile
+        | LocalDisk::Program(_)
+        | LocalDisk::Grub { .. } => START_DISK,
     }
 }
 

@@ -2,6 +2,7 @@
 //! The words `||`, `&&` and `;` end a command, a word that begins with `#` ends the line, a backslash
 //! at the end continues it, and `${...}` inside a word is replaced by a setting after the split.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::value::{Argument, Text, Url};
@@ -17,6 +18,7 @@ pub(super) enum Part<'a> {
     Fixed(&'static str),
     Text(&'a Text),
     Url(&'a Url),
+    Address(Ipv4Addr),
     /// The URL, and a query that says what was chosen and what iPXE knows of the machine.
     Ask {
         script: &'a Url,
@@ -52,6 +54,7 @@ impl Ipxe {
                 Part::Fixed(text) => self.0.push_str(text),
                 Part::Text(text) => self.0.push_str(text.as_str()),
                 Part::Url(url) => self.0.push_str(url.as_str()),
+                Part::Address(address) => self.0.push_str(&address.to_string()),
                 Part::Ask { script, choice } => self.ask(script, choice, ""),
                 Part::AskWithCode { script, choice } => {
                     self.ask(script, Some(choice), "code=${code:uristring}&");

@@ -22,6 +22,7 @@ mod pxelinux_tests;
 mod tests;
 mod value;
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use ipxe::{Ipxe, Part};
@@ -81,6 +82,12 @@ pub enum LocalDisk {
     Sanboot,
     SanbootFile,
     Program(Url),
+    /// GRUB asks the server that its loader was told of, which iPXE can change: beside a foreign DHCP server that would
+    /// be the foreign one.
+    Grub {
+        program: Url,
+        next_server: Ipv4Addr,
+    },
 }
 
 /// The first script, the same for all machines: gets an address if iPXE has none yet, then asks for
@@ -327,6 +334,21 @@ fn start_disk(ipxe: &mut Ipxe, method: &LocalDisk) {
                 Part::Fixed("chain --autofree"),
                 Part::Url(url),
                 Part::Fixed("|| exit"),
+            ]);
+        }
+        LocalDisk::Grub {
+            program,
+            next_server,
+        } => {
+            ipxe.line([
+                Part::Fixed("set netX/next-server"),
+                Part::Address(*next_server),
+                Part::Fixed("||"),
+            ]);
+            ipxe.line([
+                Part::Fixed("chain --autofree"),
+                Part::Url(program),
+                Part::Fixed("|| exit 1"),
             ]);
         }
     }

@@ -191,6 +191,7 @@ fn every_jump_has_its_label() {
         first(&server("s")),
         memory_test(&server("memtest"), &program),
         local_disk(&program),
+        local_disk(&grub_for_the_disk()),
     ];
     for default in [
         MenuEntry::LocalDisk,
@@ -227,6 +228,13 @@ fn every_jump_has_its_label() {
     }
 }
 
+fn grub_for_the_disk() -> LocalDisk {
+    LocalDisk::Grub {
+        program: server("boot/local-disk/grub/grubx64.efi"),
+        next_server: Ipv4Addr::new(10, 0, 0, 1),
+    }
+}
+
 #[test]
 fn t11_every_way_to_the_disk_ends_in_exit() {
     for (method, expected) in [
@@ -243,6 +251,11 @@ fn t11_every_way_to_the_disk_ends_in_exit() {
         (
             LocalDisk::Program(server("local.efi")),
             "chain --autofree http://10.0.0.1:8080/local.efi || exit",
+        ),
+        (
+            grub_for_the_disk(),
+            "set netX/next-server 10.0.0.1 ||\n\
+             chain --autofree http://10.0.0.1:8080/boot/local-disk/grub/grubx64.efi || exit 1",
         ),
     ] {
         assert_eq!(local_disk(&method), format!("#!ipxe\n{expected}\n"));

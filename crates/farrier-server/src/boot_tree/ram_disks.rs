@@ -4,25 +4,36 @@ use std::net::IpAddr;
 use std::sync::PoisonError;
 
 use bytes::Bytes;
-use farrier_engine::catalogue::{Loader, LoaderKind};
+use farrier_engine::catalogue::{Catalogue, Loader, LoaderFile, LoaderKind};
 use farrier_engine::script;
 
 use super::{Asker, BootTree, Missing, SCRIPT, Served, tftp};
+use crate::core::now;
 use crate::media::ram_disk;
 
-/// Hashes of both programs, and our address.
-pub(super) type Key = (String, String, IpAddr);
+/// Hashes of the programs, and our address.
+pub(super) type Key = (String, Option<String>, IpAddr);
+
+/// The program that firmware starts from the RAM disk of this name, if it is the name of one.
+pub(super) fn first_on<'a>(catalogue: &'a Catalogue, id: &str, file: &str) -> Option<&'a Loader> {
+    let first = catalogue.by_id(id)?;
+    let is_made = first.file_name != file && LoaderFile::over_http(first).file_name == file;
+    is_made.then_some(first)
+}
 
 impl BootTree {
-    pub(super) fn ram_disk(&self, id: &str, stem: &str, asker: Asker) -> Result<Served, Missing> {
-        let catalogue = self.core.loaders.catalogue();
-        let shim = catalogue
-            .by_id(id)
-            .filter(|shim| shim.kind == LoaderKind::Shim)
-            .filter(|shim| shim.file_name.strip_suffix(".efi") == Some(stem))
-            .ok_or(Missing::NoSuchName)?;
-        let grub = catalogue.second_stage(shim).ok_or(Missing::NoSuchName)?;
-        let key = (shim.sha256.clone(), grub.sha256.clone(), asker.server);
+    pub(super) fn ram_disk(
+        &self,
+        catalogue: &Catalogue,
+        first: &Loader,
+        asker: Asker,
+    ) -> Result<Served, Missing> {
+        let second = match first.kind {
+            LoaderKind::Shim => Some(catalogue.second_stage(first).ok_or(Missing::NoSuchName)?),
+            _ => None,
+        };
+        let hash = |loader: &Loader| loader.sha256.clone();
+        let key = (hash(first), second.map(hash), asker.server);
         let mut made = self
             .ram_disks
             .lock()
@@ -30,7 +41,7 @@ impl BootTree {
         let content = match made.get(&key) {
             Some(content) => content.clone(),
             None => {
-                let content = self.make(shim, grub, asker)?;
+                let content = self.make(first, second, asker)?;
                 if made.len() >= MAX_KEPT {
                     made.clear();
                 }
@@ -38,30 +49,39 @@ impl BootTree {
                 content
             }
         };
-        self.shim_sent(asker, &shim.id);
-        self.shim_asked_on(asker);
+        if second.is_some() {
+            self.shim_sent(asker, &first.id);
+            self.shim_asked_on(asker);
+        }
+        self.core.disk_starts.begins_anew(asker.ip, now());
+        let and = second.map_or_else(String::new, |second| format!(" and {}", second.file_name));
         Ok(Served {
             content,
-            name: format!("a RAM disk with {} and {}", shim.file_name, grub.file_name),
+            name: format!("a RAM disk with {}{and}", first.file_name),
             sha256: None,
             loader: true,
-            unsigned: false,
+            unsigned: first.signer.is_none(),
             content_type: "application/vnd.efi-img",
         })
     }
 
-    fn make(&self, shim: &Loader, grub: &Loader, asker: Asker) -> Result<Bytes, Missing> {
+    fn make(
+        &self,
+        first: &Loader,
+        second: Option<&Loader>,
+        asker: Asker,
+    ) -> Result<Bytes, Missing> {
         let unreadable = |e: std::io::Error| Missing::Unreadable(e.to_string());
         let read = |loader| self.core.loaders.bytes(loader).map_err(unreadable);
-        let first = ram_disk::default_name(shim.arch).ok_or(Missing::NoSuchName)?;
+        let name = ram_disk::default_name(first.arch).ok_or(Missing::NoSuchName)?;
         let path = format!("{SCRIPT}/grub");
         let script = script::grub_first(&tftp(asker.server, &path), &self.urls(asker).url(&path))
             .map_err(|e| Missing::Unreadable(e.to_string()))?;
-        let disk = ram_disk::build(
-            (first, &read(shim)?),
-            (&grub.file_name, &read(grub)?),
-            &script,
-        );
+        let mut programs = vec![(name, read(first)?)];
+        if let Some(second) = second {
+            programs.push((second.file_name.as_str(), read(second)?));
+        }
+        let disk = ram_disk::build(&programs, &script);
         disk.map(Bytes::from).map_err(unreadable)
     }
 }

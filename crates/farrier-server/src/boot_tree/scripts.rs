@@ -31,7 +31,10 @@ impl BootTree {
                 "the first script",
                 script::first(&self.first_urls(asker).url(SCRIPT)),
             ))),
-            BootName::GrubFirst => Some(self.grub_first(asker)),
+            BootName::GrubFirst => {
+                let to_the_disk = self.to_the_disk(asker);
+                Some(to_the_disk.unwrap_or_else(|| self.grub_first(asker)))
+            }
             BootName::Script(name) => Some(self.own_script(name, asker).await),
             BootName::Program { address, arch } => Some(self.program_of(address, arch, asker)),
             BootName::Expected => Some(Err(Missing::Expected)),

@@ -66,19 +66,8 @@ impl Loaders {
 
     /// Reads both folders again.
     pub fn reload(&self) -> io::Result<()> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir(&self.folder)? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|e| e == "json") {
-                match serde_json::from_slice::<Loader>(&fs::read(&path)?) {
-                    Ok(loader) => found.push(loader),
-                    Err(error) => {
-                        tracing::warn!(path = %path.display(), %error, "a loader's entry is damaged; import it again")
-                    }
-                }
-            }
-        }
-        self.catalogue.store(Arc::new(Catalogue::new(found)));
+        self.catalogue
+            .store(Arc::new(read_catalogue(&self.folder)?));
         self.agent.store(Arc::new(read_agent(&self.agent_folder)?));
         self.cache
             .lock()
@@ -159,6 +148,23 @@ pub fn store(folder: &Path, found: &[(Loader, Vec<u8>)]) -> io::Result<()> {
         write_whole(&folder.join(entry_name(loader)), &entry)?;
     }
     Ok(())
+}
+
+/// The catalogue of such a folder.
+pub fn read_catalogue(folder: &Path) -> io::Result<Catalogue> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|e| e == "json") {
+            match serde_json::from_slice::<Loader>(&fs::read(&path)?) {
+                Ok(loader) => found.push(loader),
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "a loader's entry is damaged; import it again")
+                }
+            }
+        }
+    }
+    Ok(Catalogue::new(found))
 }
 
 /// Ids are made by us of letters, digits and hyphens.

@@ -1,5 +1,7 @@
 //! A decision becomes text: addresses, tokens and names are filled in, then it is written in the loader's language.
 
+use std::net::IpAddr;
+
 use farrier_db::DbError;
 use farrier_engine::facts::BootFacts;
 use farrier_engine::medium::MediumStart;
@@ -166,6 +168,14 @@ impl Page<'_> {
             LocalBoot::Sanboot => LocalDisk::Sanboot,
             LocalBoot::SanbootFile => LocalDisk::SanbootFile,
             LocalBoot::Program(file) => LocalDisk::Program(self.url(&boot_tree::loader_path(file))),
+            LocalBoot::Grub(file) => match self.asker.server {
+                IpAddr::V4(next_server) => LocalDisk::Grub {
+                    program: self.url(&boot_tree::disk_starter_path(file)),
+                    next_server,
+                },
+                // iPXE passes on no IPv6 address.
+                IpAddr::V6(_) => LocalDisk::Exit,
+            },
         }
     }
 }

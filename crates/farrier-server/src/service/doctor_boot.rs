@@ -51,7 +51,9 @@ impl Desk {
         let mut seen = self.core.fleet.architectures();
         // Without a loader no machine gets as far as to be known by its script.
         seen.extend(self.core.sightings.kinds());
-        checks.extend(loaders(&seen, &self.core.loaders.catalogue()));
+        let catalogue = self.core.loaders.catalogue();
+        checks.extend(loaders(&seen, &catalogue));
+        checks.extend(slow_local_boots(&catalogue));
         checks
     }
 
@@ -111,6 +113,18 @@ fn loaders(seen: &BTreeSet<(Arch, FirmwareKind)>, catalogue: &Catalogue) -> Vec<
             remedy: Some(format!(
                 "Import one built for {arch}: farrier loader import FILE"
             )),
+        })
+        .collect()
+}
+
+fn slow_local_boots(catalogue: &Catalogue) -> Vec<Check> {
+    let slow = catalogue.slow_local_boots();
+    slow.iter()
+        .map(|slow| Check {
+            name: format!("local disk of {}, UEFI", slow.ipxe.arch),
+            verdict: Verdict::Warning,
+            found: slow.to_string(),
+            remedy: Some(slow.remedy()),
         })
         .collect()
 }
@@ -269,17 +283,18 @@ const fn family(name: &'static str, code: u16, arch: Arch, firmware: FirmwareKin
         code,
         arch,
         firmware,
-        http: matches!(code, 16 | 19),
+        http: matches!(code, 15 | 16 | 19),
     }
 }
 
 /// Some firmware says 9 for what the registry calls 7.
-const FAMILIES: [Family; 7] = [
+const FAMILIES: [Family; 8] = [
     family("bios", 0, Arch::X86_64, FirmwareKind::Bios),
     family("ia32", 6, Arch::Ia32, FirmwareKind::Uefi),
     family("uefi", 7, Arch::X86_64, FirmwareKind::Uefi),
     family("uefi-9", 9, Arch::X86_64, FirmwareKind::Uefi),
     family("arm64", 11, Arch::Arm64, FirmwareKind::Uefi),
+    family("ia32-http", 15, Arch::Ia32, FirmwareKind::Uefi),
     family("http", 16, Arch::X86_64, FirmwareKind::Uefi),
     family("arm64-http", 19, Arch::Arm64, FirmwareKind::Uefi),
 ];
@@ -288,11 +303,12 @@ const FAMILIES: [Family; 7] = [
 mod tests {
     use std::net::Ipv4Addr;
 
+    use farrier_api::admin::Verdict;
     use farrier_engine::catalogue::{Catalogue, Loader, LoaderKind};
     use farrier_engine::model::{Arch, FirmwareKind};
     use farrier_engine::policy::IpxeVariant;
 
-    use super::{OtherServer, lines, loaders, relays};
+    use super::{OtherServer, lines, loaders, relays, slow_local_boots};
     use crate::relays::Traffic;
 
     const OURS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -371,6 +387,19 @@ mod tests {
     }
 
     #[test]
+    fn t11_an_ipxe_that_starts_no_disk_is_told_where_nothing_else_does() {
+        let whole = catalogue();
+        assert!(slow_local_boots(&whole).is_empty(), "GRUB does it");
+        let ipxe = whole.by_id("snponly").unwrap().clone();
+        let found = slow_local_boots(&Catalogue::new([ipxe]));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].name, "local disk of x86_64, UEFI");
+        assert_eq!(found[0].verdict, Verdict::Warning);
+        let remedy = found[0].remedy.as_ref().unwrap();
+        assert!(remedy.contains("grub-efi-amd64-signed"), "{remedy}");
+    }
+
+    #[test]
     fn lines_name_our_address_and_only_loaders_that_are_there() {
         for server in OtherServer::ALL {
             let text = lines(server, OURS, BASE, &catalogue()).join("\n");
@@ -436,11 +465,11 @@ mod tests {
     }
 
     #[test]
-    fn shim_goes_to_http_boot_on_a_ram_disk() {
-        let of = |id: &str, file_name: &str, kind| Loader {
+    fn grub_goes_to_http_boot_on_a_ram_disk_and_its_shim_with_it() {
+        let of = |id: &str, file_name: &str, arch, kind| Loader {
             id: id.into(),
             file_name: file_name.into(),
-            arch: Arch::X86_64,
+            arch,
             firmware: FirmwareKind::Uefi,
             kind,
             version: "1".into(),
@@ -450,12 +479,47 @@ mod tests {
             source_package: id.into(),
         };
         let signed = Catalogue::new([
-            of("shim", "shimx64.efi", LoaderKind::Shim),
-            of("grub", "grubx64.efi", LoaderKind::Grub),
+            of("shim", "shimx64.efi", Arch::X86_64, LoaderKind::Shim),
+            of("grub", "grubx64.efi", Arch::X86_64, LoaderKind::Grub),
+            of("grub32", "grubia32.efi", Arch::Ia32, LoaderKind::Grub),
         ]);
         let text = lines(OtherServer::Isc, OURS, BASE, &signed).join("\n");
-        assert!(text.contains("\"boot/shim/shimx64.efi\""), "{text}");
-        let url = "\"http://192.0.2.1:8067/boot/shim/shimx64.img\"";
-        assert!(text.contains(url), "{text}");
+        for name in [
+            "\"boot/shim/shimx64.efi\"",
+            "\"http://192.0.2.1:8067/boot/shim/shimx64.img\"",
+            "\"boot/grub32/grubia32.efi\"",
+            "\"http://192.0.2.1:8067/boot/grub32/grubia32.img\"",
+        ] {
+            assert!(text.contains(name), "{name}: {text}");
+        }
+    }
+
+    /// Option 93 has 15 for 32-bit UEFI over HTTP.
+    #[test]
+    fn http_boot_of_ia32_has_lines_where_that_of_x64_has() {
+        let grub = Loader {
+            id: "grub-net-ia32".into(),
+            file_name: "grubia32.efi".into(),
+            arch: Arch::Ia32,
+            ..catalogue().by_id("grub-net-x64").unwrap().clone()
+        };
+        let catalogue = Catalogue::new(catalogue().iter().cloned().chain([grub]));
+        let rows = [
+            (
+                OtherServer::Dnsmasq,
+                "set:farrier-ia32-http,option:client-arch,15",
+                true,
+            ),
+            (OtherServer::Kea, "option[93].hex == 0x000f", true),
+            (OtherServer::Isc, "option farrier-arch = 00:0f", true),
+            (OtherServer::Windows, "Arch:00015", false),
+        ];
+        for (server, code, told) in rows {
+            let text = lines(server, OURS, BASE, &catalogue).join("\n");
+            assert_eq!(text.contains(code), told, "{text}");
+            let url = "http://192.0.2.1:8067/boot/grub-net-ia32/grubia32.img";
+            assert_eq!(text.contains(url), told, "{text}");
+            assert!(text.contains("boot/grub-net-ia32/grubia32.efi"), "{text}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What a loader that asks for its script gets.
 
 use super::*;
+use crate::script::Language;
 
 #[test]
 fn the_third_loader_within_a_minute_is_the_last() {
@@ -228,6 +229,95 @@ fn t11_the_way_to_the_local_disk_by_firmware() {
             "{platform} {buildarch} {version}"
         );
     }
+}
+
+/// iPXE before 2.0 starts no disk on UEFI, and is what Debian 12 has: GRUB does it in its place.
+#[test]
+fn t11_grub_starts_the_disk_of_an_older_ipxe_on_uefi() {
+    use FirmwareKind::Uefi;
+    use LocalBootChoice::{Auto, Firmware, FirstDisk};
+    let grub = || LocalBoot::Grub(file("grub"));
+    let ours = loader("grub", Arch::X86_64, Uefi, LoaderKind::Grub);
+    let foreign = loader("grub", Arch::Ia32, Uefi, LoaderKind::Grub);
+    let starter = loader("local-x64", Arch::X86_64, Uefi, LoaderKind::LocalBoot);
+    let approved = machine(Registration::Approved);
+    for (name, version, choice, stops_in_grub, loaders, expected) in [
+        ("old", "1.0.0+", Auto, false, vec![&ours], grub()),
+        ("of unknown age", "", Auto, false, vec![&ours], grub()),
+        (
+            "the disk is wanted",
+            "1.0.0+",
+            FirstDisk,
+            false,
+            vec![&ours],
+            grub(),
+        ),
+        (
+            "the firmware is wanted",
+            "1.0.0+",
+            Firmware,
+            false,
+            vec![&ours],
+            LocalBoot::Firmware,
+        ),
+        ("no GRUB", "1.0.0+", Auto, false, vec![], LocalBoot::Exit),
+        (
+            "of another architecture",
+            "1.0.0+",
+            Auto,
+            false,
+            vec![&foreign],
+            LocalBoot::Exit,
+        ),
+        (
+            "it stopped there",
+            "1.0.0+",
+            Auto,
+            true,
+            vec![&ours],
+            LocalBoot::Exit,
+        ),
+        (
+            "a program for it",
+            "1.0.0+",
+            Auto,
+            false,
+            vec![&ours, &starter],
+            local(),
+        ),
+        (
+            "new",
+            "2.0.0",
+            Auto,
+            false,
+            vec![&ours],
+            LocalBoot::SanbootFile,
+        ),
+    ] {
+        let known = Known {
+            machine: Some(&approved),
+            stops_in_grub,
+            ..Known::default()
+        };
+        let mut snapshot = snapshot();
+        snapshot.site.local_boot = Some(choice);
+        snapshot.catalogue = Catalogue::new(loaders.into_iter().cloned());
+        let facts = script("efi", "x86_64", version);
+        let decision = decide_script(&facts, Some(MenuEntry::LocalDisk), &known, &snapshot, NOW);
+        assert_eq!(decision.action, ScriptAction::LocalDisk(expected), "{name}");
+    }
+    // GRUB itself, asking for its own script, has no need of another.
+    let known = Known {
+        machine: Some(&approved),
+        ..Known::default()
+    };
+    let mut snapshot = snapshot();
+    snapshot.catalogue = Catalogue::new([ours.clone()]);
+    let (arch, firmware) = (Some(Arch::X86_64), Some(Uefi));
+    let mac = MacAddr([0x52, 0x54, 0, 0, 0, 1]);
+    let facts = BootFacts::from_loader(mac, Language::Grub, arch, firmware, None);
+    let decision = decide_script(&facts, Some(MenuEntry::LocalDisk), &known, &snapshot, NOW);
+    assert_eq!(decision.action, ScriptAction::LocalDisk(LocalBoot::Exit));
 }
 
 /// No one way works on every firmware, so people can say which (protocols: `sanboot`, `exit`, the boot order).
