@@ -2,7 +2,7 @@
 //!
 //! The boot plane stores one lease for each DHCPACK. Each statement costs a turn to the thread that owns
 //! the connection, and each flush some hundred microseconds of CPU. So those that wait are stored by one, and
-//! whatever comes soon after the last flush gathers for the rest of a moment: one flush then serves ten of them.
+//! whatever comes soon after the last flush gathers for the rest of a moment: one flush then serves some five of them.
 //! A lease that comes alone is stored at once.
 
 use std::time::Duration;
@@ -65,25 +65,18 @@ async fn run(writer: Writer, mut leases: mpsc::Receiver<Waiting>) {
 }
 
 /// How fast leases come.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Pace {
-    /// Between two of them, over the last dozen of batches: a moment in which nobody was let run is no new pace.
+    /// Between two of them. Where they come faster that counts at once, or the first ones of a storm would wait for
+    /// long; where they come more slowly, over a dozen of batches: a moment in which nobody was let run is no new pace.
     between: Duration,
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self {
-            between: LONGEST / ENOUGH,
-        }
-    }
 }
 
 impl Pace {
     fn saw(&mut self, leases: usize, within: Duration) {
         let leases = u32::try_from(leases.max(1)).unwrap_or(u32::MAX);
         let between = within.min(LONGEST * ENOUGH) / leases;
-        self.between = (self.between * 7 + between) / 8;
+        self.between = between.min((self.between * 7 + between) / 8);
     }
 
     /// As long as it takes for [`ENOUGH`] to come.
@@ -118,22 +111,23 @@ pub(crate) const MAX_ROWS: usize = 64;
 /// Leases that are worth a flush. More save little more CPU and keep each of them waiting.
 const ENOUGH: u32 = 5;
 /// Far below what a client waits.
-const LONGEST: Duration = Duration::from_millis(8);
+const LONGEST: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::{ENOUGH, LONGEST, Pace};
+    use super::{ENOUGH, LONGEST, MAX_ROWS, Pace};
 
     #[test]
     fn a_flush_waits_for_five_leases_and_never_long() {
         let mut pace = Pace::default();
+        for _ in 0..50 {
+            pace.saw(1, Duration::from_secs(1));
+        }
         assert_eq!(pace.gather(), LONGEST);
         // 4000 a second.
-        for _ in 0..50 {
-            pace.saw(8, Duration::from_millis(2));
-        }
+        pace.saw(MAX_ROWS, Duration::from_millis(16));
         let usual = pace.gather();
         assert!(usual < Duration::from_millis(2), "{usual:?}");
         pace.saw(1, Duration::from_millis(4));
