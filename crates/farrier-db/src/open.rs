@@ -179,7 +179,11 @@ pub(crate) async fn open(path: &Path, options: Options) -> Result<Opened, OpenEr
     let readers = SqlitePoolOptions::new()
         .max_connections(READERS)
         .acquire_timeout(options.busy_timeout * 2)
-        .connect_with(base_options(path, options.busy_timeout).read_only(true))
+        .connect_with(
+            base_options(path, options.busy_timeout)
+                .read_only(true)
+                .pragma("cache_size", READER_CACHE),
+        )
         .await
         .map_err(OpenError::storage(path))?;
     Ok(Opened {
@@ -359,6 +363,9 @@ fn migration_failed(path: &Path, backup: Option<PathBuf>, error: MigrateError) -
 
 /// Pages, images and decisions read side by side; more readers than this wait for the same disk.
 const READERS: u32 = 4;
+
+/// In KiB (with a minus, or it is pages). The kernel holds the file's pages anyway, once for all readers.
+const READER_CACHE: &str = "-512";
 
 /// The write-ahead log shrinks to this after a burst has blown it up.
 const JOURNAL_KEPT: &str = "67108864";

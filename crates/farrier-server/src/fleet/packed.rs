@@ -63,20 +63,20 @@ struct Own {
 
 impl Models {
     pub(super) fn pack(&mut self, machine: StoredMachine) -> Packed {
-        self.pack_as(machine, postcard::to_allocvec)
+        self.pack_as(machine, dense)
     }
 
     fn pack_as(
         &mut self,
         stored: StoredMachine,
-        form: impl Fn(&Own) -> postcard::Result<Vec<u8>>,
+        form: impl Fn(&Own) -> postcard::Result<Box<[u8]>>,
     ) -> Packed {
         let (id, last_seen) = (stored.machine.id, stored.machine.last_seen);
         let (own, model) = Own::of(stored);
         let bytes = form(&own).ok();
         match bytes.filter(|bytes| postcard::from_bytes(bytes).is_ok_and(|read: Own| read == own)) {
             Some(bytes) => Packed::Dense {
-                own: bytes.into_boxed_slice(),
+                own: bytes,
                 model: model.map(|model| self.one_of(model)),
             },
             None => {
@@ -109,6 +109,18 @@ impl Models {
             self.all.remove(&model);
             self.places.remove(&place(&model));
         }
+    }
+}
+
+/// Written elsewhere first: to let each grow where it stays would leave holes between them.
+fn dense(own: &Own) -> postcard::Result<Box<[u8]>> {
+    let mut room = [0; 512];
+    match postcard::to_slice(own, &mut room) {
+        Ok(written) => Ok(Box::from(&*written)),
+        Err(postcard::Error::SerializeBufferFull) => {
+            postcard::to_allocvec(own).map(Vec::into_boxed_slice)
+        }
+        Err(error) => Err(error),
     }
 }
 
@@ -219,7 +231,7 @@ mod tests {
     use farrier_proto::MacAddr;
     use uuid::Uuid;
 
-    use super::{Models, Own, Packed};
+    use super::{Models, Own, Packed, dense};
 
     fn machine(n: u8) -> Machine {
         let inventory = Inventory {
@@ -363,12 +375,12 @@ mod tests {
     /// As a type would that writes more than it reads, or the other way round.
     #[test]
     fn a_machine_that_the_form_does_not_hold_is_kept_whole() {
-        type Form = fn(&Own) -> postcard::Result<Vec<u8>>;
+        type Form = fn(&Own) -> postcard::Result<Box<[u8]>>;
         let mut models = Models::default();
         let forms: [Form; 3] = [
             |_| Err(postcard::Error::SerializeBufferFull),
-            |_| Ok(Vec::new()),
-            |_| postcard::to_allocvec(&own(2)),
+            |_| Ok(Box::default()),
+            |_| dense(&own(2)),
         ];
         for form in forms {
             let packed = models.pack_as(machine(1).into(), form);
