@@ -47,7 +47,7 @@ struct Measured {
     report: Report,
 }
 
-/// What `farrier bench --json` prints; the last line is the whole.
+/// A line that `farrier bench --json` prints; the last one is the whole.
 #[derive(Clone, Debug, Default, Deserialize)]
 struct Report {
     done: u64,
@@ -151,15 +151,21 @@ impl Bench {
         let after = group.used()?;
         drop(running);
         let printed = String::from_utf8_lossy(&output.stdout);
-        let last = printed
-            .lines()
+        let reports: Result<Vec<Report>, _> = printed.lines().map(serde_json::from_str).collect();
+        let reports = reports.context("the clients print JSON")?;
+        let whole = reports
             .last()
             .with_context(|| format!("no figures: {}", String::from_utf8_lossy(&output.stderr)))?;
+        // Who got no offer never asked for an address.
+        let failed = reports.iter().map(|report| report.failed).sum();
         Ok(Measured {
             row,
             peer,
             cpu_s: (after - before).as_secs_f64(),
-            report: serde_json::from_str(last).context("the clients print JSON")?,
+            report: Report {
+                failed,
+                ..whole.clone()
+            },
         })
     }
 }
