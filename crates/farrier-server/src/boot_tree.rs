@@ -332,7 +332,7 @@ impl BootTree {
             Some(loader) => {
                 let served = self.loader(loader)?;
                 if served.loader {
-                    self.core.disk_starts.begins_anew(asker.ip, now());
+                    self.begins_anew(asker);
                 }
                 if loader.kind == LoaderKind::Shim {
                     self.shim_sent(asker, &loader.id);

@@ -61,7 +61,8 @@ fn is_news(facts: &BootFacts) -> bool {
 }
 
 /// What follows an answer that names a boot file; firmware goes on after no other. `is_known` says whether we know the
-/// machine by this address, without which we would not know that the file was asked for by it.
+/// machine by this address, without which we would not know that the file was asked for by it. Whoever has his address
+/// from a router or another server may have any.
 fn awaited_after(reply: &Message, is_known: impl Fn(Ipv6Addr) -> bool) -> Option<Awaited> {
     if !reply.options.contains(BOOT_FILE_URL) {
         return None;
@@ -69,6 +70,6 @@ fn awaited_after(reply: &Message, is_known: impl Fn(Ipv6Addr) -> bool) -> Option
     let lent = first_lent(reply);
     match reply.kind {
         MessageType::Advertise => lent.map(|_| Awaited::Request6),
-        _ => lent.is_none_or(is_known).then_some(Awaited::File6),
+        _ => lent.is_some_and(is_known).then_some(Awaited::File6),
     }
 }

@@ -31,6 +31,14 @@ impl BootTree {
         })
     }
 
+    /// A loader is asked for, so another boot has begun. By TFTP anybody can ask in the name of this address: there the
+    /// transfer tells, when it is through.
+    pub(super) fn begins_anew(&self, asker: Asker) {
+        if asker.by != Channel::Tftp {
+            self.core.disk_starts.begins_anew(asker.ip, now());
+        }
+    }
+
     /// The script of a GRUB that was fetched for that.
     pub(super) fn to_the_disk(&self, asker: Asker) -> Option<Result<Served, Missing>> {
         if !self.core.disk_starts.asks(asker.ip, now()) {

@@ -8,7 +8,6 @@ use farrier_engine::catalogue::{Catalogue, Loader, LoaderFile, LoaderKind};
 use farrier_engine::script;
 
 use super::{Asker, BootTree, Missing, SCRIPT, Served, tftp};
-use crate::core::now;
 use crate::media::ram_disk;
 
 /// Hashes of the programs, and our address.
@@ -53,7 +52,7 @@ impl BootTree {
             self.shim_sent(asker, &first.id);
             self.shim_asked_on(asker);
         }
-        self.core.disk_starts.begins_anew(asker.ip, now());
+        self.begins_anew(asker);
         let and = second.map_or_else(String::new, |second| format!(" and {}", second.file_name));
         Ok(Served {
             content,

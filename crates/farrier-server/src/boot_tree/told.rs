@@ -11,7 +11,7 @@ use farrier_proto::MacAddr;
 use farrier_proto::session::tftp_transfer::{Event, Phase};
 use farrier_proto::wire::tftp::TransferOptions;
 
-use super::{Asker, BootTree, Missing, Served};
+use super::{Asker, BootTree, Channel, Missing, Served};
 use crate::core::{Core, now};
 use crate::loaders;
 use crate::sightings::SMALL_BLOCK;
@@ -77,6 +77,9 @@ impl BootTree {
             Event::TimedOut { .. } => (TransferEnd::TimedOut, 0, Duration::ZERO, None),
         };
         if end == TransferEnd::Done && served.loader {
+            if asker.by == Channel::Tftp {
+                self.core.disk_starts.begins_anew(asker.ip, now());
+            }
             self.loaded(asker, served);
         }
         self.record(asker, |machine| {

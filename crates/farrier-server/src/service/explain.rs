@@ -331,6 +331,10 @@ impl Asked<'_> {
             conflict: self.conflict,
             // As if it were switched on now.
             boot_began: Some(now()),
+            stops_in_grub: self.place.address.is_some_and(|address| {
+                let starts = &self.desk.core.disk_starts;
+                starts.stops(address, now())
+            }),
             ..Known::default()
         }
     }
