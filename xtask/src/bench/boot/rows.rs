@@ -269,6 +269,20 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         goal: "G7",
+        name: "http 1 MiB x64",
+        work: Work::Http {
+            file: File::Loader,
+            clients: 64,
+            count: 4000,
+            range: false,
+            close: false,
+            tls: false,
+        },
+        peers: HTTP,
+        limit: 1.0,
+    },
+    Row {
+        goal: "G7",
         name: "http script, new connections x64",
         work: Work::Http {
             file: File::Script,
