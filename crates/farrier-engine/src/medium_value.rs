@@ -1,7 +1,7 @@
 //! Values of one machine in a disk image that many start: what each is called, and which texts they may be.
 //!
-//! They end up in batch files, in `.INI` files and in boot sectors, so they hold nothing that any of these takes for
-//! syntax.
+//! They end up in batch files, so they hold nothing that a `SET` line takes for syntax. To a shell or an `.INI` file
+//! signs such as `$`, `;` and `#` mean something: there, quoting a place is up to whoever makes the image.
 
 use std::fmt;
 
@@ -81,7 +81,7 @@ impl fmt::Display for ValueName {
     }
 }
 
-/// The value itself: 1 to 80 printable characters of ASCII, none of them a quote or a sign of a command line's
+/// The value itself: 1 to 80 printable characters of ASCII, none of them a quote or a sign of a batch file's
 /// syntax, and no space at either end.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -103,7 +103,7 @@ impl ValueText {
     /// When the text has other characters, a space at an end, is empty or too long.
     pub fn new(text: impl Into<String>) -> Result<Self, ValueTextError> {
         let text = text.into();
-        // Quotes, what COMMAND.COM, CMD.EXE and shells act on, and the braces of a place.
+        // Quotes, what COMMAND.COM and CMD.EXE act on in a `SET` line, and the braces of a place.
         let good = |b: u8| (b' '..=b'~').contains(&b) && !b"\"'`%&<>^|!{}".contains(&b);
         if !(1..=Self::MAX).contains(&text.len()) || text.trim() != text || !text.bytes().all(good)
         {

@@ -88,6 +88,8 @@ pub struct Served {
     pub loader: bool,
     /// Firmware with Secure Boot refuses it.
     pub unsigned: bool,
+    /// What is wrong with it: a sentence for the timeline of who got it.
+    pub warning: Option<String>,
     pub content_type: &'static str,
 }
 
@@ -362,6 +364,7 @@ impl BootTree {
             sha256: Some(loader.sha256.clone()),
             loader: loader.kind != LoaderKind::Part,
             unsigned: loader.firmware == FirmwareKind::Uefi && loader.signer.is_none(),
+            warning: None,
             content_type,
         })
     }
@@ -383,6 +386,7 @@ impl BootTree {
             sha256: Some(record.sha256.clone()),
             loader: false,
             unsigned: false,
+            warning: None,
             content_type: "application/octet-stream",
         })
     }

@@ -2,22 +2,33 @@
 
 mod site;
 
+use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::extract::Extension;
+use axum::http::{Request, StatusCode, header};
+use farrier_api::admin::{MediumValues, MediumValuesQuery};
 use farrier_engine::WallTime;
 use farrier_engine::lease::{Lease, LeaseState};
 use farrier_engine::medium_value::{ValueName, ValueText};
-use farrier_engine::model::{HostName, Machine, MachineId, Registration};
+use farrier_engine::model::{HostName, Machine, MachineId, Registration, Role};
 use farrier_engine::policy::{PolicyBook, Settings, ShortName};
 use farrier_engine::timeline::Kind;
 use farrier_proto::MacAddr;
+use farrier_proto::session::tftp_transfer::Event;
+use farrier_server::auth::{Principal, Via};
 use farrier_server::boot_tree::{Asker, BootTree, Channel, Missing};
 use farrier_server::core::{new_id, now};
-use farrier_server::media::floppy::{Density, Floppy, VARIABLES};
+use farrier_server::http::boot::{BootHttp, router};
+use farrier_server::http::serve::Peer;
+use farrier_server::media::floppy::{Density, Floppy, MAX_NAMES, VARIABLES};
+use farrier_server::service::{Code, Desk, Refusal};
 use site::Site;
+use tower::ServiceExt as _;
 
 const SUBNET: &str = r#"
 mode = "dhcp"
@@ -252,4 +263,132 @@ async fn r9_an_image_with_too_narrow_a_place_is_not_sent_and_the_timeline_says_w
     assert_eq!(kept, original.as_bytes());
     // For others it is as good as before.
     fetched(&tree, Ipv4Addr::new(10, 20, 0, 101)).await;
+}
+
+/// What a viewer is shown of `MAC`.
+async fn dry_run(site: &Site, image: &str) -> Result<MediumValues, Refusal> {
+    let who = Principal {
+        name: "ada".to_owned(),
+        role: Role::Viewer,
+        via: Via::Local,
+        from: None,
+    };
+    let query = MediumValuesQuery {
+        mac: MAC.to_string(),
+        address: None,
+    };
+    let desk = Desk::new(Arc::clone(&site.core), who);
+    desk.medium_values(image, &query).await
+}
+
+/// `NET.INI` claims more than a floppy holds.
+fn damage(data: &Path, floppy: Floppy) {
+    let mut bytes = floppy.into_bytes();
+    let mut entries = bytes.windows(11);
+    let entry = entries.position(|name| name == b"NET     INI").unwrap();
+    bytes[entry + 28..entry + 32].fill(0xff);
+    std::fs::write(data.join("media/dos.img"), bytes).unwrap();
+}
+
+#[tokio::test]
+async fn r9_what_can_be_read_of_a_damaged_floppy_gets_its_values_and_the_rest_is_told() {
+    let data = tempfile::tempdir().unwrap();
+    let floppy = put_floppy(data.path());
+    damage(data.path(), floppy);
+    let site = Site::configured(data.path(), SUBNET).await;
+    let tree = Arc::new(BootTree::new(Arc::clone(&site.core), Vec::new()));
+    let id = add(&site, MAC, "pc-17", None, Settings::default()).await;
+    let other = add(&site, OTHER_MAC, "pc-18", None, Settings::default()).await;
+    let (first, second) = (Ipv4Addr::new(10, 20, 0, 100), Ipv4Addr::new(10, 20, 0, 101));
+    lend(&site, MAC, first).await;
+    lend(&site, OTHER_MAC, second).await;
+
+    let served = tree
+        .resolve("boot/media/dos.img", asker(first))
+        .await
+        .unwrap();
+    let own = Floppy::from_bytes(served.content.to_vec());
+    let batch = text(&own, VARIABLES);
+    assert!(batch.contains("SET FARRIER_NAME=pc-17\r\n"), "{batch}");
+    let done = Event::Done {
+        bytes: served.content.len() as u64,
+        duration: Duration::ZERO,
+        retransmits: 0,
+    };
+    tree.transferred(&served, asker(first), &done);
+    let fault = "the file NET.INI cannot be read (it is larger than the volume)";
+    let warning = format!("The image dos.img is damaged, so values may be missing in it: {fault}.");
+    site.told(id, Kind::Warning, &warning).await;
+
+    // By HTTP once it is fetched whole, not for each piece.
+    let boot = BootHttp {
+        core: Arc::clone(&site.core),
+        tree: Arc::clone(&tree),
+    };
+    let peer = Peer {
+        addr: (second, 1024).into(),
+        local: (OURS, 8067).into(),
+        secure: false,
+        agent: None,
+    };
+    let router = router(boot).layer(Extension(peer));
+    for (range, expected) in [
+        ("bytes=0-511", StatusCode::PARTIAL_CONTENT),
+        ("bytes=512-1023", StatusCode::PARTIAL_CONTENT),
+        ("lines=1", StatusCode::OK),
+    ] {
+        let request = Request::get("/boot/media/dos.img").header(header::RANGE, range);
+        let request = request.body(Body::empty()).unwrap();
+        let response = router.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), expected, "{range}");
+    }
+    site.told(other, Kind::Warning, &warning).await;
+    let told = site.core.db.timeline(other, None, 200).await.unwrap();
+    let warnings = told.iter().filter(|e| e.value.kind == Kind::Warning);
+    assert_eq!(warnings.count(), 1);
+
+    let shown = dry_run(&site, "dos.img").await.unwrap();
+    assert_eq!(shown.fault.as_deref(), Some(fault));
+    assert!(shown.batch && shown.refused.is_none(), "{shown:?}");
+}
+
+#[tokio::test]
+async fn t16_an_image_that_asks_for_too_many_values_is_not_sent_and_the_dry_run_says_so() {
+    let data = tempfile::tempdir().unwrap();
+    let mut floppy = put_floppy(data.path());
+    let places: String = (0..=MAX_NAMES)
+        .map(|number| format!("{{{{FARRIER_X{number}}}}}"))
+        .collect();
+    floppy.put("MANY.INI", places.as_bytes()).unwrap();
+    std::fs::write(data.path().join("media/dos.img"), floppy.as_bytes()).unwrap();
+    let site = Site::configured(data.path(), SUBNET).await;
+    let tree = BootTree::new(Arc::clone(&site.core), Vec::new());
+    let ip = Ipv4Addr::new(10, 20, 0, 100);
+    let missing = tree
+        .resolve("boot/media/dos.img", asker(ip))
+        .await
+        .unwrap_err();
+    let why = "it asks for more than 64 different values";
+    assert_eq!(
+        missing,
+        Missing::Unfit(format!("The image dos.img is not sent: {why}."))
+    );
+    let shown = dry_run(&site, "dos.img").await.unwrap();
+    assert_eq!(shown.refused.as_deref(), Some(why));
+}
+
+/// Nobody waits for hundreds of MiB, or has them pushed out of memory, to hear that they are no floppy.
+#[tokio::test]
+async fn t16_a_dry_run_does_not_read_an_image_that_is_no_floppy() {
+    let data = tempfile::tempdir().unwrap();
+    put_floppy(data.path());
+    let large = File::create(data.path().join("media/disk.img")).unwrap();
+    large.set_len(100 << 20).unwrap();
+    let site = Site::configured(data.path(), SUBNET).await;
+    let refused = dry_run(&site, "disk.img").await.unwrap_err();
+    assert_eq!(refused.code, Code::NotPossible);
+    assert_eq!(refused.message, "disk.img is no floppy of 1.44 or 2.88 MB");
+    assert_eq!(site.core.media.held(), 0);
+    dry_run(&site, "dos.img").await.unwrap();
+    assert_eq!(site.core.media.held(), 1_474_560);
 }

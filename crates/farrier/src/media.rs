@@ -1,6 +1,5 @@
 //! `farrier media`: disk images that machines start.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -202,26 +201,33 @@ fn shown(name: &str, medium: &Medium) -> String {
 
 /// What a floppy asks for.
 fn places(floppy: &Floppy) -> String {
-    let is_filled = SIZES.contains(&floppy.as_bytes().len());
-    // A volume that cannot be read goes out as it is.
-    let places = floppy.places().ok().filter(|_| is_filled);
-    let mut widths = BTreeMap::<String, Vec<u32>>::new();
-    for (name, width) in places.into_iter().flatten() {
-        let width = u32::try_from(width).unwrap_or(u32::MAX);
-        widths.entry(name.variable()).or_default().push(width);
+    if !SIZES.contains(&floppy.as_bytes().len()) {
+        return String::new();
     }
+    let asked = match floppy.asked() {
+        Ok(asked) => asked,
+        Err(why) => return format!("No machine would be sent it: {why}.\n"),
+    };
     let mut text = String::new();
-    if is_filled && floppy.has_variables() {
+    if floppy.has_variables() {
         text.push_str("FARRIER.BAT: each machine gets all its values there.\n");
     }
-    if !widths.is_empty() {
+    if !asked.widths.is_empty() {
         let mut table = Table::new(["VARIABLE", "PLACES FOR"]);
-        for (variable, widths) in widths {
-            table.row([variable, room(&widths)]);
+        for (name, widths) in &asked.widths {
+            table.row([name.variable(), room(widths)]);
         }
         text.push_str(&table.to_string());
     }
+    if let Some(fault) = asked.fault {
+        text.push_str(&damaged(&fault.to_string()));
+    }
     text
+}
+
+fn damaged(fault: &str) -> String {
+    let fault = tame(fault);
+    format!("It is damaged, so values may be missing in it: {fault}.\n")
 }
 
 /// What one machine's own copy would hold.
@@ -244,10 +250,13 @@ fn values(found: &MediumValues) -> String {
         Some(address) => format!("It is at {}.\n", tame(address)),
         None => "Where it is, is not known: --address says it.\n".to_owned(),
     };
-    if found.values.is_empty() {
-        text.push_str("The image asks for no values: every machine gets it as it is.\n");
-    } else {
+    if !found.values.is_empty() {
         text.push_str(&table.to_string());
+    } else if found.fault.is_none() && found.refused.is_none() {
+        text.push_str("The image asks for no values: every machine gets it as it is.\n");
+    }
+    if let Some(fault) = &found.fault {
+        text.push_str(&damaged(fault));
     }
     if let Some(why) = &found.refused {
         text.push_str(&format!(
@@ -259,8 +268,8 @@ fn values(found: &MediumValues) -> String {
 }
 
 /// `16, 40 characters`.
-fn room(widths: &[u32]) -> String {
-    let widths: Vec<_> = widths.iter().map(ToString::to_string).collect();
+fn room<'a>(widths: impl IntoIterator<Item = &'a u32>) -> String {
+    let widths: Vec<_> = widths.into_iter().map(ToString::to_string).collect();
     match widths.as_slice() {
         [] => String::new(),
         widths => format!("{} characters", widths.join(", ")),
@@ -369,6 +378,7 @@ mod tests {
                     &[],
                 ),
             ],
+            fault: Some("the file A.INI cannot be read (its end is missing)".to_owned()),
             refused: Some("it is too narrow".to_owned()),
         };
         assert_eq!(
@@ -377,7 +387,28 @@ mod tests {
              VARIABLE        VALUE       FROM                                        PLACES FOR\n\
              FARRIER_HOME    \\\\srv\\home  group lab                                   20 characters, FARRIER.BAT\n\
              FARRIER_ROUTER  -           not known: another server lent its address  -\n\
+             It is damaged, so values may be missing in it: the file A.INI cannot be read (its end is missing).\n\
              The machine would not be sent it: it is too narrow.\n"
+        );
+    }
+
+    #[test]
+    fn r9_a_dry_run_calls_no_image_complete_whose_places_are_not_known() {
+        let refused = |refused: Option<&str>| MediumValues {
+            address: Some("10.0.0.7".to_owned()),
+            batch: false,
+            values: Vec::new(),
+            fault: None,
+            refused: refused.map(str::to_owned),
+        };
+        assert_eq!(
+            super::values(&refused(None)),
+            "It is at 10.0.0.7.\nThe image asks for no values: every machine gets it as it is.\n"
+        );
+        assert_eq!(
+            super::values(&refused(Some("it asks for more than 64 different values"))),
+            "It is at 10.0.0.7.\n\
+             The machine would not be sent it: it asks for more than 64 different values.\n"
         );
     }
 }

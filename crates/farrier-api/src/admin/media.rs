@@ -23,6 +23,9 @@ pub struct MediumValues {
     pub batch: bool,
     /// What the image asks for; every value where it has `FARRIER.BAT`.
     pub values: Vec<MediumValue>,
+    /// What of the image cannot be read, so that values may be missing in it; none where it is sound.
+    #[serde(default)]
+    pub fault: Option<String>,
     /// Why the machine would not be sent it; none where it would.
     #[serde(default)]
     pub refused: Option<String>,
@@ -38,6 +41,6 @@ pub struct MediumValue {
     pub value: Option<String>,
     /// Who says so, such as `group lab`; or why nothing is known.
     pub origin: String,
-    /// How many characters each of its places holds.
+    /// How many characters its places hold, each width once.
     pub widths: Vec<u32>,
 }

@@ -41,6 +41,7 @@ impl BootTree {
             sha256: None,
             loader: false,
             unsigned: false,
+            warning: None,
             content_type: "application/octet-stream",
         }))
     }

@@ -15,7 +15,7 @@ use farrier_engine::timeline::{Entry, Kind};
 
 use super::{Asker, BootTree, Missing, Served, loader_path};
 use crate::core::now;
-use crate::media::floppy::{Floppy, FloppyError, SIZES};
+use crate::media::floppy::{Floppy, SIZES};
 use crate::media::shelf::ShelfError;
 use crate::media::values::Whose;
 
@@ -65,19 +65,19 @@ impl BootTree {
             return self.medium_script(image, asker);
         }
         let content = self.core.media.image(name, now()).await.map_err(missing)?;
-        let (content, unknown) = if SIZES.contains(&content.len()) {
-            self.own_floppy(name, content, asker).await?
-        } else {
-            (content, BTreeSet::new())
-        };
-        Ok(Served {
+        let served = Served {
             content,
-            name: format!("the image {name}{}", without(&unknown)),
+            name: format!("the image {name}"),
             sha256: None,
             loader: false,
             unsigned: false,
+            warning: None,
             content_type: content_type(name),
-        })
+        };
+        if SIZES.contains(&served.content.len()) {
+            return self.own_floppy(name, served, asker).await;
+        }
+        Ok(served)
     }
 
     /// Firmware fetches an image whole that its machine was wished to start: no script of ours counts that boot.
@@ -128,17 +128,18 @@ impl BootTree {
             sha256: None,
             loader: false,
             unsigned: false,
+            warning: None,
             content_type: "text/plain",
         })
     }
 
-    /// The server's copy stays as it is. What is asked for and not known comes along.
+    /// The server's copy stays as it is. What is asked for and not known is told, and what cannot be read.
     async fn own_floppy(
         &self,
-        name: &str,
-        content: Bytes,
+        image: &str,
+        served: Served,
         asker: Asker,
-    ) -> Result<(Bytes, BTreeSet<ValueName>), Missing> {
+    ) -> Result<Served, Missing> {
         let mac = self.mac_of(asker.ip);
         let machines = mac.map_or_else(Vec::new, |mac| self.core.fleet.candidates(&[mac], None));
         let machine = machines.first().filter(|_| machines.len() == 1);
@@ -149,17 +150,23 @@ impl BootTree {
             server: Some(asker.server),
             networks: &self.networks,
         });
-        let floppy = Floppy::from_bytes(content.to_vec());
+        let content = served.content.clone();
         // Every sector is looked at, and the event loop has others to serve.
-        let made = tokio::task::spawn_blocking(move || floppy.for_machine(&values)).await;
-        match made.map_err(|e| Missing::Unreadable(e.to_string()))? {
-            Ok(own) => Ok((own.floppy.into_bytes().into(), own.unknown)),
-            Err(why @ (FloppyError::TooNarrow(_) | FloppyError::Write(..))) => Err(Missing::Unfit(
-                format!("The image {name} is not sent: {why}."),
-            )),
-            // A volume that cannot be read is none of ours to change.
-            Err(_) => Ok((content, BTreeSet::new())),
-        }
+        let made = tokio::task::spawn_blocking(move || {
+            Floppy::from_bytes(content.to_vec()).for_machine(&values)
+        });
+        let made = made.await.map_err(|e| Missing::Unreadable(e.to_string()))?;
+        let own =
+            made.map_err(|why| Missing::Unfit(format!("The image {image} is not sent: {why}.")))?;
+        let warning = own.fault.map(|fault| {
+            format!("The image {image} is damaged, so values may be missing in it: {fault}.")
+        });
+        Ok(Served {
+            content: own.floppy.into_bytes().into(),
+            name: format!("{}{}", served.name, without(&own.unknown)),
+            warning,
+            ..served
+        })
     }
 }
 

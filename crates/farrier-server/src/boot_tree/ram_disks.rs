@@ -60,6 +60,7 @@ impl BootTree {
             sha256: None,
             loader: true,
             unsigned: first.signer.is_none(),
+            warning: None,
             content_type: "application/vnd.efi-img",
         })
     }

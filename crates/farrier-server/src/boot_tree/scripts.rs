@@ -239,6 +239,7 @@ pub(super) fn text(name: &str, content: String) -> Served {
         sha256: None,
         loader: false,
         unsigned: false,
+        warning: None,
         content_type: "text/plain",
     }
 }

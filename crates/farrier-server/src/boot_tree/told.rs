@@ -94,6 +94,18 @@ impl BootTree {
             };
             Entry::transfer(machine, now(), &transfer)
         });
+        if end == TransferEnd::Done {
+            self.warn_of(served, asker);
+        }
+    }
+
+    /// Warns of what is wrong with something that went out whole.
+    pub fn warn_of(&self, served: &Served, asker: Asker) {
+        if let Some(why) = served.warning.clone() {
+            self.record(asker, |machine| {
+                Entry::new(machine, now(), Kind::Warning, why)
+            });
+        }
     }
 
     /// Counts a boot program that went out whole, and watches whether it is run.

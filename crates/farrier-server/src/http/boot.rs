@@ -318,6 +318,7 @@ fn record(tree: &BootTree, asker: Asker, served: &Served, response: &Response) {
         said: None,
     };
     tree.record(asker, |machine| Entry::transfer(machine, now(), &transfer));
+    tree.warn_of(served, asker);
 }
 
 /// A loader's words about itself.

@@ -1,18 +1,28 @@
 //! Floppies as files: made of a folder, changed file by file, and given each machine's own values on the way out.
 
-use std::collections::BTreeSet;
+mod search;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
+use std::io::{self, Cursor, Read, Write};
 use std::path::Path;
 
 use farrier_engine::medium_value::ValueName;
 use fatfs::{Dir, FatType, FileSystem, FormatVolumeOptions, FsOptions, ReadWriteSeek};
 
+use super::bounded::Bounded;
 use super::places::{self, TooNarrow};
 use super::values::Values;
+use search::Search;
+
+pub use search::Fault;
 
 /// What can be made, and gets each machine's own values: 1.44 MB (80 tracks, two sides, 18 sectors) and 2.88 MB (36).
 pub const SIZES: [usize; 2] = [2880 * 512, 5760 * 512];
+
+/// How many different values a floppy can ask for: those that Farrier knows, the most that people can set for a machine,
+/// and some that nobody has set.
+pub const MAX_NAMES: usize = 64;
 
 /// Which of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +49,8 @@ pub enum FloppyError {
     NotAFloppy(#[source] io::Error),
     #[error(transparent)]
     TooNarrow(#[from] TooNarrow),
+    #[error("it asks for more than {} different values", MAX_NAMES)]
+    TooManyNames,
 }
 
 /// A floppy in memory.
@@ -51,9 +63,20 @@ pub struct OwnFloppy {
     pub floppy: Floppy,
     /// What it asks for and nobody knows of this machine: empty in its copy.
     pub unknown: BTreeSet<ValueName>,
+    /// The first of what cannot be read.
+    pub fault: Option<Fault>,
 }
 
-type Volume<'a> = FileSystem<&'a mut Cursor<Vec<u8>>>;
+/// What a floppy asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// How many characters the places of each value hold.
+    pub widths: BTreeMap<ValueName, BTreeSet<u32>>,
+    /// The first of what cannot be read.
+    pub fault: Option<Fault>,
+}
+
+type Volume<'a> = FileSystem<Bounded<'a>>;
 
 impl Floppy {
     /// An empty one.
@@ -84,7 +107,9 @@ impl Floppy {
     /// One with the files of a folder and of those in it.
     pub fn of_folder(folder: &Path, density: Density) -> Result<Self, FloppyError> {
         let mut floppy = Self::blank(density)?;
-        floppy.change(|volume| copy_folder(&volume.root_dir(), folder))?;
+        // A volume of ours is sound, and thousands of files take a while.
+        let disk = Bounded::new(&mut floppy.0, u64::MAX);
+        in_volume(disk, |volume| copy_folder(&volume.root_dir(), folder))?;
         Ok(floppy)
     }
 
@@ -154,24 +179,27 @@ impl Floppy {
     /// Whether each machine gets a [`VARIABLES`] of its own.
     #[must_use]
     pub fn has_variables(&self) -> bool {
-        self.file(VARIABLES).is_ok()
+        let mut copy = self.clone();
+        let found = copy.change(|volume| Ok(volume.root_dir().open_file(VARIABLES).is_ok()));
+        found.unwrap_or(false)
     }
 
-    /// Its places for values with the width of each.
-    pub fn places(&self) -> Result<Vec<(ValueName, usize)>, FloppyError> {
-        let mut found = Vec::new();
-        self.clone().each_place(|name, place| {
-            found.push((name, place.len()));
+    /// Its places for values.
+    pub fn asked(&self) -> Result<Asked, FloppyError> {
+        let mut widths = BTreeMap::<_, BTreeSet<_>>::new();
+        let fault = self.clone().each_place(|name, place| {
+            let width = u32::try_from(place.len()).unwrap_or(u32::MAX);
+            widths.entry(name).or_default().insert(width);
             Ok(())
         })?;
-        Ok(found)
+        Ok(Asked { widths, fault })
     }
 
     /// A copy with a machine's own values in its places and, if the floppy has that file, in [`VARIABLES`]; this one
     /// stays as it is. Names and values are of types that hold nothing a batch file would take for syntax.
     pub fn for_machine(&self, values: &Values) -> Result<OwnFloppy, FloppyError> {
         let (mut floppy, mut unknown) = (self.clone(), BTreeSet::new());
-        floppy.each_place(|name, place| {
+        let fault = floppy.each_place(|name, place| {
             let text = values.find(&name).and_then(|value| value.text.as_ref());
             places::fill(place, &name, text)?;
             if text.is_none() {
@@ -190,41 +218,58 @@ impl Floppy {
             }
             floppy.put(VARIABLES, batch.as_bytes())?;
         }
-        Ok(OwnFloppy { floppy, unknown })
+        Ok(OwnFloppy {
+            floppy,
+            unknown,
+            fault,
+        })
     }
 
     /// Shows `work` each place: on a FAT volume in front of its tables, where the boot sector is, and in its files,
-    /// since what is left of deleted ones asks for nothing; on any other floppy wherever it is.
+    /// since what is left of deleted ones asks for nothing; on any other floppy wherever it is. What cannot be read is
+    /// passed over, and the first of it returned.
     fn each_place(
         &mut self,
         mut work: impl FnMut(ValueName, &mut [u8]) -> Result<(), FloppyError>,
-    ) -> Result<(), FloppyError> {
+    ) -> Result<Option<Fault>, FloppyError> {
+        let mut names = BTreeSet::new();
+        let mut work = |name: ValueName, place: &mut [u8]| {
+            if !names.contains(&name) {
+                if names.len() == MAX_NAMES {
+                    return Err(FloppyError::TooManyNames);
+                }
+                names.insert(name.clone());
+            }
+            work(name, place)
+        };
         if self.change(|_| Ok(())).is_err() {
-            return places::each(&mut self.0, work).map(drop);
+            places::each(&mut self.0, work)?;
+            return Ok(None);
         }
         // BPB_BytsPerSec and BPB_RsvdSecCnt.
         let [sector, reserved] =
             [11, 14].map(|at| u16::from_le_bytes([self.0[at], self.0[at + 1]]));
         let front = (usize::from(sector) * usize::from(reserved)).min(self.0.len());
         places::each(&mut self.0[..front], &mut work)?;
-        let mut left = self.0.len();
-        self.change(|volume| each_place_in(&volume.root_dir(), &mut left, 0, &mut work))
+        let mut search = Search::new(work, self.0.len());
+        self.change(|volume| search.folder(&volume.root_dir(), "", 0))?;
+        Ok(search.fault())
     }
 
     fn change<T>(
         &mut self,
         work: impl FnOnce(&Volume<'_>) -> Result<T, FloppyError>,
     ) -> Result<T, FloppyError> {
-        let mut disk = Cursor::new(std::mem::take(&mut self.0));
-        let done = {
-            let opened = FileSystem::new(&mut disk, FsOptions::new());
-            opened
-                .map_err(FloppyError::NotAFloppy)
-                .and_then(|volume| work(&volume))
-        };
-        self.0 = disk.into_inner();
-        done
+        in_volume(Bounded::sound(&mut self.0), work)
     }
+}
+
+fn in_volume<T>(
+    disk: Bounded<'_>,
+    work: impl FnOnce(&Volume<'_>) -> Result<T, FloppyError>,
+) -> Result<T, FloppyError> {
+    let volume = FileSystem::new(disk, FsOptions::new()).map_err(FloppyError::NotAFloppy)?;
+    work(&volume)
 }
 
 fn copy_folder<T: ReadWriteSeek>(to: &Dir<'_, T>, from: &Path) -> Result<(), FloppyError> {
@@ -272,45 +317,6 @@ fn list_folder<T: ReadWriteSeek>(
     Ok(())
 }
 
-/// Places in the files of a folder. `left` is what the volume can still hold: a damaged one may promise more.
-fn each_place_in<T: ReadWriteSeek>(
-    folder: &Dir<'_, T>,
-    left: &mut usize,
-    depth: usize,
-    work: &mut impl FnMut(ValueName, &mut [u8]) -> Result<(), FloppyError>,
-) -> Result<(), FloppyError> {
-    for entry in folder.iter() {
-        let entry = entry.map_err(FloppyError::NotAFloppy)?;
-        let name = entry.file_name();
-        let len = usize::try_from(entry.len()).unwrap_or(usize::MAX);
-        let Some(rest) = left.checked_sub(len.saturating_add(ENTRY)) else {
-            let damaged = io::Error::other("its files are larger than the volume");
-            return Err(FloppyError::NotAFloppy(damaged));
-        };
-        *left = rest;
-        if name == "." || name == ".." {
-            continue;
-        }
-        if entry.is_dir() {
-            if depth < MAX_DEPTH {
-                each_place_in(&entry.to_dir(), left, depth + 1, work)?;
-            }
-            continue;
-        }
-        let (mut file, mut content) = (entry.to_file(), Vec::new());
-        file.read_to_end(&mut content)
-            .map_err(|e| FloppyError::Read(name.clone(), e))?;
-        if places::each(&mut content, &mut *work)? {
-            file.seek(SeekFrom::Start(0))
-                .and_then(|_| file.write_all(&content))
-                .map_err(|e| FloppyError::Write(name.clone(), e))?;
-        }
-    }
-    Ok(())
-}
-
-/// Bytes of one entry of a folder.
-const ENTRY: usize = 32;
 const MAX_DEPTH: usize = 8;
 const MAX_ENTRIES: usize = 4096;
 
@@ -367,7 +373,7 @@ mod tests {
         assert_eq!(floppy.as_bytes()[24], 36);
     }
 
-    fn values(rows: &[(&str, Option<&str>)]) -> Values {
+    pub(super) fn values(rows: &[(&str, Option<&str>)]) -> Values {
         let mut values = Values::default();
         for (name, text) in rows {
             values.put(OwnValue {
@@ -401,7 +407,7 @@ mod tests {
         assert_eq!(floppy, before);
     }
 
-    const SYSTEM: &[u8] =
+    pub(super) const SYSTEM: &[u8] =
         b"[network]\r\ncomputername={{FARRIER_NAME}}\r\nhome={{FARRIER_HOME}}\r\n";
 
     #[test]
@@ -409,9 +415,9 @@ mod tests {
         let mut floppy = Floppy::blank(Density::High).unwrap();
         floppy.put("NET/SYSTEM.INI", SYSTEM).unwrap();
         floppy.0[0x80..0x90].copy_from_slice(b"{{FARRIER_NAME}}");
-        let expected = [("name", 16), ("name", 16), ("home", 16)]
-            .map(|(name, width)| (ValueName::new(name).unwrap(), width));
-        assert_eq!(floppy.places().unwrap(), expected);
+        let expected =
+            ["home", "name"].map(|name| (ValueName::new(name).unwrap(), BTreeSet::from([16])));
+        assert_eq!(floppy.asked().unwrap().widths, BTreeMap::from(expected));
         let before = floppy.clone();
         let own = floppy
             .for_machine(&values(&[("name", Some("pc-17"))]))
@@ -440,7 +446,7 @@ mod tests {
             parts.any(|part| part == SYSTEM)
         };
         assert!(is_there(&floppy), "the sectors still hold it");
-        assert_eq!(floppy.places().unwrap(), []);
+        assert_eq!(floppy.asked().unwrap(), Asked::default());
         let long = values(&[("home", Some("12345678901234567"))]);
         assert_eq!(floppy.for_machine(&long).unwrap().floppy, floppy);
     }
@@ -500,8 +506,9 @@ mod tests {
             match floppy.for_machine(&known) {
                 Err(FloppyError::TooNarrow(_)) => prop_assert!(name.len() > 16 || home.len() > 16),
                 Err(other) => prop_assert!(false, "{other}"),
-                Ok(OwnFloppy { floppy: own, unknown }) => {
+                Ok(OwnFloppy { floppy: own, unknown, fault }) => {
                     prop_assert!(unknown.is_empty());
+                    prop_assert_eq!(fault, None);
                     prop_assert_eq!(own.0.len(), floppy.0.len());
                     prop_assert_eq!(own.list().unwrap(), floppy.list().unwrap());
                     prop_assert_eq!(own.file("OTHER.TXT").unwrap(), b"computername=");
@@ -510,6 +517,49 @@ mod tests {
                     prop_assert_eq!(&system[gap..], expected.as_bytes());
                 }
             }
+        }
+    }
+
+    #[test]
+    fn r9_a_place_in_the_batch_file_that_is_replaced_counts_for_nothing() {
+        let mut floppy = Floppy::blank(Density::High).unwrap();
+        floppy.put(VARIABLES, b"SET X={{FARRIER_HOME}}").unwrap();
+        let long = values(&[("home", Some("12345678901234567"))]);
+        let own = floppy.for_machine(&long).unwrap();
+        assert_eq!(
+            own.floppy.file(VARIABLES).unwrap(),
+            b"@ECHO OFF\r\nSET FARRIER_HOME=12345678901234567\r\n"
+        );
+        assert_eq!(floppy.asked().unwrap(), Asked::default());
+        // In a folder it is a file as any other.
+        floppy.put("OLD/FARRIER.BAT", b"{{FARRIER_HOME}}").unwrap();
+        let refused = floppy.for_machine(&long).unwrap_err();
+        assert!(matches!(refused, FloppyError::TooNarrow(_)), "{refused}");
+    }
+
+    #[test]
+    fn t16_more_names_than_anybody_sets_are_refused() {
+        let mut floppy = Floppy::blank(Density::High).unwrap();
+        let text = |count: usize| {
+            let places = (0..count).map(|number| format!("{{{{FARRIER_X{number}}}}}\r\n"));
+            places.collect::<String>().repeat(2)
+        };
+        floppy.put("MANY.INI", text(MAX_NAMES).as_bytes()).unwrap();
+        assert_eq!(floppy.asked().unwrap().widths.len(), MAX_NAMES);
+        let own = floppy.for_machine(&Values::default()).unwrap();
+        assert_eq!(own.unknown.len(), MAX_NAMES);
+        floppy
+            .put("MANY.INI", text(MAX_NAMES + 1).as_bytes())
+            .unwrap();
+        for refused in [
+            floppy.asked().map(drop),
+            floppy.for_machine(&Values::default()).map(drop),
+        ] {
+            let refused = refused.unwrap_err();
+            assert_eq!(
+                refused.to_string(),
+                "it asks for more than 64 different values"
+            );
         }
     }
 

@@ -107,6 +107,11 @@ impl Shelf {
         })
     }
 
+    /// How many bytes an image has on disk now.
+    pub fn size(&self, name: &str) -> Result<u64, ShelfError> {
+        self.find(name).map(|(_, about)| about.len())
+    }
+
     /// The bytes of an image, as they are on disk now. They are read on another thread, once for all who ask meanwhile.
     pub async fn image(&self, name: &str, now: WallTime) -> Result<Bytes, ShelfError> {
         let (path, about) = self.find(name)?;

@@ -1,5 +1,6 @@
 //! What a machine's own copy of a disk image would hold, by the functions that make it in earnest.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use farrier_api::admin::{MediumValue, MediumValues, MediumValuesQuery};
@@ -10,9 +11,9 @@ use super::machines::parse_mac;
 use super::{Code, Desk, Refusal};
 use crate::auth::Action;
 use crate::core::now;
-use crate::media::floppy::{Floppy, FloppyError, SIZES};
+use crate::media::floppy::{Floppy, SIZES};
 use crate::media::shelf::ShelfError;
-use crate::media::values::{OwnValue, Whose};
+use crate::media::values::{Values, Whose};
 
 impl Desk {
     pub async fn medium_values(
@@ -23,13 +24,15 @@ impl Desk {
         self.allow(Action::Look)?;
         let core = &self.core;
         let mac = parse_mac(&query.mac)?;
-        let image = core.media.image(name, now()).await;
-        let image = image.map_err(|error| not_read(name, &error))?;
-        if !SIZES.contains(&image.len()) {
+        // Others are not read for that: they may have hundreds of MiB.
+        let size = core.media.size(name).map_err(|e| not_read(name, &e))?;
+        if !usize::try_from(size).is_ok_and(|size| SIZES.contains(&size)) {
             let message = format!("{name} is no floppy of 1.44 or 2.88 MB");
             return Err(Refusal::new(Code::NotPossible, message)
                 .hint("other images go to every machine as they are"));
         }
+        let image = core.media.image(name, now()).await;
+        let image = image.map_err(|error| not_read(name, &error))?;
         let machines = core.fleet.candidates(&[mac], None);
         let machine = machines.first().filter(|_| machines.len() == 1);
         let machine = machine.map(AsRef::as_ref);
@@ -42,43 +45,23 @@ impl Desk {
             server: server_for(address, &networks),
             networks: &networks,
         });
-        let floppy = Floppy::from_bytes(image.to_vec());
         let looked = tokio::task::spawn_blocking(move || {
-            let places = floppy.places().unwrap_or_default();
-            let refused = match floppy.for_machine(&values) {
-                Err(why @ (FloppyError::TooNarrow(_) | FloppyError::Write(..))) => Some(why),
-                _ => None,
-            };
-            (values, places, floppy.has_variables(), refused)
-        });
-        let (values, places, batch, refused) = looked
-            .await
-            .map_err(|error| Refusal::new(Code::Internal, error.to_string()))?;
-        let shown = |value: &OwnValue| MediumValue {
-            variable: value.name.variable(),
-            value: value.text.as_ref().map(ToString::to_string),
-            origin: value.origin.to_string(),
-            widths: widths(&places, &value.name),
-        };
-        let known = values.iter().map(shown);
-        let mut shown: Vec<_> = known.filter(|v| batch || !v.widths.is_empty()).collect();
-        for (name, _) in &places {
-            let variable = name.variable();
-            if !shown.iter().any(|value| value.variable == variable) {
-                shown.push(MediumValue {
-                    variable,
-                    value: None,
-                    origin: "nobody has set it".to_owned(),
-                    widths: widths(&places, name),
-                });
+            let floppy = Floppy::from_bytes(image.to_vec());
+            let batch = floppy.has_variables();
+            // Where it cannot be told, the machine is refused it for the same reason.
+            let asked = floppy.asked().unwrap_or_default();
+            let refused = floppy.for_machine(&values).err();
+            MediumValues {
+                address: address.map(|address| address.to_string()),
+                batch,
+                values: rows(&values, asked.widths, batch),
+                fault: asked.fault.map(|fault| fault.to_string()),
+                refused: refused.map(|why| why.to_string()),
             }
-        }
-        Ok(MediumValues {
-            address: address.map(|address| address.to_string()),
-            batch,
-            values: shown,
-            refused: refused.map(|why| why.to_string()),
-        })
+        });
+        looked
+            .await
+            .map_err(|error| Refusal::new(Code::Internal, error.to_string()))
     }
 
     /// The networks that we serve and are in, by our address in each.
@@ -101,11 +84,33 @@ fn server_for(address: Option<IpAddr>, networks: &[(Ipv4Addr, u8)]) -> Option<Ip
     near.map(|(ours, _)| (*ours).into())
 }
 
-fn widths(places: &[(ValueName, usize)], wanted: &ValueName) -> Vec<u32> {
-    let of_it = places.iter().filter(|(name, _)| name == wanted);
-    of_it
-        .map(|(_, width)| u32::try_from(*width).unwrap_or(u32::MAX))
-        .collect()
+/// Values with the widths of their places: those of the machine, then those that nobody has set.
+fn rows(
+    values: &Values,
+    mut widths: BTreeMap<ValueName, BTreeSet<u32>>,
+    batch: bool,
+) -> Vec<MediumValue> {
+    let list = |widths: BTreeSet<u32>| widths.into_iter().collect();
+    let mut rows = Vec::new();
+    for value in values.iter() {
+        let widths = widths.remove(&value.name);
+        if batch || widths.is_some() {
+            rows.push(MediumValue {
+                variable: value.name.variable(),
+                value: value.text.as_ref().map(ToString::to_string),
+                origin: value.origin.to_string(),
+                widths: widths.map_or_else(Vec::new, list),
+            });
+        }
+    }
+    let unset = widths.into_iter().map(|(name, widths)| MediumValue {
+        variable: name.variable(),
+        value: None,
+        origin: "nobody has set it".to_owned(),
+        widths: list(widths),
+    });
+    rows.extend(unset);
+    rows
 }
 
 fn not_read(name: &str, error: &ShelfError) -> Refusal {
