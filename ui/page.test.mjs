@@ -187,9 +187,9 @@ const steps = {
       if (rule === "old-ones") {
         const fault = await dialog.getByRole("alert").innerText();
         assert.match(fault, /old-ones.*1/, "where the condition is wrong");
-        assert.equal(await dialog.locator("textarea").inputValue(), when, "what was typed is still there");
+        assert.equal(await dialog.locator("textarea[name=when]").inputValue(), when, "what was typed is still there");
         await shot("rule-refused");
-        await dialog.locator("textarea").fill(`${when}'`);
+        await dialog.locator("textarea[name=when]").fill(`${when}'`);
         await tabTo("Save");
         await page.keyboard.press("Enter");
       }
@@ -219,8 +219,8 @@ const steps = {
     assert.match(await dialog.innerText(), /Machines that nobody knows yet get it, too/);
     await shot("deploy-plan");
     await dialog.getByRole("button", { name: "Change it" }).click();
-    await dialog.locator("textarea").waitFor();
-    assert.equal(await dialog.locator("textarea").inputValue(), when);
+    await dialog.locator("textarea[name=when]").waitFor();
+    assert.equal(await dialog.locator("textarea[name=when]").inputValue(), when);
     assert.equal(await dialog.locator("[name=image]").inputValue(), "lab-debian");
     await dialog.getByRole("button", { name: "Save" }).click();
     await plan.waitFor();
