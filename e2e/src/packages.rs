@@ -39,6 +39,8 @@ pub const LAB: &[&str] = &[
     "mtools",
     "dosfstools",
     "e2fsprogs",
+    "fdisk",
+    "mount",
     "grub-common",
     "grub-pc-bin",
     "grub-efi-amd64-bin",

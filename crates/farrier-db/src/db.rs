@@ -129,8 +129,8 @@ impl Db {
 
 /// Runs `work` on a thread of its own and tells when it is done.
 ///
-/// What is stored goes through three tasks, and on threads that are shared with all else each of these turns woke one
-/// more of them: at 200 leases a second that cost as much as the flush.
+/// What is stored goes through two tasks before SQLite's own thread has it, and on threads that are shared with all else
+/// each of these turns may wake one more of them.
 fn on_a_thread<T>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> io::Result<oneshot::Receiver<()>> {

@@ -32,6 +32,17 @@ impl Run {
         }
     }
 
+    /// Our server with this configuration.
+    fn serving(name: &str, text: &str) -> Self {
+        let scene = Scene::serving(name, text).unwrap();
+        Self {
+            folder: scene.folder,
+            lan: scene.lan,
+            site: scene.site,
+            _other: None,
+        }
+    }
+
     /// A foreign DHCP server names `file` of ours.
     fn named_by_dnsmasq(name: &str, file: &str) -> Self {
         let lab = Lab::open().unwrap();
@@ -154,13 +165,7 @@ mac = "52:54:00:77:00:45"
 /// R7: two machines, each with its own address and its own floppy.
 #[test]
 fn r7_each_machine_has_its_own_address_and_image() {
-    let scene = Scene::serving("r7-table", RESERVED).unwrap();
-    let run = Run {
-        folder: scene.folder,
-        lan: scene.lan,
-        site: scene.site,
-        _other: None,
-    };
+    let run = Run::serving("r7-table", RESERVED);
     run.starts("nothing.img");
     let rows = [
         (68, "10.77.0.31", "one.img", "NUMBER ONE"),
@@ -214,13 +219,7 @@ const SHOWS_A_FILE: &[u8] = b"\x31\xc0\x8e\xd8\x8e\xc0\xb8\x01\x02\xb9\x10\x00\x
 /// group, and its own home directory, in `FARRIER.BAT` and in a place in the boot sector.
 #[test]
 fn r9_two_machines_start_one_floppy_and_show_their_own_values() {
-    let scene = Scene::serving("r9-values", OFFICE).unwrap();
-    let run = Run {
-        folder: scene.folder,
-        lan: scene.lan,
-        site: scene.site,
-        _other: None,
-    };
+    let run = Run::serving("r9-values", OFFICE);
     let (image, files) = (run.folder.join("own.img"), run.folder.join("files"));
     fs::create_dir_all(&files).unwrap();
     fs::write(
