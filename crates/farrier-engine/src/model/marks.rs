@@ -11,6 +11,7 @@ use super::{Inventory, MacText};
 
 /// What an inventory has that no other machine's has. The rest of it is the model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Marks {
     serial: String,
     /// Nearly always the machine's.
@@ -63,5 +64,22 @@ impl Inventory {
             disk.serial = serial;
             disk.wwn = wwn;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Marks;
+
+    /// They are stored, and a database outlives versions that know fewer of them.
+    #[test]
+    fn marks_that_an_older_version_stored_are_read() {
+        let older = serde_json::from_str::<Marks>(r#"{ "serial": "PF1" }"#).unwrap();
+        let serial = "PF1".to_owned();
+        let expected = Marks {
+            serial,
+            ..Marks::default()
+        };
+        assert_eq!(older, expected);
     }
 }
