@@ -69,6 +69,8 @@ enum Bench {
     Image(bench::Options),
     /// DHCP, ProxyDHCP, TFTP and HTTP, next to Kea, dnsmasq, ISC dhcpd, tftpd-hpa, atftpd and nginx.
     Boot(bench::boot::Options),
+    /// The highest rate of DHCP exchanges, ours and the peers'.
+    Rate(bench::boot::Options),
     /// Start, memory and cost of a packet with 10 to 100,000 known machines.
     Known(bench::boot::Options),
 }
@@ -121,6 +123,9 @@ fn run(task: Task) -> Result<()> {
         Task::Bench {
             what: Bench::Boot(options),
         } => bench::boot::run_all(&options),
+        Task::Bench {
+            what: Bench::Rate(options),
+        } => bench::boot::rate::run_all(&options),
         Task::Bench {
             what: Bench::Known(options),
         } => bench::boot::known::run_all(&options),

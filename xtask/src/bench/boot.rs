@@ -6,6 +6,7 @@
 
 mod cpu;
 pub(crate) mod known;
+pub(crate) mod rate;
 mod rows;
 mod server;
 mod verdict;
@@ -22,7 +23,7 @@ use serde::Deserialize;
 
 use crate::build;
 use cpu::Group;
-use rows::{ROWS, Row};
+use rows::{ROWS, Row, Work};
 use server::{Files, Peer, Peers};
 
 #[derive(Debug, clap::Args)]
@@ -52,11 +53,20 @@ struct Measured {
 struct Report {
     done: u64,
     failed: u64,
+    resent: u64,
     per_second: f64,
     p50_ms: f64,
     p99_ms: f64,
     bytes: u64,
     seconds: f64,
+}
+
+/// What came of some work: the stages, and the last of them, which is the whole.
+#[derive(Debug)]
+struct Ran {
+    cpu_s: f64,
+    reports: Vec<Report>,
+    whole: Report,
 }
 
 /// The machine of the server and the machine of the clients.
@@ -124,6 +134,8 @@ impl Bench {
         server.wire(&clients, (SERVER, 16), (CLIENTS, 16))?;
         server.ip(["route", "add", "10.80.0.0/16", "via", "10.79.0.2"])?;
         clients.ip(["route", "add", "local", "10.80.0.0/16", "dev", "lo"])?;
+        // atftpd lets the routes choose where a group is.
+        server.ip(["route", "add", "239.255.0.0/16", "dev", "wire0"])?;
         Ok(Self {
             files: Files::make(&folder)?,
             peers: Peers::find(&lab, &folder)?,
@@ -136,17 +148,32 @@ impl Bench {
     }
 
     fn measure(&self, row: &'static Row, peer: Peer) -> Result<Measured> {
+        let ran = self.exchange(peer, row.work)?;
+        Ok(Measured {
+            row,
+            peer,
+            cpu_s: ran.cpu_s,
+            report: Report {
+                // Who got no offer never asked for an address.
+                failed: ran.reports.iter().map(|report| report.failed).sum(),
+                ..ran.whole
+            },
+        })
+    }
+
+    /// Starts a server, gives it the work, ends it.
+    fn exchange(&self, peer: Peer, work: Work) -> Result<Ran> {
         let scratch = self.folder.join("run");
         let _ = fs::remove_dir_all(&scratch);
         fs::create_dir_all(&scratch)?;
         let group = Group::new()?;
-        let running = self.start(peer, row, &scratch, &group)?;
+        let running = self.start(peer, work, &scratch, &group)?;
         // What a server does to start is not what is asked about.
         std::thread::sleep(SETTLE);
         let before = group.used()?;
         let mut clients = self.clients.command(&self.farrier.display().to_string());
         clients.args(["bench", "--json"]);
-        clients.args(row.work.arguments(peer, &self.files));
+        clients.args(work.arguments(peer, &self.files));
         let output = clients.output().context("cannot start the clients")?;
         let after = group.used()?;
         drop(running);
@@ -155,17 +182,12 @@ impl Bench {
         let reports = reports.context("the clients print JSON")?;
         let whole = reports
             .last()
-            .with_context(|| format!("no figures: {}", String::from_utf8_lossy(&output.stderr)))?;
-        // Who got no offer never asked for an address.
-        let failed = reports.iter().map(|report| report.failed).sum();
-        Ok(Measured {
-            row,
-            peer,
+            .with_context(|| format!("no figures: {}", String::from_utf8_lossy(&output.stderr)))?
+            .clone();
+        Ok(Ran {
             cpu_s: (after - before).as_secs_f64(),
-            report: Report {
-                failed,
-                ..whole.clone()
-            },
+            whole,
+            reports,
         })
     }
 }

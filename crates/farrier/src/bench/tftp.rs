@@ -1,5 +1,7 @@
 //! `farrier bench tftp`, and the client that the storm uses too.
 
+mod multicast;
+
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,12 +10,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
-use farrier_proto::wire::tftp::{ErrorCode, Mode, Packet, ReadRequest, TransferOptions};
+use farrier_proto::wire::tftp::{ErrorCode, Mode, Multicast, Packet, ReadRequest, TransferOptions};
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
+use self::multicast::Listening;
 use super::TFTP_PORT;
+use super::profile::Firmware;
+use super::relay::{Dora, Relay, mac};
 use super::tally::{Report, Shape, Tally};
+use crate::exit::Failure;
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -32,6 +38,9 @@ pub(crate) struct Options {
     /// (`ip route add local NETWORK dev lo`).
     #[arg(long, value_name = "FIRST_ADDRESS")]
     from: Option<Ipv4Addr>,
+    /// Each machine asks for its address first, through a relay agent that has this one of this host.
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "from")]
+    relay: Option<Ipv4Addr>,
     /// Fetches in all.
     #[arg(long, default_value_t = 64)]
     count: u32,
@@ -47,6 +56,12 @@ pub(crate) struct Options {
     /// The order of losses.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// One stream for all machines (RFC 2090), heard on the interface that has this address.
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "window")]
+    multicast: Option<Ipv4Addr>,
+    /// With --multicast: whoever has the file boots it, and no longer answers.
+    #[arg(long, requires = "multicast")]
+    leave: bool,
 }
 
 pub(super) async fn run(options: Options) -> anyhow::Result<Vec<Report>> {
@@ -59,19 +74,36 @@ pub(super) async fn run(options: Options) -> anyhow::Result<Vec<Report>> {
     let fetch = Fetch {
         from: Ipv4Addr::UNSPECIFIED,
         server: options.target,
-        name: options.file,
+        name: options.file.clone(),
         options: TransferOptions::default(),
         expected: expected.map(Arc::from),
         loss: options.loss,
     };
-    let shapes: Arc<[_]> = shapes(&options.blksize, &options.window).into();
+    let mut shapes = shapes(&options.blksize, &options.window);
+    if options.multicast.is_some() {
+        for shape in &mut shapes {
+            shape.multicast = Some(Multicast::Asked);
+        }
+    }
+    let listening = options.multicast.map(|at| Listening {
+        at,
+        leaves: options.leave,
+    });
+    let leased = match options.relay {
+        Some(relay) => addresses(&options, relay).await?,
+        None => Vec::new(),
+    };
+    let shapes: Arc<[_]> = shapes.into();
     let (next, count) = (Arc::new(AtomicU32::new(0)), options.count);
     let started = Instant::now();
     let mut clients = JoinSet::new();
     for client in 0..options.clients {
         let (next, shapes) = (Arc::clone(&next), Arc::clone(&shapes));
         let mut fetch = Fetch {
-            from: own_address(options.from, client),
+            from: leased
+                .get(client as usize)
+                .copied()
+                .unwrap_or_else(|| own_address(options.from, client)),
             ..fetch.clone()
         };
         let mut dice = Dice(options.seed ^ (u64::from(client) << 32) | 1);
@@ -81,7 +113,10 @@ pub(super) async fn run(options: Options) -> anyhow::Result<Vec<Report>> {
                 (next < count).then_some(next + 1)
             }) {
                 fetch.options = shapes[number as usize % shapes.len()];
-                fetch.once(&mut tally, &mut dice).await;
+                match listening {
+                    Some(how) => fetch.once_from_group(how, &mut tally, &mut dice).await,
+                    None => drop(fetch.once(&mut tally, &mut dice).await),
+                }
             }
             tally
         });
@@ -91,6 +126,21 @@ pub(super) async fn run(options: Options) -> anyhow::Result<Vec<Report>> {
         all.add(tally?);
     }
     Ok(vec![all.report("tftp", started)])
+}
+
+/// An address for each machine.
+async fn addresses(options: &Options, relay: Ipv4Addr) -> anyhow::Result<Vec<Ipv4Addr>> {
+    let relay = Relay::open(options.target, relay).await?;
+    let profile = Firmware::Edk2X64.profile();
+    let mut leased = Vec::new();
+    for client in 0..options.clients {
+        let lease = relay
+            .lease(&profile, mac(MACHINES, client), &mut Dora::default())
+            .await
+            .map_err(|why| Failure::refused(format!("machine {client} got no address: {why}")))?;
+        leased.push(lease.ip);
+    }
+    Ok(leased)
 }
 
 /// What is asked for: each block size with each window.
@@ -188,6 +238,17 @@ impl Fetch {
             options: self.options,
         })
         .encode()
+    }
+
+    /// Whether the bytes from `at` on are those of the copy.
+    fn compare_at(&self, at: usize, data: &[u8]) -> Result<(), String> {
+        let Some(expected) = &self.expected else {
+            return Ok(());
+        };
+        match expected.get(at..at.saturating_add(data.len())) {
+            Some(right) if right == data => Ok(()),
+            _ => Err("wrong bytes".to_owned()),
+        }
     }
 
     async fn transfer(&self, tally: &mut Tally, dice: &mut Dice) -> Result<u64, String> {
@@ -332,14 +393,8 @@ impl Received<'_> {
     }
 
     fn compare(&self, data: &[u8]) -> Result<(), String> {
-        let Some(expected) = &self.fetch.expected else {
-            return Ok(());
-        };
         let at = usize::try_from(self.bytes).unwrap_or(usize::MAX);
-        match expected.get(at..at.saturating_add(data.len())) {
-            Some(right) if right == data => Ok(()),
-            _ => Err("wrong bytes".to_owned()),
-        }
+        self.fetch.compare_at(at, data)
     }
 }
 
@@ -371,6 +426,8 @@ fn refused(text: &[u8]) -> String {
 /// iPXE and GRUB ask again after about a second, edk2 after four.
 const PATIENCE: Duration = Duration::from_secs(1);
 const TRIES: u32 = 6;
+/// Hardware addresses of machines that ask for theirs begin so.
+const MACHINES: u16 = 0x7467;
 /// RFC 1350, where nothing else is agreed on.
 const DEFAULT_BLKSIZE: u16 = 512;
 

@@ -28,6 +28,12 @@ pub(super) enum Work {
         window: u16,
         loss: f64,
     },
+    /// One stream for all (RFC 2090).
+    Multicast {
+        clients: u32,
+        /// Whoever has the file says nothing more.
+        leave: bool,
+    },
     Http {
         file: File,
         clients: u32,
@@ -45,6 +51,8 @@ pub(super) enum File {
     Script,
     /// 1 MiB.
     Loader,
+    /// 16 MiB, whose blocks two bytes can number.
+    Kernel,
     /// 100 MiB.
     Image,
 }
@@ -86,6 +94,26 @@ impl Work {
                 say(&format!("--loss={loss}"));
                 say("--from=10.80.1.0");
             }
+            Self::Multicast { clients, leave } => {
+                say("tftp");
+                say(&SERVER.to_string());
+                say(&files.tftp_name(File::Kernel, peer));
+                if let Some(copy) = files.copy(File::Kernel) {
+                    say(&format!("--expect={}", copy.display()));
+                }
+                say(&format!("--clients={clients}"));
+                say(&format!("--count={clients}"));
+                say("--blksize=1456");
+                say(&format!("--multicast={CLIENTS}"));
+                if leave {
+                    say("--leave");
+                }
+                // Ours has a stream only for whom it knows by DHCP.
+                say(match peer {
+                    Peer::Farrier => "--relay=10.80.0.1",
+                    _ => "--from=10.80.1.0",
+                });
+            }
             Self::Http {
                 file,
                 clients,
@@ -117,6 +145,7 @@ impl Work {
     pub(super) fn per_byte(&self) -> bool {
         match self {
             Self::Dora { .. } | Self::Offers { .. } => false,
+            Self::Multicast { .. } => true,
             Self::Tftp { file, .. } | Self::Http { file, .. } => *file != File::Script,
         }
     }
@@ -134,6 +163,7 @@ const fn tftp(file: File, clients: u32, count: u32, window: u16) -> Work {
 }
 
 const TFTP: &[Peer] = &[Peer::Farrier, Peer::Dnsmasq, Peer::Hpa, Peer::Atftpd];
+const MULTICAST: &[Peer] = &[Peer::Farrier, Peer::Atftpd];
 const HTTP: &[Peer] = &[Peer::Farrier, Peer::Nginx];
 
 /// Names and goals as in the report on peers that the project started from.
@@ -238,6 +268,26 @@ pub(super) const ROWS: &[Row] = &[
         work: tftp(File::Loader, 1000, 1000, 1),
         peers: TFTP,
         limit: 1.0,
+    },
+    Row {
+        goal: "G8",
+        name: "tftp multicast x16",
+        work: Work::Multicast {
+            clients: 16,
+            leave: false,
+        },
+        peers: MULTICAST,
+        limit: 0.5,
+    },
+    Row {
+        goal: "G8",
+        name: "tftp multicast x16, leaving",
+        work: Work::Multicast {
+            clients: 16,
+            leave: true,
+        },
+        peers: MULTICAST,
+        limit: 0.5,
     },
     Row {
         goal: "G7",

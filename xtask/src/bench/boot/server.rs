@@ -14,7 +14,7 @@ use farrier_e2e::{
 use serde_json::json;
 
 use super::cpu::Group;
-use super::rows::{File, Row, Work};
+use super::rows::{File, Work};
 use super::{Bench, grouped};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,14 +110,21 @@ impl Peers {
 #[derive(Debug)]
 pub(super) struct Files {
     folder: PathBuf,
-    tag: String,
+    tags: Tags,
+}
+
+/// Our server names its agent by what the initramfs holds.
+#[derive(Debug)]
+struct Tags {
+    kernel: String,
+    image: String,
 }
 
 impl Files {
     pub(super) fn make(folder: &Path) -> Result<Self> {
         let files = folder.join("files");
         fs::create_dir_all(&files)?;
-        for (name, mib) in [("loader", 1), ("image", 100)] {
+        for (name, mib) in [("loader", 1), ("kernel", 16), ("image", 100)] {
             let path = files.join(name);
             if !path.exists() {
                 let (input, output) = ("if=/dev/urandom", format!("of={}", path.display()));
@@ -140,8 +147,17 @@ impl Files {
         }
         // As long as our own first script.
         fs::write(files.join("script"), vec![b'#'; 420])?;
-        let tag = sha256(&files.join("image"))?.chars().take(16).collect();
-        Ok(Self { folder: files, tag })
+        let tag = |name: &str| -> Result<String> {
+            Ok(sha256(&files.join(name))?.chars().take(16).collect())
+        };
+        let tags = Tags {
+            kernel: tag("kernel")?,
+            image: tag("image")?,
+        };
+        Ok(Self {
+            folder: files,
+            tags,
+        })
     }
 
     /// To compare with; scripts differ from server to server.
@@ -149,6 +165,7 @@ impl Files {
         match file {
             File::Script => None,
             File::Loader => Some(self.folder.join("loader")),
+            File::Kernel => Some(self.folder.join("kernel")),
             File::Image => Some(self.folder.join("image")),
         }
     }
@@ -156,10 +173,12 @@ impl Files {
     pub(super) fn tftp_name(&self, file: File, peer: Peer) -> String {
         match (peer, file) {
             (Peer::Farrier, File::Script) => "boot/first.ipxe".to_owned(),
-            (Peer::Farrier, File::Loader) => format!("boot/agent/{}/vmlinuz", self.tag),
-            (Peer::Farrier, File::Image) => format!("boot/agent/{}/agent.img", self.tag),
+            (Peer::Farrier, File::Loader) => format!("boot/agent/{}/vmlinuz", self.tags.image),
+            (Peer::Farrier, File::Image) => format!("boot/agent/{}/agent.img", self.tags.image),
+            (Peer::Farrier, File::Kernel) => format!("boot/agent/{}/agent.img", self.tags.kernel),
             (_, File::Script) => "script".to_owned(),
             (_, File::Loader) => "loader".to_owned(),
+            (_, File::Kernel) => "kernel".to_owned(),
             (_, File::Image) => "image".to_owned(),
         }
     }
@@ -179,8 +198,8 @@ impl Files {
         self.folder.join("tls.pem")
     }
 
-    /// The two files as what our server takes for its agent.
-    fn as_agent(&self, folder: &Path) -> Result<()> {
+    /// Two of the files as what our server takes for its agent.
+    fn as_agent(&self, folder: &Path, initrd: &str) -> Result<()> {
         fs::create_dir_all(folder)?;
         let record = |name: &str, file: &str| -> Result<serde_json::Value> {
             let from = self.folder.join(file);
@@ -193,7 +212,7 @@ impl Files {
         let image = json!({
             "kernel_release": "bench",
             "vmlinuz": record("vmlinuz", "loader")?,
-            "initrd": record("initrd.img", "image")?,
+            "initrd": record("initrd.img", initrd)?,
             "unpacked_bytes": 0,
             "agent": { "name": "init", "bytes": 0, "sha256": "" },
             "modules": [],
@@ -214,11 +233,11 @@ fn sha256(file: &Path) -> Result<String> {
 }
 
 impl Bench {
-    /// Starts a server for the work of `row` and waits until it listens.
+    /// Starts a server for this work and waits until it listens.
     pub(super) fn start(
         &self,
         peer: Peer,
-        row: &Row,
+        work: Work,
         scratch: &Path,
         group: &Group,
     ) -> Result<Program> {
@@ -231,16 +250,16 @@ impl Bench {
         if peer != Peer::Farrier {
             server.env("LD_LIBRARY_PATH", libraries);
         }
-        server.args(self.arguments(peer, row, scratch)?);
+        server.args(self.arguments(peer, work, scratch)?);
         server
             .env("KEA_PIDFILE_DIR", scratch)
             .env("KEA_LOCKFILE_DIR", "none");
         let running = Program::start("server", server, scratch)?;
-        let (table, port) = match (row.work, peer) {
+        let (table, port) = match (work, peer) {
             (Work::Http { tls: true, .. }, _) => ("tcp", 443),
             (Work::Http { .. }, Peer::Farrier) => ("tcp", 8067),
             (Work::Http { .. }, _) => ("tcp", 80),
-            (Work::Tftp { .. }, _) => ("udp", 69),
+            (Work::Tftp { .. } | Work::Multicast { .. }, _) => ("udp", 69),
             _ => ("udp", 67),
         };
         running.wait_until(
@@ -251,7 +270,7 @@ impl Bench {
         Ok(running)
     }
 
-    fn arguments(&self, peer: Peer, row: &Row, scratch: &Path) -> Result<Vec<String>> {
+    fn arguments(&self, peer: Peer, work: Work, scratch: &Path) -> Result<Vec<String>> {
         let at = |name: &str| scratch.join(name).display().to_string();
         let put = |name: &str, text: String| -> Result<String> {
             fs::write(scratch.join(name), text)?;
@@ -260,17 +279,24 @@ impl Bench {
         let files = self.files.folder.display().to_string();
         let words: Vec<String> = match peer {
             Peer::Farrier => {
-                self.files.as_agent(&scratch.join("data/agent"))?;
+                let initrd = match work {
+                    Work::Multicast { .. } => "kernel",
+                    _ => "image",
+                };
+                self.files.as_agent(&scratch.join("data/agent"), initrd)?;
                 let loaders = self.folder.join("imported/loaders");
                 run(command("cp", ["-a"]).arg(loaders).arg(scratch.join("data")))?;
-                let mode = if matches!(row.work, Work::Offers { .. }) {
+                let mode = if matches!(work, Work::Offers { .. }) {
                     "proxy"
                 } else {
                     "dhcp"
                 };
                 let mut text = farrier_config(&at("data"), mode);
-                if matches!(row.work, Work::Http { tls: true, .. }) {
+                if matches!(work, Work::Http { tls: true, .. }) {
                     text.push_str(&boot_tls(&files));
+                }
+                if matches!(work, Work::Multicast { .. }) {
+                    text.push_str("[tftp.multicast]\n");
                 }
                 vec![
                     "serve".to_owned(),
@@ -282,7 +308,7 @@ impl Bench {
                 "-c".to_owned(),
                 put("kea.json", kea_config(&at("kea.csv")))?,
             ],
-            Peer::Dnsmasq => dnsmasq_arguments(row, &files, &at("dnsmasq.leases")),
+            Peer::Dnsmasq => dnsmasq_arguments(work, &files, &at("dnsmasq.leases")),
             Peer::Isc => {
                 put("isc.leases", String::new())?;
                 let conf = put("dhcpd.conf", ISC_CONFIG.to_owned())?;
@@ -317,6 +343,12 @@ impl Bench {
                 "1500",
                 "--logfile",
                 "/dev/null",
+                "--mcast-addr",
+                "239.255.67.0-9",
+                "--mcast-port",
+                "1758",
+                "--mcast-ttl",
+                "1",
                 &files,
             ]
             .map(str::to_owned)
@@ -375,7 +407,7 @@ fn kea_config(leases: &str) -> String {
     .to_string()
 }
 
-fn dnsmasq_arguments(row: &Row, files: &str, leases: &str) -> Vec<String> {
+fn dnsmasq_arguments(work: Work, files: &str, leases: &str) -> Vec<String> {
     let mut words = vec![
         "--keep-in-foreground",
         "--conf-file=/dev/null",
@@ -389,7 +421,7 @@ fn dnsmasq_arguments(row: &Row, files: &str, leases: &str) -> Vec<String> {
         "--quiet-dhcp",
         "--quiet-tftp",
     ]);
-    match row.work {
+    match work {
         Work::Dora { .. } => words.extend([
             "--dhcp-range=10.79.16.0,10.79.95.255,255.255.0.0,1h",
             "--dhcp-lease-max=30000",
@@ -402,7 +434,9 @@ fn dnsmasq_arguments(row: &Row, files: &str, leases: &str) -> Vec<String> {
             "--pxe-service=x86-64_EFI,boot,loader",
             "--pxe-service=BC_EFI,boot,loader",
         ]),
-        Work::Tftp { .. } | Work::Http { .. } => words.extend(["--enable-tftp", "--tftp-max=1500"]),
+        Work::Tftp { .. } | Work::Multicast { .. } | Work::Http { .. } => {
+            words.extend(["--enable-tftp", "--tftp-max=1500"]);
+        }
     }
     let mut words: Vec<String> = words.into_iter().map(str::to_owned).collect();
     words.push(format!("--tftp-root={files}"));
