@@ -76,13 +76,13 @@ pub fn cast(interface: &str, local: Ipv4Addr, port: u16) -> io::Result<UdpSocket
     finish(socket, SocketAddrV4::new(local, port).into())
 }
 
-/// The largest packet that the path of a connected socket takes, headers included: by the interface, by the route, and
-/// by what routers have told of it in the last minutes.
+/// The largest packet that the path of a socket that is connected to `peer` takes, headers included: by the interface,
+/// by the route, and by what routers have told of it in the last minutes.
 #[allow(unsafe_code, reason = "IP_MTU has no safe wrapper in socket2")]
-pub fn path_mtu(socket: &UdpSocket) -> io::Result<u16> {
-    let (level, name) = match socket.local_addr()? {
-        SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU),
-        SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU),
+pub fn path_mtu(socket: &UdpSocket, peer: IpAddr) -> io::Result<u16> {
+    let (level, name) = match peer {
+        IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU),
+        IpAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU),
     };
     let mut value: libc::c_int = 0;
     let mut len = libc::socklen_t::try_from(size_of_val(&value)).expect("an int is small");

@@ -255,8 +255,8 @@ impl TftpServer {
                 outgoing,
                 incoming,
                 content: &served.content,
-                transfer,
-                client,
+                transfer: &mut transfer,
+                client: &mut client,
                 repeated: &place.repeated,
             };
             let ended = stream.run(first, &server.tree, clock).await;
@@ -320,7 +320,10 @@ impl TftpServer {
     /// and from routers that had to drop a packet of ours.
     fn limits(&self, peer: SocketAddr, own: &UdpSocket) -> Limits {
         let allowed = self.tree.allows(peer.ip());
-        let told = [datagram::path_mtu(own).ok(), self.habits.path_mtu];
+        let told = [
+            datagram::path_mtu(own, peer.ip()).ok(),
+            self.habits.path_mtu,
+        ];
         let packets = told.into_iter().flatten();
         let fits = packets.map(|packet| packet.saturating_sub(headers(peer.ip())));
         let takes = self.tree.takes(peer.ip());
@@ -347,13 +350,13 @@ impl TftpServer {
     }
 }
 
-/// One transfer on its socket.
+/// One transfer on its socket. What is large stays where it is: a thousand of these may wait.
 struct Stream<'a> {
     outgoing: Outgoing<'a>,
     incoming: Incoming<'a>,
     content: &'a Bytes,
-    transfer: TftpTransfer,
-    client: Client,
+    transfer: &'a mut TftpTransfer,
+    client: &'a mut Client,
     repeated: &'a Notify,
 }
 
@@ -370,17 +373,16 @@ impl Stream<'_> {
             outgoing,
             mut incoming,
             content,
-            mut transfer,
-            mut client,
+            transfer,
+            client,
             repeated,
         } = self;
-        let mut sender = Sender::new(outgoing, content, &transfer);
+        let mut sender = Sender::new(outgoing, content, transfer);
         let lock_step = transfer
             .options()
             .windowsize
             .is_none_or(|blocks| blocks == 1);
         let mut acknowledged = 0;
-        let mut buffer = [0; MAX_ANSWER];
         let mut alarm = Alarm::new();
         let mut again = pin!(repeated.notified());
         sender.send(first).await?;
@@ -405,7 +407,7 @@ impl Stream<'_> {
             tokio::select! {
                 biased;
                 // A packet that cannot be read is noise; the timer goes on.
-                received = incoming.recv(&mut buffer) => drop(transfer.handle(clock(), &buffer[..received?])),
+                handled = incoming.next(|packet| transfer.handle(clock(), packet)) => drop(handled?),
                 () = alarm.ring() => {
                     if due.is_none_or(|due| due <= clock()) {
                         transfer.handle_timeout(clock());
@@ -463,7 +465,6 @@ fn headers(ip: IpAddr) -> u16 {
 const MAIL: usize = 64;
 /// Requests hold a name and options; longer ones are cut and then fail to decode.
 const MAX_REQUEST: usize = 2048;
-const MAX_ANSWER: usize = 1024;
 /// With it an ERROR is below five times the shortest request.
 const MAX_REFUSAL: usize = 96;
 const MAX_NAME_SHOWN: usize = 44;

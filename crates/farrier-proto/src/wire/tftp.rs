@@ -133,7 +133,8 @@ impl<'a> Packet<'a> {
     /// Writes the packet. NULs inside names and texts would end them early and are left out.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
+        // Most packets are shorter; what a block needs is asked for at once.
+        let mut bytes = Vec::with_capacity(64);
         match self {
             Self::ReadRequest(request) => encode_request(RRQ, request, &mut bytes),
             Self::WriteRequest(request) => encode_request(WRQ, request, &mut bytes),
@@ -375,6 +376,7 @@ fn encode_options(options: &TransferOptions, bytes: &mut Vec<u8>) {
 }
 
 fn put_string(bytes: &mut Vec<u8>, text: &[u8]) {
+    bytes.reserve(text.len() + 1);
     bytes.extend(text.iter().filter(|&&byte| byte != 0));
     bytes.push(0);
 }

@@ -27,7 +27,9 @@ impl<'a> Sender<'a> {
         Self {
             wire,
             content,
-            buffer: Vec::new(),
+            buffer: Vec::with_capacity(
+                content.len().min(MAX_DATAGRAM).min(segment.into()) + HEADER as usize,
+            ),
             offload,
         }
     }

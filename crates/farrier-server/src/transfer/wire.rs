@@ -23,6 +23,13 @@ pub(super) enum Incoming<'a> {
     Shared(mpsc::Receiver<Vec<u8>>),
 }
 
+/// Says that nothing more is there, which saves asking the kernel for it: a fifth of the calls of a transfer in lock
+/// step. What did come is read with the next packet that comes.
+pub(super) fn was_emptied(socket: &UdpSocket) {
+    let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+    let _ = socket.try_io(Interest::READABLE, nothing);
+}
+
 impl Outgoing<'_> {
     pub(super) async fn send(self, packet: &[u8]) -> io::Result<()> {
         match self.to {
@@ -39,30 +46,37 @@ impl Outgoing<'_> {
 }
 
 impl Incoming<'_> {
-    /// Says that nothing more is there, which saves asking the kernel for it: a fifth of the calls of a transfer in
-    /// lock step. What did come is read with the next packet that comes.
+    /// [`was_emptied`] of a socket of its own.
     pub(super) fn was_emptied(&self) {
         if let Self::Own(socket) = self {
-            let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-            let _ = socket.try_io(Interest::READABLE, nothing);
+            was_emptied(socket);
         }
     }
 
-    /// The next packet. May be given up and called again.
-    pub(super) async fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    /// Waits for the next packet and hands it to `handle`. May be given up and called again.
+    ///
+    /// The packet is read where nothing waits, so that its buffer is no part of what a transfer keeps.
+    pub(super) async fn next<T>(&mut self, handle: impl FnOnce(&[u8]) -> T) -> io::Result<T> {
         match self {
-            Self::Own(socket) => socket.recv(buffer).await,
-            Self::Shared(mail) => {
-                let Some(packet) = mail.recv().await else {
-                    return Err(io::ErrorKind::ConnectionAborted.into());
-                };
-                let len = packet.len().min(buffer.len());
-                buffer[..len].copy_from_slice(&packet[..len]);
-                Ok(len)
-            }
+            Self::Own(socket) => loop {
+                socket.readable().await?;
+                let mut buffer = [0; MAX_ANSWER];
+                match socket.try_recv(&mut buffer) {
+                    Ok(len) => return Ok(handle(&buffer[..len])),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error),
+                }
+            },
+            Self::Shared(mail) => match mail.recv().await {
+                Some(packet) => Ok(handle(&packet[..packet.len().min(MAX_ANSWER)])),
+                None => Err(io::ErrorKind::ConnectionAborted.into()),
+            },
         }
     }
 }
+
+/// ACKs have four bytes; an ERROR's text may be longer, and is cut.
+const MAX_ANSWER: usize = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -81,18 +95,17 @@ mod tests {
         );
         let at = own.local_addr().unwrap();
         let mut incoming = Incoming::Own(&own);
-        let mut buffer = [0; 16];
         for packet in [b"1", b"2"] {
             client.send_to(packet, at).await.unwrap();
         }
-        assert_eq!(incoming.recv(&mut buffer).await.unwrap(), 1);
+        assert_eq!(incoming.next(<[u8]>::to_vec).await.unwrap(), b"1");
         incoming.was_emptied();
-        let waiting = timeout(Duration::from_millis(50), incoming.recv(&mut buffer)).await;
+        let waiting = timeout(Duration::from_millis(50), incoming.next(<[u8]>::to_vec)).await;
         assert!(waiting.is_err(), "nobody asked the kernel");
         client.send_to(b"3", at).await.unwrap();
         for expected in [b"2", b"3"] {
-            let read = timeout(Duration::from_secs(5), incoming.recv(&mut buffer)).await;
-            assert_eq!(&buffer[..read.unwrap().unwrap()], expected);
+            let read = timeout(Duration::from_secs(5), incoming.next(<[u8]>::to_vec)).await;
+            assert_eq!(read.unwrap().unwrap(), expected);
         }
     }
 }

@@ -13,6 +13,7 @@ use tokio::net::UdpSocket;
 
 use super::super::allowance::Tab;
 use super::super::places::{Place, Taken, Transfers};
+use super::super::wire::was_emptied;
 use crate::boot_tree::{Asker, BootTree, Served};
 
 /// A stream with its content and its clients.
@@ -145,6 +146,10 @@ impl Cast {
             && !client.tab.covers(packet.len())
         {
             return tree.withheld(client.asker.ip);
+        }
+        if to == self.session.group() {
+            // Whose turn it is says nothing before it has this; what others say is read with that.
+            was_emptied(socket);
         }
         if let Err(error) = socket.send_to(packet, to).await {
             tracing::debug!(%error, %to, "a packet of a multicast stream could not be sent");
