@@ -22,6 +22,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use rustix::net::sockopt;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -116,6 +117,12 @@ async fn accept(
     limits: Limits,
     mut stop: watch::Receiver<bool>,
 ) {
+    // Connections have it from the listener (Linux), as they have its address, unless it listens on all.
+    if let Err(error) = sockopt::set_tcp_nodelay(&listener, true) {
+        tracing::warn!(%error, "small answers may wait for others");
+    }
+    let own = listener.local_addr().ok();
+    let own = own.filter(|own| !own.ip().is_unspecified());
     let places = Arc::new(Places::new(limits));
     let room = Arc::new(Room::new(limits.bodies));
     loop {
@@ -143,7 +150,11 @@ async fn accept(
         };
         tokio::spawn(async move {
             let _place = place;
-            if let Err(error) = connection(stream, addr, tls, plane, stop).await {
+            let ended = match own.map_or_else(|| stream.local_addr(), Ok) {
+                Ok(local) => connection(stream, (addr, local), tls, plane, stop).await,
+                Err(error) => Err(error.into()),
+            };
+            if let Err(error) = ended {
                 tracing::debug!(%addr, %error, "connection ended early");
             }
         });
@@ -170,15 +181,14 @@ type Broken = Box<dyn std::error::Error + Send + Sync>;
 
 async fn connection(
     stream: TcpStream,
-    addr: SocketAddr,
+    (addr, local): (SocketAddr, SocketAddr),
     tls: Option<Tls>,
     plane: Plane,
     stop: watch::Receiver<bool>,
 ) -> Result<(), Broken> {
-    stream.set_nodelay(true)?;
     let peer = Peer {
         addr,
-        local: stream.local_addr()?,
+        local,
         secure: tls.is_some(),
         agent: None,
     };
