@@ -6,6 +6,7 @@ use std::sync::PoisonError;
 use bytes::Bytes;
 use farrier_engine::catalogue::{Catalogue, Loader, LoaderFile, LoaderKind};
 use farrier_engine::script;
+use farrier_net::zero_copy;
 
 use super::{Asker, BootTree, Missing, SCRIPT, Served, tftp};
 use crate::media::ram_disk;
@@ -82,7 +83,7 @@ impl BootTree {
             programs.push((second.file_name.as_str(), read(second)?));
         }
         let disk = ram_disk::build(&programs, &script);
-        disk.map(Bytes::from).map_err(unreadable)
+        disk.map(zero_copy::hold).map_err(unreadable)
     }
 }
 

@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use farrier_net::zero_copy;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -110,7 +111,7 @@ impl AsyncWrite for PatientStream {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let polled = Pin::new(&mut this.stream).poll_write_vectored(context, bufs);
+        let polled = zero_copy::poll_write(Pin::new(&mut this.stream), context, bufs);
         this.writing.bound(polled, written, context, Err)
     }
 

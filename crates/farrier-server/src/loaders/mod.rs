@@ -19,6 +19,7 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::digest;
 use bytes::Bytes;
 use farrier_engine::catalogue::{Catalogue, Loader};
+use farrier_net::zero_copy;
 
 use crate::agent_image::AgentImage;
 use crate::hex::hex;
@@ -99,14 +100,14 @@ impl Loaders {
         if let Some(bytes) = cache.get(&loader.sha256) {
             return Ok(bytes.clone());
         }
-        let bytes = self.on_disk(loader)?;
+        let bytes = zero_copy::hold(self.on_disk(loader)?);
         cache.insert(loader.sha256.clone(), bytes.clone());
         Ok(bytes)
     }
 
     /// The same from the disk, whatever is in memory: what a server has after its next start.
-    pub fn on_disk(&self, loader: &Loader) -> io::Result<Bytes> {
-        let bytes = Bytes::from(fs::read(self.folder.join(&loader.sha256))?);
+    pub fn on_disk(&self, loader: &Loader) -> io::Result<Vec<u8>> {
+        let bytes = fs::read(self.folder.join(&loader.sha256))?;
         if sha256(&bytes) != loader.sha256 {
             return Err(io::Error::other(
                 "its content was changed since it was imported; import it again",
@@ -189,7 +190,7 @@ fn read_agent(folder: &Path) -> io::Result<Option<AgentFiles>> {
     let read = |name: &str, hash: &str| {
         let bytes = fs::read(folder.join(name))?;
         if sha256(&bytes) == hash {
-            Ok(Bytes::from(bytes))
+            Ok(zero_copy::hold(bytes))
         } else {
             Err(io::Error::other(format!(
                 "{name} in {} was changed since it was built; build the agent again",
