@@ -26,7 +26,7 @@ use tokio::net::TcpStream;
 pub const LEAST: usize = 64 << 10;
 
 /// The same bytes, where they can be sent from without a copy if they are many. If the kernel refuses, they stay what
-/// they are.
+/// they are. `Bytes::is_unique` is never true of held ones, so what is counted by it cannot be held.
 #[must_use]
 pub fn hold(content: Vec<u8>) -> Bytes {
     if content.len() < LEAST {

@@ -11,7 +11,6 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use farrier_engine::WallTime;
 use farrier_engine::medium::{Medium, MediumName};
-use farrier_net::zero_copy;
 use tokio::sync::OnceCell;
 
 use super::look::{LookError, look};
@@ -231,7 +230,7 @@ fn read_whole(path: &Path, len: u64) -> io::Result<Bytes> {
     if content.len() as u64 != len {
         return Err(io::Error::other("it was changed while it was read"));
     }
-    Ok(zero_copy::hold(content))
+    Ok(Bytes::from(content))
 }
 
 fn stand_of(folder: &Path) -> Stand {
