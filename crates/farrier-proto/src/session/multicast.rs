@@ -45,7 +45,7 @@ pub struct MulticastStream {
     group: SocketAddrV4,
     content_len: u64,
     blksize: u16,
-    /// Oldest first; who was passed over is at the end.
+    /// Oldest first; who was passed over comes after all others.
     members: Vec<Member>,
     state: State,
     /// Block 1 leaves no sooner.
@@ -221,7 +221,8 @@ impl MulticastStream {
         if self.is_over() || self.members.len() >= MAX_MEMBERS {
             return Joined::No;
         }
-        self.members.push(Member {
+        let passed_over = self.members.iter().position(|m| m.strikes > 0);
+        let newcomer = Member {
             peer,
             options: TransferOptions {
                 blksize: offered.blksize.map(|_| self.blksize),
@@ -232,7 +233,9 @@ impl MulticastStream {
             asked: now,
             strikes: 0,
             repeats_left: REPEATS,
-        });
+        };
+        self.members
+            .insert(passed_over.unwrap_or(self.members.len()), newcomer);
         match &self.state {
             State::Pause { .. } => self.invite(now, peer),
             // It is in the state in which block 1 tells it that it is its turn, which does not last.

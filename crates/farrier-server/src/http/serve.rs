@@ -117,10 +117,8 @@ async fn accept(
     limits: Limits,
     mut stop: watch::Receiver<bool>,
 ) {
-    // Connections have it from the listener (Linux), as they have its address, unless it listens on all.
-    if let Err(error) = sockopt::set_tcp_nodelay(&listener, true) {
-        tracing::warn!(%error, "small answers may wait for others");
-    }
+    answers_leave_at_once(&listener);
+    // Connections have the listener's address, unless it listens on all.
     let own = listener.local_addr().ok();
     let own = own.filter(|own| !own.ip().is_unspecified());
     let places = Arc::new(Places::new(limits));
@@ -158,6 +156,13 @@ async fn accept(
                 tracing::debug!(%addr, %error, "connection ended early");
             }
         });
+    }
+}
+
+/// Switches Nagle's algorithm off. On Linux connections have that from their listener.
+fn answers_leave_at_once(listener: &TcpListener) {
+    if let Err(error) = sockopt::set_tcp_nodelay(listener, true) {
+        tracing::warn!(%error, "small answers may wait for others");
     }
 }
 
@@ -419,7 +424,19 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
     use std::sync::Arc;
 
-    use super::{Limits, Places};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::{Limits, Places, answers_leave_at_once};
+
+    #[tokio::test]
+    async fn answers_of_accepted_connections_leave_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        answers_leave_at_once(&listener);
+        let client = TcpStream::connect(listener.local_addr().unwrap());
+        let (client, accepted) = tokio::join!(client, listener.accept());
+        assert!(accepted.unwrap().0.nodelay().unwrap());
+        drop(client);
+    }
 
     #[test]
     fn t9_one_address_cannot_take_every_place() {

@@ -185,6 +185,33 @@ fn rfc2090_a_dead_master_costs_less_than_two_seconds_and_silent_clients_little()
 }
 
 #[test]
+fn rfc2090_a_newcomer_does_not_wait_for_each_of_a_room_that_has_gone() {
+    let mut s = stream(RFC2090);
+    for n in 1..=16 {
+        ask(&mut s, 0, n);
+    }
+    for block in 0..=3 {
+        ack(&mut s, 0, 1, block);
+    }
+    // The others have heard it too and boot. Each has its turn for nothing, and a second one.
+    wait(&mut s, 15 * 300 + 100);
+    let came = 15 * 300 + 100;
+    ask(&mut s, came, 17);
+    let mut left = sent(&mut s);
+    while !left.contains(&"oack 17 master".to_owned()) {
+        let due = s.poll_timeout().unwrap();
+        assert!(due.0 <= came + 1500, "{left:?}");
+        left.extend(wait(&mut s, due.0));
+    }
+    for block in 0..=3 {
+        ack(&mut s, came + 1500, 17, block);
+    }
+    assert_eq!(sent(&mut s)[..3], ["all 1", "all 2", "all 3"]);
+    wait(&mut s, 60_000);
+    assert!(s.is_over());
+}
+
+#[test]
 fn rfc2090_the_sorcerers_apprentice_finds_no_work() {
     let mut s = stream(RFC2090);
     ask(&mut s, 0, 1);

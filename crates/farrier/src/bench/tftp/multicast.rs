@@ -108,7 +108,8 @@ impl Client {
         tally: &mut Tally,
         dice: &mut Dice,
     ) -> Result<(), String> {
-        for silent in 0.. {
+        let mut silent = 0;
+        loop {
             let heard = async {
                 match &self.joined {
                     None => (self.own.recv_from(single).await, false),
@@ -122,6 +123,7 @@ impl Client {
                 if silent == TRIES {
                     return Err("the server fell silent".to_owned());
                 }
+                silent += 1;
                 if self.joined.as_ref().is_none_or(|joined| joined.master) {
                     tally.resent(1);
                     self.send().await?;
@@ -137,12 +139,16 @@ impl Client {
             } else {
                 &single[..len]
             };
-            return self.take(bytes, from, at).await;
+            // The last ACK is not thrown away: nobody would send it again.
+            if self.take(bytes, from, at)? && (self.has_all() || !dice.says(self.fetch.loss)) {
+                self.send().await?;
+            }
+            return Ok(());
         }
-        Ok(())
     }
 
-    async fn take(&mut self, bytes: &[u8], from: SocketAddr, at: Ipv4Addr) -> Result<(), String> {
+    /// True if there is something to say to it.
+    fn take(&mut self, bytes: &[u8], from: SocketAddr, at: Ipv4Addr) -> Result<bool, String> {
         let mine = match Packet::decode(bytes).map_err(|e| e.to_string())? {
             Packet::OptionAck(options) => {
                 let Some(Multicast::Joined { group, master }) = options.multicast else {
@@ -164,19 +170,17 @@ impl Client {
             }
             Packet::Data { block, data } => {
                 let joined = self.joined.as_mut().ok_or(NO_GROUP)?;
-                let asked_for = joined.parts.missing;
                 joined.parts.take(&self.fetch, block, data)?;
-                // A block that comes again asks for nothing (RFC 1123 section 4.2.3.1).
-                joined.master && joined.parts.missing > asked_for
+                // Also what came before: the ACK was lost.
+                joined.master
             }
             Packet::Error { text, .. } => return Err(refused(text)),
             _ => false,
         };
         if mine && let Some(joined) = &self.joined {
             self.last = joined.parts.ack();
-            self.send().await?;
         }
-        Ok(())
+        Ok(mine)
     }
 
     async fn send(&self) -> Result<(), String> {
