@@ -1,23 +1,23 @@
 //! Content that goes to TCP sockets without being copied.
 //!
-//! What [`hold`] takes lies in a sealed file of memory and is read through a map of it. When such bytes are written by
-//! [`poll_write`], the kernel puts the file's own pages on the wire (sendfile), which takes less CPU than a copy.
+//! What [`hold`] takes stays in memory and is written to a file without a name as well. When such bytes are written by
+//! [`poll_write`], the kernel puts pages of the file on the wire (sendfile), which takes less CPU than a copy.
 //! Everything else is written as usual, so nobody who handles the bytes on their way has to know.
 //!
-//! A file on a disk would do without memory of ours, but whoever made it shorter would end transfers, and a map of it
-//! would end the server (SIGBUS). Nothing can change a sealed one.
+//! The file is on a disk because the kernel takes many pages at once out of the disk's cache and one by one out of a
+//! file of memory: sendfile takes half the CPU. The cache is given back when memory is short, and if the disk fails
+//! the bytes in memory are sent.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, IoSlice, Write as _};
+use std::path::Path;
 use std::pin::Pin;
-use std::ptr::NonNull;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create, sendfile};
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::fs::{Mode, OFlags, sendfile};
 use socket2::SockRef;
 use tokio::io::{AsyncWrite as _, Interest};
 use tokio::net::TcpStream;
@@ -25,20 +25,28 @@ use tokio::net::TcpStream;
 /// Shorter content is copied: its share of a packet's cost is small.
 pub const LEAST: usize = 64 << 10;
 
-/// The same bytes, where they can be sent from without a copy if they are many. If the kernel refuses, they stay what
-/// they are. `Bytes::is_unique` is never true of held ones, so what is counted by it cannot be held.
+/// The same bytes, which can be sent without a copy if they are many. `folder` says on which disk the file is; where
+/// none can be made (no space, a file system without `O_TMPFILE`) the bytes stay what they are. `Bytes::is_unique` is
+/// never true of held ones, so what is counted by it cannot be held.
 #[must_use]
-pub fn hold(content: Vec<u8>) -> Bytes {
+pub fn hold(content: Vec<u8>, folder: &Path) -> Bytes {
     if content.len() < LEAST {
         return content.into();
     }
-    match Map::of(&content) {
-        Ok(map) => Bytes::from_owner(map),
+    match nameless(folder, &content) {
+        Ok(file) => Bytes::from_owner(Held::new(content, file)),
         Err(error) => {
-            tracing::debug!(%error, "content is kept in ordinary memory");
+            tracing::debug!(%error, folder = %folder.display(), "content will be sent as a copy");
             content.into()
         }
     }
+}
+
+fn nameless(folder: &Path, content: &[u8]) -> io::Result<File> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let mut file = File::from(rustix::fs::open(folder, flags, Mode::RUSR)?);
+    file.write_all(content)?;
+    Ok(file)
 }
 
 /// Writes like `poll_write_vectored` of the stream, without a copy where the bytes are from [`hold`].
@@ -60,13 +68,24 @@ pub fn poll_write(
         ready!(stream.poll_write_ready(context))?;
         match stream.try_io(Interest::WRITABLE, || part.send(&stream, head)) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if is_of_the_disk(&error) => {
+                tracing::warn!(%error, "the disk does not give content back; it is sent from memory");
+                forget(part.start);
+                return stream.as_mut().poll_write_vectored(context, bufs);
+            }
             sent => return Poll::Ready(sent),
         }
     }
 }
 
+fn is_of_the_disk(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error() == Some(libc::EIO)
+}
+
 /// Bytes that are about to be sent, as a part of a file.
 struct Part {
+    /// Its name in [`HELD`].
+    start: usize,
     file: Arc<File>,
     offset: u64,
     len: usize,
@@ -80,6 +99,7 @@ impl Part {
         let (start, (file, len)) = held.range(..=at).next_back()?;
         let offset = at - start;
         (offset + content.len() <= *len).then(|| Self {
+            start: *start,
             file: Arc::clone(file),
             offset: offset as u64,
             len: content.len(),
@@ -98,6 +118,7 @@ impl Part {
         }
         let mut offset = self.offset;
         match sendfile(stream, &*self.file, Some(&mut offset), self.len) {
+            Ok(0) if sent == 0 => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(more) => Ok(sent + more),
             // The head has left all the same.
             Err(_) if sent > 0 => Ok(sent),
@@ -106,77 +127,43 @@ impl Part {
     }
 }
 
-/// What is held: the first address of each map, its file and its length.
+/// What is held: its first address in memory, its file and its length.
 static HELD: RwLock<BTreeMap<usize, (Arc<File>, usize)>> = RwLock::new(BTreeMap::new());
 
-/// A map of a sealed file.
-struct Map {
-    start: NonNull<u8>,
-    len: usize,
-}
+/// Bytes that are in a file too.
+struct Held(Vec<u8>);
 
-// SAFETY: nobody can write to what it points to, which is what makes a map more than two addresses.
-#[allow(unsafe_code, reason = "a pointer is neither Send nor Sync by itself")]
-unsafe impl Send for Map {}
-// SAFETY: as above.
-#[allow(unsafe_code, reason = "a pointer is neither Send nor Sync by itself")]
-unsafe impl Sync for Map {}
-
-impl Map {
-    #[allow(unsafe_code, reason = "mapping a file has no safe form")]
-    fn of(content: &[u8]) -> io::Result<Self> {
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let mut file = File::from(memfd_create(c"farrier", flags)?);
-        file.write_all(content)?;
-        let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
-        fcntl_add_seals(&file, seals)?;
-        let len = content.len();
-        // SAFETY: a new map at an address of the kernel's choice touches no memory of ours.
-        let start = unsafe {
-            mmap(
-                std::ptr::null_mut(),
-                len,
-                ProtFlags::READ,
-                MapFlags::SHARED,
-                &file,
-                0,
-            )?
-        };
-        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::InvalidData)?;
+impl Held {
+    fn new(content: Vec<u8>, file: File) -> Self {
         let mut held = HELD.write().unwrap_or_else(PoisonError::into_inner);
-        held.insert(start.addr().get(), (Arc::new(file), len));
-        Ok(Self { start, len })
+        held.insert(content.as_ptr().addr(), (Arc::new(file), content.len()));
+        Self(content)
     }
 }
 
-impl AsRef<[u8]> for Map {
-    #[allow(unsafe_code, reason = "the bytes of a map are reached by its address")]
+impl AsRef<[u8]> for Held {
     fn as_ref(&self) -> &[u8] {
-        // SAFETY: the map has so many bytes and lives as long as `self`; the file is sealed, so that they neither
-        // change nor vanish.
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+        &self.0
     }
 }
 
-impl Drop for Map {
-    #[allow(unsafe_code, reason = "unmapping has no safe form")]
+impl Drop for Held {
     fn drop(&mut self) {
-        // First, so that no new map at this address is taken for this one.
-        let mut held = HELD.write().unwrap_or_else(PoisonError::into_inner);
-        held.remove(&self.start.addr().get());
-        drop(held);
-        // SAFETY: the map is ours alone, and whoever borrowed its bytes did so from `self`.
-        let unmapped = unsafe { munmap(self.start.as_ptr().cast(), self.len) };
-        if let Err(error) = unmapped {
-            tracing::debug!(%error, "content could not be unmapped");
-        }
+        // Before the memory goes, so that nothing that comes to lie there is taken for this.
+        forget(self.0.as_ptr().addr());
     }
+}
+
+fn forget(start: usize) {
+    let mut held = HELD.write().unwrap_or_else(PoisonError::into_inner);
+    held.remove(&start);
 }
 
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
     use std::io::IoSlice;
+    use std::path::Path;
     use std::pin::Pin;
 
     use bytes::Bytes;
@@ -187,6 +174,15 @@ mod tests {
 
     fn sample(len: usize) -> Vec<u8> {
         (0..len).map(|i| (i * i / 7 % 251) as u8).collect()
+    }
+
+    /// Where the tests run, a disk.
+    fn here() -> &'static Path {
+        Path::new(".")
+    }
+
+    fn held(len: usize) -> Bytes {
+        hold(sample(len), here())
     }
 
     async fn pair() -> (TcpStream, TcpStream) {
@@ -211,9 +207,35 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_disk_that_fails_ends_no_transfer() {
+        let content = held(3 << 20);
+        let part = Part::of(&content).unwrap();
+        rustix::fs::ftruncate(&part.file, 1 << 20).unwrap();
+        let (mut ours, mut theirs) = pair().await;
+        let reading = tokio::spawn(async move {
+            let mut read = Vec::new();
+            theirs.read_to_end(&mut read).await.unwrap();
+            read
+        });
+        write(&mut ours, b"", &content).await;
+        drop(ours);
+        assert!(reading.await.unwrap() == content);
+        assert!(Part::of(&content).is_none(), "the disk is asked no more");
+    }
+
+    #[test]
+    fn content_without_a_disk_is_kept_all_the_same() {
+        for folder in ["/proc", "/nowhere"] {
+            let content = hold(sample(LEAST), Path::new(folder));
+            assert_eq!(content, sample(LEAST));
+            assert!(Part::of(&content).is_none());
+        }
+    }
+
+    #[tokio::test]
     async fn what_is_held_arrives_as_it_is_whole_and_in_parts() {
         let plain = sample(5 << 20);
-        let whole = hold(plain.clone());
+        let whole = hold(plain.clone(), here());
         assert_eq!(whole, plain);
         for (content, held) in [
             (whole.clone(), true),
@@ -221,7 +243,7 @@ mod tests {
             (whole.slice(1_000_001..), true),
             (whole.slice(77..78), true),
             (Bytes::from(plain.clone()), false),
-            (hold(sample(LEAST - 1)), false),
+            (held(LEAST - 1), false),
         ] {
             assert_eq!(Part::of(&content).is_some(), held);
             let (mut ours, mut theirs) = pair().await;
@@ -239,7 +261,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_has_gone_is_an_error() {
-        let content = hold(sample(8 << 20));
+        let content = held(8 << 20);
         let (mut ours, theirs) = pair().await;
         drop(theirs);
         let bufs = [IoSlice::new(&content)];
@@ -255,7 +277,7 @@ mod tests {
 
     #[test]
     fn what_is_given_back_is_forgotten() {
-        let content = hold(sample(LEAST));
+        let content = held(LEAST);
         let part = content.slice(1..);
         drop(content);
         assert!(Part::of(&part).is_some(), "a part keeps the whole");

@@ -83,7 +83,9 @@ impl BootTree {
             programs.push((second.file_name.as_str(), read(second)?));
         }
         let disk = ram_disk::build(&programs, &script);
-        disk.map(zero_copy::hold).map_err(unreadable)
+        let folder = self.core.loaders.folder();
+        disk.map(|disk| zero_copy::hold(disk, folder))
+            .map_err(unreadable)
     }
 }
 

@@ -88,6 +88,11 @@ impl Loaders {
         self.agent.load_full()
     }
 
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Where the bytes of a program are. `sha256` is one of the catalogue's, never a client's text.
     #[must_use]
     pub fn file(&self, sha256: &str) -> PathBuf {
@@ -100,7 +105,7 @@ impl Loaders {
         if let Some(bytes) = cache.get(&loader.sha256) {
             return Ok(bytes.clone());
         }
-        let bytes = zero_copy::hold(self.on_disk(loader)?);
+        let bytes = zero_copy::hold(self.on_disk(loader)?, &self.folder);
         cache.insert(loader.sha256.clone(), bytes.clone());
         Ok(bytes)
     }
@@ -190,7 +195,7 @@ fn read_agent(folder: &Path) -> io::Result<Option<AgentFiles>> {
     let read = |name: &str, hash: &str| {
         let bytes = fs::read(folder.join(name))?;
         if sha256(&bytes) == hash {
-            Ok(zero_copy::hold(bytes))
+            Ok(zero_copy::hold(bytes, folder))
         } else {
             Err(io::Error::other(format!(
                 "{name} in {} was changed since it was built; build the agent again",
