@@ -14,6 +14,7 @@ use rustix::process::{WaitOptions, waitpid};
 use rustix::system::{RebootCommand, reboot};
 use rustix::time::{ClockId, Timespec, clock_settime};
 
+use crate::net;
 use crate::screen::Screen;
 
 /// How long a failure stays readable before the machine restarts, unless `panic=` says otherwise.
@@ -154,8 +155,11 @@ pub fn give_up(screen: &Screen, reason: &str) -> ! {
     restart(screen)
 }
 
-/// Restarts the machine.
+/// Restarts the machine. Its cards are switched off first, since one that still receives while the kernel shuts devices
+/// down may keep it from restarting: a guest was seen in a softirq without end. Not before the machine is switched
+/// off, since some cards would hear no wake-up then.
 pub fn restart(screen: &Screen) -> ! {
+    net::take_down();
     end(RebootCommand::Restart, screen)
 }
 

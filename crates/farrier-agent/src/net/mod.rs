@@ -102,6 +102,17 @@ pub fn bring_up(arguments: &Arguments, screen: &Screen) -> Result<Interface, Net
     Ok(interface)
 }
 
+/// Switches all NICs off, so that none of them writes received packets into memory that is somebody else's by then.
+/// One that will not is left as it is.
+pub fn take_down() {
+    let Ok(mut routes) = RouteSocket::open() else {
+        return;
+    };
+    for interface in interfaces(Path::new("/sys/class/net")) {
+        let _ = routes.set_down(interface.index);
+    }
+}
+
 /// All NICs with hardware behind them. `folder` is `/sys/class/net`.
 #[must_use]
 pub fn interfaces(folder: &Path) -> Vec<Interface> {

@@ -1,4 +1,4 @@
-//! The four things we ask of the kernel's routing socket (rtnetlink(7)). Every request wants an
+//! The five things we ask of the kernel's routing socket (rtnetlink(7)). Every request wants an
 //! acknowledgement, so a failure has the kernel's own reason.
 
 use std::io;
@@ -58,7 +58,13 @@ impl RouteSocket {
 
     /// Switches a link on.
     pub(super) fn set_up(&mut self, index: u32) -> io::Result<()> {
-        self.ask(RTM_NEWLINK, 0, &link_message(index, IFF_UP))
+        self.ask(RTM_NEWLINK, 0, &link_message(index, IFF_UP, IFF_UP))
+            .map(drop)
+    }
+
+    /// Switches a link off.
+    pub(super) fn set_down(&mut self, index: u32) -> io::Result<()> {
+        self.ask(RTM_NEWLINK, 0, &link_message(index, IFF_UP, 0))
             .map(drop)
     }
 
@@ -105,7 +111,7 @@ impl RouteSocket {
 
     /// The address a NIC's own memory holds; kernels before 5.6 and virtual NICs do not tell.
     pub(super) fn permanent_address(&mut self, index: u32) -> io::Result<Option<MacAddr>> {
-        let answer = self.ask(RTM_GETLINK, 0, &link_message(index, 0))?;
+        let answer = self.ask(RTM_GETLINK, 0, &link_message(index, 0, 0))?;
         Ok(permanent_address(&answer))
     }
 
@@ -143,11 +149,12 @@ fn parts(address: IpAddr) -> (u8, Vec<u8>) {
     }
 }
 
-fn link_message(index: u32, up: u32) -> Vec<u8> {
+/// Of the flags in `change`, those in `flags` are set and the others cleared.
+fn link_message(index: u32, change: u32, flags: u32) -> Vec<u8> {
     let mut body = vec![0; 4];
     body.extend_from_slice(&index.to_ne_bytes());
-    body.extend_from_slice(&up.to_ne_bytes());
-    body.extend_from_slice(&up.to_ne_bytes());
+    body.extend_from_slice(&flags.to_ne_bytes());
+    body.extend_from_slice(&change.to_ne_bytes());
     body
 }
 
