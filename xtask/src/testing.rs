@@ -12,9 +12,9 @@ use farrier_e2e::{Steps, matrix, packages, report::say};
 
 use crate::{build, prepare};
 
-/// Unit and integration tests that run at the same time. Some of them wait for most of a minute, for what is silent
-/// to be given up.
-const SIDE_BY_SIDE: &str = "4";
+/// Unit and integration tests that run at the same time. Many of them wait for most of a minute, for what is silent to
+/// be given up, beside idle processors.
+const SIDE_BY_SIDE: &str = "12";
 /// End-to-end tests that run at the same time: each is one or two emulators, and they wait more than they work.
 const PARALLEL: &str = "--test-threads=3";
 
