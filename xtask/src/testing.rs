@@ -15,7 +15,7 @@ use crate::{build, prepare};
 /// Unit and integration tests that run at the same time. Many of them wait for most of a minute, for what is silent to
 /// be given up, beside idle processors.
 const SIDE_BY_SIDE: &str = "12";
-/// End-to-end tests that run at the same time: each is one or two emulators, and they wait more than they work.
+/// End-to-end tests that run at the same time: each is one or two emulators, and three keep two processors busy.
 const PARALLEL: &str = "--test-threads=3";
 
 #[derive(Debug, Args)]

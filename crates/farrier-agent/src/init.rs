@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs;
 use std::panic;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -17,6 +17,8 @@ use rustix::time::{ClockId, Timespec, clock_settime};
 use crate::net;
 use crate::screen::Screen;
 
+/// Switching a card off takes some tenths of a second.
+const CARDS_WAIT: Duration = Duration::from_secs(5);
 /// How long a failure stays readable before the machine restarts, unless `panic=` says otherwise.
 const SHOW_FAILURE: Duration = Duration::from_secs(60);
 
@@ -157,9 +159,16 @@ pub fn give_up(screen: &Screen, reason: &str) -> ! {
 
 /// Restarts the machine. Its cards are switched off first, since one that still receives while the kernel shuts devices
 /// down may keep it from restarting: a guest was seen in a softirq without end. Not before the machine is switched
-/// off, since some cards would hear no wake-up then.
+/// off, since some cards would hear no wake-up then. A driver that hangs holds nothing up.
 pub fn restart(screen: &Screen) -> ! {
-    net::take_down();
+    let (done, all_down) = mpsc::channel();
+    let switching_off = thread::Builder::new().spawn(move || {
+        net::take_down();
+        let _ = done.send(());
+    });
+    if switching_off.is_ok() {
+        let _ = all_down.recv_timeout(CARDS_WAIT);
+    }
     end(RebootCommand::Restart, screen)
 }
 

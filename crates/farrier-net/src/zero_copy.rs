@@ -5,8 +5,9 @@
 //! Everything else is written as usual, so nobody who handles the bytes on their way has to know.
 //!
 //! The file is on a disk because the kernel takes many pages at once out of the disk's cache and one by one out of a
-//! file of memory: sendfile takes half the CPU. The cache is given back when memory is short, and if the disk fails
-//! the bytes in memory are sent.
+//! file of memory: sendfile takes half the CPU. The cache is given back when memory is short; then the thread that sends
+//! waits for the disk. If the disk fails, the bytes in memory are sent; what it gives back wrong without an error goes
+//! out, as from any server of files.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -67,19 +68,24 @@ pub fn poll_write(
     loop {
         ready!(stream.poll_write_ready(context))?;
         match stream.try_io(Interest::WRITABLE, || part.send(&stream, head)) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) if is_of_the_disk(&error) => {
-                tracing::warn!(%error, "the disk does not give content back; it is sent from memory");
-                forget(part.start);
-                return stream.as_mut().poll_write_vectored(context, bufs);
+            Err(error) if is_no_failure(&error) => {}
+            Err(error) => {
+                // The file's fault if the same bytes leave from memory; else the connection's.
+                let sent = ready!(stream.as_mut().poll_write_vectored(context, bufs));
+                if sent.is_ok() {
+                    tracing::warn!(%error, "content cannot be sent from its file any more: from memory now");
+                    forget(part.start);
+                }
+                return Poll::Ready(sent);
             }
             sent => return Poll::Ready(sent),
         }
     }
 }
 
-fn is_of_the_disk(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error() == Some(libc::EIO)
+fn is_no_failure(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, WouldBlock};
+    matches!(error.kind(), WouldBlock | Interrupted)
 }
 
 /// Bytes that are about to be sent, as a part of a file.

@@ -191,7 +191,10 @@ fn permanent_address(answer: &[u8]) -> Option<MacAddr> {
 mod tests {
     use farrier_proto::MacAddr;
 
-    use super::{HEADER, RouteSocket, attribute, permanent_address, refusal};
+    use super::{
+        HEADER, IFF_UP, RTM_GETLINK, RouteSocket, attribute, link_message, permanent_address,
+        refusal,
+    };
 
     #[test]
     fn the_permanent_address_is_found_among_attributes() {
@@ -208,6 +211,32 @@ mod tests {
                 None
             );
         }
+    }
+
+    /// In a network of its own, since the loopback device is everybody's.
+    #[test]
+    fn a_link_is_switched_on_and_off() {
+        const INSIDE: &str = "FARRIER_TEST_OWN_NETWORK";
+        if std::env::var_os(INSIDE).is_none() {
+            let name = "net::rtnetlink::tests::a_link_is_switched_on_and_off";
+            let program = std::env::current_exe().unwrap();
+            let mut again = std::process::Command::new("unshare");
+            again.arg("--net").arg(program).args(["--exact", name]);
+            let ran = again.env(INSIDE, "1").output().unwrap();
+            let told = String::from_utf8_lossy(&ran.stdout);
+            assert!(told.contains("1 passed"), "{told}");
+            return;
+        }
+        let mut routes = RouteSocket::open().unwrap();
+        let mut is_up = |change: fn(&mut RouteSocket) -> std::io::Result<()>| {
+            change(&mut routes).unwrap();
+            let link = link_message(1, 0, 0);
+            let answer = routes.ask(RTM_GETLINK, 0, &link).unwrap();
+            let flags = u32::from_ne_bytes(answer[HEADER + 8..HEADER + 12].try_into().unwrap());
+            flags & IFF_UP != 0
+        };
+        assert!(is_up(|routes| routes.set_up(1)));
+        assert!(!is_up(|routes| routes.set_down(1)));
     }
 
     #[test]
