@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::{Host, Lab, Program, clients, command::run, lab::patience};
 use prepared::leave_out;
 
-pub use prepared::{Programs, fill};
+pub use prepared::{Programs, fill, make_ready};
 
 /// How the server serves its interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -306,6 +306,15 @@ impl Site {
             self.wait_for(mac, words, Duration::from_secs(20))?;
         }
         self.timeline(mac)
+    }
+
+    /// Waits until a machine has fetched the agent whole, which is as far as the boot plane has to bring it. Its kernel
+    /// would take half a minute more. Who fetches is known by its address only if that is ours or on our link.
+    ///
+    /// # Errors
+    /// As [`Site::wait_for`].
+    pub fn hands_over_the_agent(&self, mac: &str) -> Result<()> {
+        self.wait_for(mac, "It fetched the agent by", Duration::from_secs(240))
     }
 
     /// Creates a task, confirming its plan, and returns its id.

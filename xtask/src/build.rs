@@ -1,29 +1,30 @@
-//! Building the programs. Both are static and share one build, since they share most of their dependencies.
+//! Building the programs. All are static, as `.cargo/config.toml` says.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command},
 };
 
 use anyhow::{Context, Result, bail};
-use farrier_e2e::Lab;
+use farrier_e2e::{Lab, command::run, site::Programs};
 
-/// The target of both programs. Naming it keeps the static switch away from build scripts and macros.
+/// The target of everything here, as in `.cargo/config.toml`.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// The switch of everything here, as there.
+const STATIC: [&str; 2] = ["-C", "target-feature=+crt-static"];
 /// The profile of `Cargo.toml` for programs that leave this workspace.
 const SHIPPED: &str = "dist";
 
-/// The built programs.
-#[derive(Debug, Clone)]
-pub(crate) struct Programs {
-    /// The `farrier` command.
-    pub(crate) farrier: PathBuf,
-    /// The static agent.
-    pub(crate) agent: PathBuf,
+/// The `farrier` command and the agent in this folder.
+fn in_folder(folder: &Path) -> Programs {
+    Programs {
+        farrier: folder.join("farrier"),
+        agent: folder.join("farrier-agent"),
+    }
 }
 
-/// Builds both programs with the release profile, in a target folder of their own so that the static switch does
-/// not rebuild everything else.
+/// Builds both programs with the release profile.
 pub(crate) fn programs() -> Result<Programs> {
     build_programs("release")
 }
@@ -38,12 +39,54 @@ fn build_programs(profile: &str) -> Result<Programs> {
         profile,
         &["--package", "farrier", "--package", "farrier-agent"],
     )?;
-    let programs = Programs {
-        farrier: built.join("farrier"),
-        agent: built.join("farrier-agent"),
-    };
+    let programs = in_folder(&built);
     check_static(&programs.agent)?;
     Ok(programs)
+}
+
+/// All tests and what they test while they are built, which is ended when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Building(Child);
+
+impl Building {
+    /// Starts to build everything that is tested at once: what the packages share, they share with the same features.
+    pub(crate) fn everything() -> Result<Self> {
+        let mut cargo = cargo_command()?;
+        cargo
+            .args(["test", "--workspace", "--locked", "--no-run"])
+            .args(["--lib", "--bins", "--examples", "--test", "*"]);
+        cargo.spawn().map(Self).context("cannot start cargo")
+    }
+
+    /// Waits for it. The programs are built as their tests are, so that a clean checkout builds everything once; what is
+    /// for debuggers is left out, since the agent's would go into each machine's memory.
+    pub(crate) fn finish(mut self) -> Result<Programs> {
+        let status = self.0.wait().context("cannot wait for cargo")?;
+        if !status.success() {
+            bail!("the tests do not build; cargo's words are above");
+        }
+        let built = in_folder(&target_folder()?.join(TARGET).join("debug"));
+        let folder = target_folder()?.join("tested");
+        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        let programs = in_folder(&folder);
+        for (from, to) in [
+            (&built.farrier, &programs.farrier),
+            (&built.agent, &programs.agent),
+        ] {
+            // Its time stays, by which a lab knows whether its own copy is of this program.
+            let mut strip = Command::new("strip");
+            run(strip.args(["--preserve-dates", "-o"]).arg(to).arg(from))?;
+        }
+        check_static(&programs.agent)?;
+        Ok(programs)
+    }
+}
+
+impl Drop for Building {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Builds an example of a package the way the shipped programs are built, whose dependencies are there already.
@@ -53,28 +96,20 @@ pub(crate) fn shipped_example(package: &str, name: &str) -> Result<PathBuf> {
 }
 
 /// Builds `what` and returns the folder it is in.
-fn build(profile: &str, what: &[&str]) -> Result<PathBuf> {
-    let target = target_folder()?.join("static");
-    let build = [
-        "build",
-        "--profile",
-        profile,
-        "--locked",
-        "--target",
-        TARGET,
-    ];
-    cargo(&[&build[..], what].concat(), |cargo| {
-        cargo
-            .env("CARGO_TARGET_DIR", &target)
-            .env("RUSTFLAGS", "-C target-feature=+crt-static");
-    })?;
-    Ok(target.join(TARGET).join(profile))
+pub(crate) fn build(profile: &str, what: &[&str]) -> Result<PathBuf> {
+    let build = ["build", "--profile", profile, "--locked"];
+    cargo(&[&build[..], what].concat(), |_| {})?;
+    let folder = match profile {
+        "dev" => "debug",
+        other => other,
+    };
+    Ok(target_folder()?.join(TARGET).join(folder))
 }
 
 /// Runs cargo in the workspace, with its output shown.
 pub(crate) fn cargo(arguments: &[&str], change: impl FnOnce(&mut Command)) -> Result<()> {
-    let mut cargo = Command::new(cargo_program());
-    cargo.args(arguments).current_dir(workspace()?);
+    let mut cargo = cargo_command()?;
+    cargo.args(arguments);
     change(&mut cargo);
     let status = cargo.status().context("cannot start cargo")?;
     if !status.success() {
@@ -84,6 +119,23 @@ pub(crate) fn cargo(arguments: &[&str], change: impl FnOnce(&mut Command)) -> Re
         );
     }
     Ok(())
+}
+
+/// Cargo in the workspace. Flags in the environment would take the place of those in `.cargo/config.toml`, and a target
+/// there that of its target: both are named again beside them.
+pub(crate) fn cargo_command() -> Result<Command> {
+    let mut cargo = Command::new(cargo_program());
+    cargo
+        .current_dir(workspace()?)
+        .env("CARGO_BUILD_TARGET", TARGET);
+    for (variable, between) in [("CARGO_ENCODED_RUSTFLAGS", "\x1f"), ("RUSTFLAGS", " ")] {
+        if let Ok(flags) = std::env::var(variable) {
+            let given = flags.split(between).filter(|flag| !flag.is_empty());
+            let flags: Vec<&str> = given.chain(STATIC).collect();
+            cargo.env(variable, flags.join(between));
+        }
+    }
+    Ok(cargo)
 }
 
 pub(crate) fn cargo_program() -> std::ffi::OsString {
@@ -104,7 +156,7 @@ pub(crate) fn target_folder() -> Result<PathBuf> {
 
 /// A dynamic agent would start in the initramfs only to miss its loader, so it is refused here.
 fn check_static(agent: &Path) -> Result<()> {
-    let bytes = std::fs::read(agent).with_context(|| format!("cannot read {}", agent.display()))?;
+    let bytes = fs::read(agent).with_context(|| format!("cannot read {}", agent.display()))?;
     if has_interpreter(&bytes)
         .with_context(|| format!("{} is no 64-bit ELF program", agent.display()))?
     {
@@ -138,12 +190,16 @@ fn has_interpreter(elf: &[u8]) -> Option<bool> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::has_interpreter;
 
     #[test]
     fn dynamic_program_is_told_from_other_files() {
-        let own = std::fs::read("/proc/self/exe").unwrap();
-        assert_eq!(has_interpreter(&own), Some(true));
+        let own = fs::read("/proc/self/exe").unwrap();
+        assert_eq!(has_interpreter(&own), Some(false));
+        let shell = fs::read("/bin/sh").unwrap();
+        assert_eq!(has_interpreter(&shell), Some(true));
         assert_eq!(has_interpreter(b"#!/bin/sh\n"), None);
         assert_eq!(has_interpreter(&own[..100]), None);
     }

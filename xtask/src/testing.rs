@@ -3,12 +3,17 @@
 use std::{
     io::{BufRead, BufReader},
     process::{Command, Stdio},
+    thread,
     time::Instant,
 };
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use farrier_e2e::{Steps, matrix, packages, report::say};
+use farrier_e2e::{
+    Steps, matrix, packages,
+    report::say,
+    site::{self, Programs},
+};
 
 use crate::{build, prepare};
 
@@ -52,12 +57,22 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         steps.step("unit and integration tests");
         note("unit and integration tests", unit(options)?);
     } else {
+        say("the tests, farrier and its agent are built beside the first steps");
+        let building = build::Building::everything()?;
         let prepared = prepare::with(&mut steps)?;
         packages::install(&[packages::page(), matrix::fast_packages()].concat())?;
-        steps.step("building farrier and its agent");
-        let programs = build::programs()?;
+        steps.step("the rest of the building");
+        let programs = building.finish()?;
         steps.step("unit and integration tests");
-        note("unit and integration tests", unit(options)?);
+        // They leave a processor idle most of the time.
+        let made = thread::scope(|scope| {
+            let making = scope.spawn(|| site::make_ready(&prepared.lab, &programs));
+            note("unit and integration tests", unit(options)?);
+            making
+                .join()
+                .unwrap_or_else(|_| bail!("the maker of loaders and agent panicked"))
+        });
+        made.context("loaders and agent for the machines could not be made")?;
         steps.step("end-to-end tests on virtual machines");
         note(
             "end-to-end tests",
@@ -80,15 +95,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn unit(options: &Options) -> Result<(Count, bool)> {
-    let mut cargo = Command::new(build::cargo_program());
-    cargo.args([
-        "test",
-        "--workspace",
-        "--exclude",
-        "farrier-e2e",
-        "--locked",
-        "--no-fail-fast",
-    ]);
+    let mut cargo = build::cargo_command()?;
+    cargo.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
     cargo.args(&options.filter);
     if std::env::var_os("RUST_TEST_THREADS").is_none() {
         cargo.env("RUST_TEST_THREADS", SIDE_BY_SIDE);
@@ -99,13 +107,15 @@ fn unit(options: &Options) -> Result<(Count, bool)> {
 fn end_to_end(
     options: &Options,
     prepared: &prepare::Prepared,
-    programs: &build::Programs,
+    programs: &Programs,
 ) -> Result<(Count, bool)> {
-    let mut cargo = Command::new(build::cargo_program());
+    let mut cargo = build::cargo_command()?;
     cargo.args([
         "test",
-        "--package",
-        "farrier-e2e",
+        // Of one package alone, what it shares with the others would be built anew, with fewer features.
+        "--workspace",
+        "--test",
+        "lan",
         "--locked",
         "--no-fail-fast",
         "--",
@@ -121,7 +131,6 @@ fn end_to_end(
 /// Runs a test command, showing its output as it comes and adding up its result lines.
 fn counted(cargo: &mut Command) -> Result<(Count, bool)> {
     let mut child = cargo
-        .current_dir(build::workspace()?)
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot start cargo")?;

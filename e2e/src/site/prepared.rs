@@ -27,7 +27,7 @@ impl Programs {
     pub fn find(lab: &Lab) -> Result<Self> {
         let built = lab
             .workspace()
-            .join("target/static/x86_64-unknown-linux-gnu/release");
+            .join("target/x86_64-unknown-linux-gnu/release");
         let place = |variable: &str, name: &str| {
             let path = std::env::var_os(variable).map_or_else(|| built.join(name), PathBuf::from);
             if path.is_file() {
@@ -53,9 +53,21 @@ pub fn fill(lab: &Lab, programs: &Programs, data: &Path) -> Result<()> {
     copy_folder(&prepared(lab, programs)?, data)
 }
 
+/// Makes loaders and agent now, so that no site has to wait for them: the agent is packed as tightly as it goes.
+///
+/// # Errors
+/// When they cannot be made.
+pub fn make_ready(lab: &Lab, programs: &Programs) -> Result<()> {
+    let _lock = lab.lock("prepared")?;
+    prepared(lab, programs).map(drop)
+}
+
 /// Loaders and agent, made once by the product's own commands and copied for each site. Needs the lock.
 fn prepared(lab: &Lab, programs: &Programs) -> Result<PathBuf> {
-    let folder = lab.subfolder("prepared")?;
+    // Of each kind of build its own, so that they do not take turns in making it anew.
+    let kind = programs.agent.parent().and_then(Path::file_name);
+    let kind = kind.unwrap_or_default().to_string_lossy();
+    let folder = lab.subfolder(&format!("prepared-{kind}"))?;
     let stamp = folder.join("stamp");
     let now = format!(
         "{:?} {:?}",

@@ -24,7 +24,7 @@ fn page_works_by_keyboard_in_a_browser() {
         .unwrap();
     }
     // Between our asking for a free port and its taking it, somebody else can.
-    let site = start(&lab, &folder).or_else(|_| start(&lab, &folder));
+    let site = start(&folder).or_else(|_| start(&folder));
     let site = site.unwrap();
     let log = site.log();
     let words: Vec<&str> = log.lines().last().unwrap().split(' ').collect();
@@ -41,22 +41,21 @@ fn page_works_by_keyboard_in_a_browser() {
     farrier_e2e::report::say(told.trim_end());
 }
 
-fn start(lab: &Lab, folder: &Path) -> Result<Program> {
+fn start(folder: &Path) -> Result<Program> {
     let free = TcpListener::bind("127.0.0.1:0")?;
     let address = free.local_addr()?.to_string();
     drop(free);
-    let mut site = Command::new(page_program(lab));
+    let mut site = Command::new(page_program());
     site.arg(address);
     let site = Program::start("page", site, folder)?;
     site.wait_for("http://", Duration::from_secs(60))?;
     Ok(site)
 }
 
-/// The made-up site: built by `cargo test --workspace` as an example of farrier-server.
-fn page_program(lab: &Lab) -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| lab.workspace().join("target"), PathBuf::from);
-    let path = target.join("debug/examples/page");
+/// The made-up site: built with the tests, as an example of farrier-server, beside which this program lies.
+fn page_program() -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    let path = own.ancestors().nth(2).unwrap().join("examples/page");
     assert!(
         Path::new(&path).is_file(),
         "{} is not built; run `cargo build -p farrier-server --example page`",

@@ -2,6 +2,7 @@
 //! from ten to a hundred thousand known machines.
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -13,20 +14,11 @@ use crate::build;
 
 pub(crate) fn run_all(options: &Options) -> Result<()> {
     let bench = Bench::new(options)?;
-    build::cargo(
-        &[
-            "build",
-            "--locked",
-            "-p",
-            "farrier-db",
-            "--example",
-            "many_machines",
-        ],
-        |_| {},
-    )?;
+    let what = ["--package", "farrier-db", "--example", "many_machines"];
+    let fill = build::build("dev", &what)?.join("examples/many_machines");
     say("  machines              start ms   idle MiB   CPU us/offer     p99 ms");
     for (machines, kind) in KINDS {
-        let of = bench.known(machines, kind)?;
+        let of = bench.known(&fill, machines, kind)?;
         say(&format!(
             "{machines:>10} {kind:<12}{:>10.0}{:>11.1}{:>15.1}{:>11.2}",
             of.start.as_secs_f64() * 1e3,
@@ -46,7 +38,7 @@ struct Known {
 }
 
 impl Bench {
-    fn known(&self, machines: u32, kind: &str) -> Result<Known> {
+    fn known(&self, fill: &Path, machines: u32, kind: &str) -> Result<Known> {
         let scratch = self.folder.join("known");
         let _ = fs::remove_dir_all(&scratch);
         let data = scratch.join("data");
@@ -54,7 +46,6 @@ impl Bench {
         run(command("cp", ["-a"])
             .arg(self.folder.join("imported/loaders"))
             .arg(&data))?;
-        let fill = build::target_folder()?.join("debug/examples/many_machines");
         let mut fill = command(&fill.display().to_string(), [data.join("farrier.db")]);
         run(fill.args([&machines.to_string(), kind]))?;
         let config = scratch.join("farrier.toml");
