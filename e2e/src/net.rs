@@ -141,7 +141,8 @@ impl Lan {
 
     /// A host that announces an IPv6 prefix.
     ///
-    /// Without router advertisements iPXE's firmware image waits about 13 s on each boot for IPv6 to time out.
+    /// Without router advertisements iPXE in a ROM waits about 13 s on each boot for IPv6 to time out, behind a relay
+    /// and beside other servers than ours.
     ///
     /// # Errors
     /// When dnsmasq cannot be started.
@@ -171,7 +172,7 @@ impl Lan {
         let program = Program::start("router", dnsmasq, folder)?;
         Ok(Router {
             _program: program,
-            _host: host,
+            host,
         })
     }
 
@@ -230,7 +231,18 @@ pub struct Host {
 #[derive(Debug)]
 pub struct Router {
     _program: Program,
-    _host: Host,
+    host: Host,
+}
+
+impl Router {
+    /// From now on it hears nobody who asks for a router, and advertises itself now and then as before.
+    ///
+    /// # Errors
+    /// When nftables refuses.
+    pub fn ignore_solicitations(&self) -> Result<()> {
+        let rules = "table inet deaf { chain in { type filter hook input priority 0; icmpv6 type nd-router-solicit drop; }; }";
+        run(self.host.command("nft").arg(rules)).map(drop)
+    }
 }
 
 impl Host {

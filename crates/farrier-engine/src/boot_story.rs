@@ -132,11 +132,14 @@ fn is_over(boot: &[Entry], next: WallTime) -> bool {
     silent || boot.iter().any(is_goal)
 }
 
-/// A script that leads somewhere, or the agent.
+/// A script that leads somewhere, or the agent: not an answer to a packet, nor what was learned on the way.
 fn is_goal(entry: &Entry) -> bool {
     match entry.kind {
         Kind::Agent => true,
-        Kind::Answered => !entry.details.iter().any(|(name, _)| name == "message"),
+        Kind::Answered => !entry
+            .details
+            .iter()
+            .any(|(name, _)| name == "message" || name == "strategy"),
         _ => false,
     }
 }
@@ -155,6 +158,7 @@ mod tests {
     use super::{boots, compare};
     use crate::WallTime;
     use crate::model::MachineId;
+    use crate::strategy::Strategy;
     use crate::timeline::{Entry, Kind};
 
     fn entry(at_s: i64, kind: Kind, text: &str) -> Entry {
@@ -196,6 +200,23 @@ mod tests {
                 "It gave up fetching snponly.efi by TFTP.",
             ),
         ]
+    }
+
+    #[test]
+    fn what_is_said_on_the_way_is_no_goal() {
+        let (machine, at) = (MachineId(Uuid::nil()), WallTime(4000));
+        for told in [
+            Entry::no_router(machine, at),
+            Entry::strategy_learned(machine, at, Strategy::B),
+        ] {
+            let mut story = good(0);
+            story.insert(3, told.clone());
+            assert_eq!(boots(&story).len(), 1, "the loader asks in the same boot");
+            let mut story = failed(0);
+            story.truncate(2);
+            story.push(told);
+            assert!(!boots(&story)[0].is_good());
+        }
     }
 
     #[test]

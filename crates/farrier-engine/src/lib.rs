@@ -5,7 +5,7 @@
 //! [`catalogue`] and explains why; [`script`] writes it down for the loader; [`lease`] and [`task`]
 //! are the two state machines with a life longer than a packet ([`address6`] has none); [`parameter`] has the DHCP
 //! options that people set, [`medium_value`] what machines have of their own in [`medium`]; [`timeline`] is how all of
-//! it is told to people; [`silence`] tells what did not come, [`tls`] why HTTPS did not come about, [`strategy`] what is tried then, [`boot_story`] what was different this time. Every
+//! it is told to people; [`silence`] tells what did not come, [`tls`] why HTTPS did not come about, [`router_wait`] who waits for IPv6 in vain, [`strategy`] what is tried then, [`boot_story`] what was different this time. Every
 //! silence of ours has a [`Reason`].
 //!
 //! Nothing here waits, reads a clock, touches a socket or a file. Time comes in as [`WallTime`].
@@ -25,6 +25,7 @@ pub mod policy;
 pub mod quirk;
 mod reason;
 pub mod rom_menu;
+pub mod router_wait;
 pub mod script;
 pub mod silence;
 pub mod strategy;

@@ -185,6 +185,13 @@ impl Entry {
         }
     }
 
+    /// It knew what to load and still asked for an IPv6 router.
+    #[must_use]
+    pub fn no_router(machine: MachineId, at: WallTime) -> Self {
+        const TEXT: &str = "It asked for an IPv6 router and was told that there is none; iPXE would wait 13 s for one.";
+        Self::new(machine, at, Kind::Answered, TEXT).with_word("message", "ROUTER ADVERTISEMENT")
+    }
+
     /// We offered or confirmed an address.
     #[must_use]
     pub fn address_answered(

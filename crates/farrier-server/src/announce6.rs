@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use farrier_net::router::RouterSocket;
+use farrier_net::router::{ALL_NODES, RouterSocket};
 use farrier_proto::MacAddr;
-use farrier_proto::wire::ndp::Advertisement;
+use farrier_proto::wire::ndp::{Advertisement, Discovery};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -25,7 +25,7 @@ pub async fn run(
     .encode();
     let mut last = None;
     loop {
-        if let Err(error) = socket.advertise(&message).await {
+        if let Err(error) = socket.advertise(&message, ALL_NODES).await {
             tracing::debug!(%error, "a router advertisement could not be sent");
         }
         let sent = Instant::now();
@@ -38,7 +38,7 @@ pub async fn run(
         };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            asked = socket.solicited() => {
+            asked = solicited(&socket) => {
                 if let Err(error) = asked {
                     tracing::debug!(%error, "router solicitations");
                     tokio::time::sleep(MIN_PAUSE).await;
@@ -49,6 +49,11 @@ pub async fn run(
             _ = stop.changed() => return,
         }
     }
+}
+
+async fn solicited(socket: &RouterSocket) -> std::io::Result<()> {
+    while socket.receive().await?.1 == Discovery::Advertisement {}
+    Ok(())
 }
 
 const INITIAL: Duration = Duration::from_secs(40);

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use farrier_net::datagram;
 use farrier_net::interface::{self, Interface};
 use farrier_net::link::{LinkListener, LinkSender};
+use farrier_net::router::RouterSocket;
 use farrier_proto::wire::{onc_rpc, rarp};
 use tokio::net::{TcpListener, UdpSocket};
 
@@ -44,6 +45,8 @@ pub struct Link {
     pub agent: TcpListener,
     /// For answers to clients that have no address yet.
     pub sender: LinkSender,
+    /// For machines that wait for an IPv6 router; none where we advertise, or may not.
+    pub no_router: Option<RouterSocket>,
     /// RARP, if it is on.
     pub rarp: Option<RarpSockets>,
     /// IPv6, if the interface has an address in a `[[subnet6]]`.
@@ -258,6 +261,16 @@ async fn bind_link(
         }
         None => None,
     };
+    let advertised = six.as_ref().is_some_and(|six| six.router.is_some());
+    let no_router = (config.end_ipv6_wait && !advertised)
+        .then(|| RouterSocket::open(&interface.name, interface.index))
+        .and_then(|opened| {
+            let name = &interface.name;
+            // A host without IPv6 can live without.
+            opened
+                .inspect_err(|error| tracing::info!(%error, interface = %name, "no ICMPv6 here"))
+                .ok()
+        });
     let https = match https {
         Some(_) => Some(tcp.pop()??),
         None => None,
@@ -284,6 +297,7 @@ async fn bind_link(
         https,
         agent: agent?,
         sender: sender?,
+        no_router,
         rarp,
         six,
     })

@@ -39,6 +39,7 @@ pub mod media;
 pub mod menu_codes;
 pub mod named_scripts;
 mod neighbours;
+mod no_router;
 pub mod notes;
 pub mod outside;
 pub mod packet_log;

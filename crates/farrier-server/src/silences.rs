@@ -75,6 +75,17 @@ impl Silences {
         }
     }
 
+    /// Whether the machine was told by DHCP what to load, just now, and has not asked for it yet. Beside another DHCP
+    /// server it may know that from our offer alone.
+    #[must_use]
+    pub fn awaits_file(&self, mac: MacAddr, now: WallTime) -> bool {
+        let waiting = self.lock();
+        waiting.get(&(mac, By::Dhcp)).is_some_and(|expected| {
+            matches!(expected.awaited, Awaited::File | Awaited::Choice)
+                && now.since(expected.since) < expected.awaited.patience()
+        })
+    }
+
     /// What did not come in time, each once.
     #[must_use]
     pub fn overdue(&self, now: WallTime) -> Vec<(MacAddr, Awaited)> {
@@ -191,6 +202,24 @@ mod tests {
         expect(&silences, 0);
         silences.file_asked(mac(1));
         assert_eq!(overdue(&silences), []);
+    }
+
+    #[test]
+    fn a_file_is_awaited_from_the_answer_until_it_is_asked_for_or_overdue() {
+        let silences = Silences::default();
+        assert!(!silences.awaits_file(mac(1), at(0)));
+        silences.expect(mac(1), Awaited::Request, at(0));
+        assert!(!silences.awaits_file(mac(1), at(0)), "it has only an offer");
+        for told in [Awaited::Choice, Awaited::File] {
+            silences.expect(mac(1), told, at(1));
+            assert!(silences.awaits_file(mac(1), at(10)));
+            assert!(!silences.awaits_file(mac(1), at(1) + told.patience()));
+        }
+        assert!(!silences.awaits_file(mac(2), at(10)));
+        silences.file_asked(mac(1));
+        assert!(!silences.awaits_file(mac(1), at(10)));
+        silences.expect(mac(1), Awaited::Agent, at(2));
+        assert!(!silences.awaits_file(mac(1), at(10)));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod dhcpv6;
 mod multicast;
 
+use std::mem;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 pub use dhcpv6::dhcpv6_decode;
@@ -17,6 +18,7 @@ use farrier_proto::Instant;
 use farrier_proto::reply::{self, BootFile, BootStyle, Lend};
 use farrier_proto::session::tftp_transfer::{Limits, TftpTransfer, Transmit};
 use farrier_proto::wire::dhcpv4::{MIN_LEN, Message};
+use farrier_proto::wire::ndp::{self, Discovery};
 use farrier_proto::wire::onc_rpc::Call;
 use farrier_proto::wire::option::{self, Form};
 use farrier_proto::wire::option_setting::{self, Written};
@@ -36,6 +38,7 @@ pub const TARGETS: &[Target] = &[
     ("dhcpv4_decode", dhcpv4_decode),
     ("dhcpv6_decode", dhcpv6_decode),
     ("multicast_stream", multicast_stream),
+    ("ndp_decode", ndp_decode),
     ("onc_rpc_call", onc_rpc_call),
     ("option43_decode", option43_decode),
     ("rarp_decode", rarp_decode),
@@ -115,6 +118,22 @@ pub fn rarp_decode(bytes: &[u8]) {
     assert_eq!(asked.encode()[..], bytes[..rarp::LEN]);
     let answer = asked.answer(Ipv4Addr::LOCALHOST, asked.target_mac, Ipv4Addr::LOCALHOST);
     assert_eq!(Rarp::decode(&answer.encode()), Ok(answer));
+}
+
+/// A message without its options reads as the same kind, and who asks may tell a hardware address.
+pub fn ndp_decode(bytes: &[u8]) {
+    let Ok(Some(heard)) = Discovery::decode(bytes) else {
+        return;
+    };
+    let bare: &[u8] = match heard {
+        Discovery::Solicitation { source } => {
+            assert!(source.is_none() || bytes.len() >= 16);
+            &ndp::SOLICITATION
+        }
+        Discovery::Advertisement => &ndp::NOTHING,
+    };
+    let same = Discovery::decode(bare).map(|read| read.map(|read| mem::discriminant(&read)));
+    assert_eq!(same, Ok(Some(mem::discriminant(&heard))));
 }
 
 /// What is decoded and written again reads the same, whatever was odd about it.

@@ -1,6 +1,11 @@
 //! The boot plane on the wire: relays, BOOTP, ranges that run out, lost packets.
 
-use std::{fs, net::Ipv4Addr, time::Duration};
+use std::{
+    fs,
+    net::{Ipv4Addr, Ipv6Addr},
+    path::Path,
+    time::Duration,
+};
 
 use farrier_e2e::{
     Debs, Firmware, Host, Lab, Lan, Machine, Mode, Program, Relay, Scene, Site,
@@ -38,6 +43,7 @@ fn z26_clients_behind_a_relay_get_leases_and_boot() {
     let recording = near.record(&folder.join("near.pcap")).unwrap();
     let site = Site::serving(&lab, host, &folder, BOTH_NETWORKS).unwrap();
     let _dhcrelay = relay.start(&lab, &folder).unwrap();
+    let _router = far.router(&folder).unwrap();
 
     let client = far.host("client", None).unwrap();
     let told = clients::udhcpc(&client, &folder, &[]).unwrap();
@@ -82,6 +88,7 @@ fn z26_a_proxy_answers_through_a_relay() {
     )
     .unwrap();
     let _dhcrelay = relay.start_for_both(&lab, &folder).unwrap();
+    let _router = relay.far.router(&folder).unwrap();
     let machine = Machine::new("behind", Firmware::Bios, 65);
     let mut vm = machine.start(&relay.far, &folder).unwrap();
     vm.wait_for("farrier-agent: inventory sent", BOOT).unwrap();
@@ -280,6 +287,67 @@ fn t8_clients_without_options_survive_a_lost_first_packet() {
     // The ROM of SeaBIOS's card loads its first script through the same loss.
     site.host().lose_first(transfers).unwrap();
     let machine = Machine::new("lossy", Firmware::Bios, 62);
-    let mut vm = machine.start(&lan, &folder).unwrap();
-    vm.wait_for("farrier-agent: ready", BOOT).unwrap();
+    let _vm = machine.start(&lan, &folder).unwrap();
+    site.hands_over_the_agent(machine.mac()).unwrap();
+}
+
+/// T8 of the firmware notes: iPXE in a ROM that knows what to load waits for an IPv6 router. Where there is none it is
+/// told so, by a message to it alone, and goes on at once; where one advertises itself we say nothing.
+#[test]
+fn firmware_t8_a_rom_is_told_that_there_is_no_ipv6_router() {
+    let run_ = serving(
+        "wire-no-router",
+        &format!("{ONE}pools = [\"10.77.0.100-10.77.0.199\"]\n"),
+    );
+    let machine = Machine::new("waiting", Firmware::Bios, 66);
+    run_.know(machine.mac()).unwrap();
+    let answered = "It asked for an IPv6 router and was told that there is none";
+    let fetched = "It fetched the first script";
+    let times = |words: &str| {
+        let told = run_.site.timeline(machine.mac()).unwrap();
+        told.iter().filter(|told| told.contains(words)).count()
+    };
+    let of_icmp = |file: &Path| {
+        let mut dump = run_.site.host().command("tcpdump");
+        dump.args(["-nr"]).arg(file);
+        dump.arg("icmp6[icmp6type] == 133 or icmp6[icmp6type] == 134");
+        let lines = run(&mut dump).unwrap();
+        let of_machine = lines
+            .lines()
+            .filter(|line| line.contains("fe80::5054:ff:fe77:42"));
+        of_machine.map(str::to_owned).collect::<Vec<_>>()
+    };
+
+    let file = run_.folder.join("alone.pcap");
+    let recording = run_.lan.record(&file).unwrap();
+    let mut vm = machine.start(&run_.lan, &run_.folder).unwrap();
+    run_.site.told(machine.mac(), &[answered, fetched]).unwrap();
+    recording.finish().unwrap();
+    let packets = of_icmp(&file);
+    let last = packets.last().unwrap();
+    assert!(
+        last.contains("> fe80::5054:ff:fe77:42: ICMP6, router adv"),
+        "{packets:#?}"
+    );
+    let asked = packets.iter().filter(|line| line.contains("> ff02::2"));
+    // The sixth would come 8 s after the first.
+    assert!((2..6).contains(&asked.count()), "{packets:#?}");
+
+    // One that answers nobody, but advertises itself: we have heard it, and leave the machine to it.
+    let file = run_.folder.join("routed.pcap");
+    let recording = run_.lan.record(&file).unwrap();
+    let router = run_.lan.router(&run_.folder).unwrap();
+    router.ignore_solicitations().unwrap();
+    let prefix = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0).octets();
+    recording.wait_for("an advertisement", &prefix).unwrap();
+    let before = times(answered);
+    vm.reset().unwrap();
+    until("the second script", || times(fetched) == 2).unwrap();
+    recording.finish().unwrap();
+    let packets = of_icmp(&file);
+    let ours = packets
+        .iter()
+        .filter(|line| line.contains("> fe80::5054:ff:fe77:42: ICMP6, router adv"));
+    assert_eq!(ours.count(), 0, "{packets:#?}");
+    assert_eq!(times(answered), before);
 }

@@ -69,6 +69,7 @@ fn convert(written: &file::File, faults: &mut Collector<'_>) -> Config {
     Config {
         data_dir,
         boot_http_port,
+        end_ipv6_wait: written.boot.end_ipv6_wait.unwrap_or(true),
         boot_tls: convert_tls::boot(&written.boot, (boot_http_port, agent_port), faults),
         agent_port,
         tftp: convert_tftp::tftp(&written.tftp, faults),

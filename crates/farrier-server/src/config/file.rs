@@ -39,6 +39,10 @@ pub struct File {
 pub struct Boot {
     /// Plain HTTP: port on each served interface. Default 8067.
     pub http_port: Option<Spanned<u16>>,
+    /// Where no IPv6 router is, iPXE waits 13 s for one although it knows what to load. Machines that we boot are told
+    /// that there is none, by a router advertisement to them alone. Default true. Say false where a switch shuts
+    /// ports from which such come (RA guard).
+    pub end_ipv6_wait: Option<bool>,
     /// Write the table, even an empty one, and the same is there by HTTPS, for who the setting `boot_tls` says.
     pub tls: Option<BootTls>,
 }

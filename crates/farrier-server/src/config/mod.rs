@@ -32,6 +32,8 @@ use crate::transfer::Habits;
 pub struct Config {
     pub data_dir: PathBuf,
     pub boot_http_port: u16,
+    /// Whether machines that wait for an IPv6 router are told where there is none.
+    pub end_ipv6_wait: bool,
     /// HTTPS for firmware and loaders, if it is on.
     pub boot_tls: Option<BootTlsConfig>,
     pub tftp: TftpConfig,

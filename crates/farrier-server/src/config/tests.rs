@@ -11,6 +11,7 @@ fn the_example_is_valid_and_shows_the_defaults() {
     let defaults = Config::parse("[[interface]]\nname = \"eth0\"\n").unwrap();
     assert_eq!(shown.data_dir, defaults.data_dir);
     assert_eq!(shown.boot_http_port, defaults.boot_http_port);
+    assert_eq!(shown.end_ipv6_wait, defaults.end_ipv6_wait);
     assert_eq!(shown.agent_port, defaults.agent_port);
     assert_eq!(shown.admin, defaults.admin);
     assert_eq!(shown.interfaces, defaults.interfaces);

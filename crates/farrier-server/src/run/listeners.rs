@@ -21,6 +21,7 @@ use crate::http::boot::BootHttp;
 use crate::http::serve::{Limits, serve, serve_watched};
 use crate::http::{admin, agent, boot as boot_http};
 use crate::loaders::{self};
+use crate::no_router;
 use crate::plane_thread::{self, Moved};
 use crate::rarp::RarpPort;
 use crate::tasks;
@@ -68,6 +69,7 @@ pub(super) fn start(
             https,
             agent,
             sender,
+            no_router,
             rarp,
             six,
         } = link;
@@ -114,6 +116,9 @@ pub(super) fn start(
             agent_tls: Arc::clone(&agent_tls),
             boot_tls: boot_tls.clone(),
         };
+        if let Some(socket) = no_router {
+            tasks.spawn(no_router::run(Arc::clone(core), socket, stop.clone()));
+        }
         let mac = interface.mac;
         if let (Some(sockets), Some(mac)) = (rarp, mac) {
             let port = RarpPort {

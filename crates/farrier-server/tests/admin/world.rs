@@ -61,6 +61,7 @@ pub async fn empty(data: &Path) -> World {
     let config = Config {
         data_dir: data.to_owned(),
         boot_http_port: 8067,
+        end_ipv6_wait: true,
         boot_tls: None,
         tftp: farrier_server::config::TftpConfig::default(),
         agent_port: 8444,
