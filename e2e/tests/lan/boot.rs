@@ -233,7 +233,8 @@ fn f1_f4_two_options_of_a_foreign_server_boot_bios_and_uefi() {
         ),
     ] {
         let machine = Machine::new(name, firmware, number);
-        let vm = run.registers(&machine);
+        let vm = machine.start(&run.lan, &run.folder).unwrap();
+        run.site.hands_over_the_agent(machine.mac()).unwrap();
         let told = run.site.told(machine.mac(), &[loader, script]).unwrap();
         let told = told.join("\n");
         assert!(!told.contains("told to fetch"), "we named nothing:\n{told}");

@@ -44,10 +44,10 @@ fn set(run: &Scene, boot_tls: &str) {
     run.site.put("policy", &policy).unwrap();
 }
 
-/// Powers a machine on and waits for its agent's inventory; returns its timeline.
-fn registers(run: &Scene, machine: &Machine) -> String {
-    let mut vm = machine.start(&run.lan, &run.folder).unwrap();
-    vm.wait_for("farrier-agent: inventory sent", BOOT).unwrap();
+/// Powers a machine on and waits until it has its agent; returns its timeline.
+fn boots(run: &Scene, machine: &Machine) -> String {
+    let _vm = machine.start(&run.lan, &run.folder).unwrap();
+    run.site.hands_over_the_agent(machine.mac()).unwrap();
     run.site.timeline(machine.mac()).unwrap().join("\n")
 }
 
@@ -212,7 +212,7 @@ fn https_firmware_of_today_boots() {
         .built(&new_firmware(&run))
         .trusts(&authority_file(&run, "boot-rsa.pem"), &run.folder)
         .unwrap();
-    let told = registers(&run, &machine);
+    let told = boots(&run, &machine);
     for sentence in [
         "It was told to fetch a loader by HTTPS.",
         "It fetched the first script by HTTPS.",
@@ -254,12 +254,8 @@ fn https_over_ipv6() {
         .built(&new_firmware(&run))
         .trusts(&authority, &run.folder)
         .unwrap();
-    let mut vm = machine.start(&run.lan, &run.folder).unwrap();
     // It tries IPv4 first, in vain.
-    let patience = Duration::from_secs(240);
-    vm.wait_for("farrier-agent: inventory sent", patience)
-        .unwrap();
-    let told = run.site.timeline(machine.mac()).unwrap().join("\n");
+    let told = boots(&run, &machine);
     let sentence = "It was told to fetch a loader by HTTPS.";
     assert!(told.contains(sentence), "{told}");
     let loader = |line: &str| line.contains("fetched snponly.efi") && line.ends_with("by HTTPS.");
@@ -275,7 +271,7 @@ fn https_firmware_of_today_with_elliptic_curves() {
         .built(&new_firmware(&run))
         .trusts(&authority_file(&run, "root.pem"), &run.folder)
         .unwrap();
-    let told = registers(&run, &machine);
+    let told = boots(&run, &machine);
     for sentence in [
         "It was told to fetch a loader by HTTPS.",
         "snponly.efi",
@@ -312,7 +308,7 @@ fn https_firmware_that_is_too_old_is_told_of() {
 fn https_loaders_without_it_boot_by_http() {
     let run = serving("https-rom", "");
     set(&run, "always");
-    let told = registers(&run, &Machine::new("rom", Firmware::Bios, 48));
+    let told = boots(&run, &Machine::new("rom", Firmware::Bios, 48));
     assert!(told.contains("It was told where its script is."), "{told}");
     assert!(!told.contains("HTTPS"), "{told}");
 }

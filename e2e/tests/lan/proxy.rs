@@ -54,9 +54,10 @@ fn z4_every_way_of_offering_boots_real_firmware() {
         let settings = json!({ "enrolment": "automatic", "strategy": strategy });
         run.site.put("policy", &settings).unwrap();
         let machine = Machine::new(strategy, Firmware::UefiPxe4, number);
-        let mut vm = machine.start(&run.lan, &run.folder).unwrap();
-        vm.wait_for("farrier-agent: ready", BOOT)
-            .unwrap_or_else(|e| panic!("{strategy}: {e:#}"));
+        let vm = machine.start(&run.lan, &run.folder).unwrap();
+        run.site
+            .hands_over_the_agent(machine.mac())
+            .unwrap_or_else(|e| panic!("{strategy}: {e:#}\n{}", vm.tail()));
         let shown = run
             .site
             .farrier(&["machine", "show", machine.mac()])
@@ -124,8 +125,9 @@ fn l11_a_rom_shows_our_menu_and_a_key_picks() {
                 .unwrap_or_else(|e| panic!("{name}: {e:#}"));
         }
         vm.press("b").unwrap();
-        vm.wait_for("farrier-agent: inventory sent", BOOT)
-            .unwrap_or_else(|e| panic!("{name}: {e:#}"));
+        run.site
+            .hands_over_the_agent(machine.mac())
+            .unwrap_or_else(|e| panic!("{name}: {e:#}\n{}", vm.tail()));
         vm.power_off().unwrap();
     }
 }
@@ -148,8 +150,9 @@ fn z6_firmware_finds_the_boot_server_by_multicast_and_by_list() {
         // Nothing but port 4011, so that no offer of ours says it in another way.
         let run = beside(&format!("boot-server-{name}"), Mode::Port4011, &options);
         let machine = Machine::new(name, Firmware::Bios, number);
-        let mut vm = machine.start(&run.lan, &run.folder).unwrap();
-        vm.wait_for("farrier-agent: inventory sent", BOOT)
+        let vm = machine.start(&run.lan, &run.folder).unwrap();
+        run.site
+            .hands_over_the_agent(machine.mac())
             .unwrap_or_else(|e| panic!("{name}: {e:#}\n{}", run.site.log()));
         vm.power_off().unwrap();
     }
@@ -262,6 +265,7 @@ fn z6_firmware_behind_a_real_relay_finds_the_boot_server_by_list() {
     let site = Site::serving(&lab, host, &folder, subnet).unwrap();
     let _dhcrelay = relay.start_for_both(&lab, &folder).unwrap();
     let machine = Machine::new("listed", Firmware::Bios, 89);
+    let _router = relay.far.router(&folder).unwrap();
     let mut vm = machine.start(&relay.far, &folder).unwrap();
     vm.wait_for("farrier-agent: inventory sent", BOOT)
         .unwrap_or_else(|e| panic!("{e:#}\n{}", site.log()));

@@ -113,6 +113,7 @@ impl Site {
         // The store's lock and the database go with the last of their users.
         let core = Arc::downgrade(&self.core);
         let db = self.core.db.clone();
+        let lock = self.core.config.data_dir.join("farrier.db.lock");
         drop(self.core);
         for _ in 0..100 {
             if core.strong_count() == 0 {
@@ -121,6 +122,15 @@ impl Site {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         db.close().await;
+        // A program that another test is just starting holds what was open here until it runs.
+        let lock = std::fs::File::open(lock).unwrap();
+        for _ in 0..200 {
+            if lock.try_lock().is_ok() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the database is still locked");
     }
 
     /// Lets machines in without a person.
