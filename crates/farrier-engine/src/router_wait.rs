@@ -17,6 +17,7 @@ pub struct RouterWaits {
     /// When somebody advertised.
     router: Option<WallTime>,
     waiting: HashMap<MacAddr, Wait>,
+    swept: Option<WallTime>,
 }
 
 /// A machine that solicits routers.
@@ -81,6 +82,11 @@ impl RouterWaits {
         if self.waiting.len() < MAX || self.waiting.contains_key(&mac) {
             return true;
         }
+        // A flood must not cost a walk through the table for each of its packets.
+        if self.swept.is_some_and(|at| now.since(at) < SWEEP_EACH) {
+            return false;
+        }
+        self.swept = Some(now);
         self.waiting
             .retain(|_, wait| now.since(wait.last) < NEXT_WITHIN);
         self.waiting.len() < MAX
@@ -95,6 +101,7 @@ const ADVERTISED_AGAIN_WITHIN: Duration = Duration::from_hours(1);
 const NEXT_WITHIN: Duration = Duration::from_secs(5);
 /// One may get lost, and so may the next.
 const MAX_TOLD: u8 = 3;
+const SWEEP_EACH: Duration = Duration::from_secs(1);
 /// More than a link has at the same time.
 const MAX: usize = 4096;
 
@@ -171,6 +178,12 @@ mod tests {
         assert_eq!(waits.waiting.len(), MAX);
         assert_eq!(waits.solicited(mac(7), true, at(2000)), FIRST);
         assert_eq!(waits.solicited(mac(MAX), true, at(4000)), Solicited::Leave);
+        assert_eq!(waits.solicited(mac(MAX), true, at(4900)), Solicited::Leave);
+        assert_eq!(
+            waits.swept,
+            Some(at(4000)),
+            "once a second, however many ask"
+        );
         assert_eq!(waits.solicited(mac(MAX), true, at(5000)), Solicited::AskToo);
     }
 }
